@@ -1,0 +1,1 @@
+"""peftbench measures what fine-tuning methods really cost."""

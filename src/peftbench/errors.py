@@ -1,0 +1,28 @@
+"""The errors that are meant for people: one line, what is wrong, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PeftbenchError(Exception):
+    """Base of all errors that this package raises on purpose; its text is one line for a person."""
+
+
+class UserError(PeftbenchError):
+    """What the user asked for cannot be done as asked (option, file, data): shown without a traceback."""
+
+
+class UnsupportedError(PeftbenchError):
+    """A method cannot do a task, a model or an operation: becomes a row with this reason, and the run goes on."""
+
+
+class ValidityError(PeftbenchError):
+    """A method does not train, merge or save what it claims to: becomes a row with this reason, never a time."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Return the error for a `name` that is not among the `known` ones, with the nearest name first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return UserError(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")

@@ -1,0 +1,112 @@
+"""What a method is: a named way to fine-tune a model, applied, saved, merged and taken off again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from peftbench.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Task
+
+Scalar = bool | int | float | str
+"""A value of a configuration as it can be written on the command line."""
+
+NO_OVERRIDES: Mapping[str, Scalar] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What a method is told about the place where it is applied."""
+
+    task: Task
+    overrides: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
+    """Changes to the method's default configuration, by name."""
+    seed: int = 0
+    total_steps: int = 1000
+    """Length of the training that the model is prepared for; AdaLoRA's schedule needs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A way to fine-tune a model.
+
+    `apply` gets a fresh model with its task head, on the device on which it will run, and may change it in place.
+    Afterwards exactly the parameters that the method trains, and the head's, require a gradient. Everything else
+    works on the model that `apply` returned.
+    """
+
+    name: str
+    family: str
+    """`basic`, `paper` or `peft`, or several separated by spaces: what `--peftbench-methods=paper` selects."""
+    summary: str
+    source: str
+    """Where the method is defined: paper and section, or class."""
+    mergeable: bool = False
+    defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
+    """The default configuration that does not depend on the model, for people to read."""
+
+    def unsupported(self, task: Task, *, architecture: str) -> str:
+        """Return why the method cannot do `task` on a model of `architecture` (`config.model_type`), or ''."""
+        del task, architecture
+        return ""
+
+    @abstractmethod
+    def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
+        """Return the model made ready to be trained by this method.
+
+        Raises:
+            UnsupportedError: the model's blocks are not understood.
+            UserError: an override is unknown, or does not fit the model.
+        """
+
+    def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
+        """Return what real training calls after each optimizer step (with the step's number, from 0), if anything."""
+        del model
+        return None
+
+    def auxiliary_loss(self, model: torch.nn.Module) -> torch.Tensor | None:
+        """Return the regulariser that is added to the task's loss in training, if the method has one."""
+        del model
+        return None
+
+    @abstractmethod
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write what was trained, body and head, into an existing empty folder, as safetensors."""
+
+    @abstractmethod
+    def load(self, model: PreTrainedModel, application: Application, folder: Path) -> torch.nn.Module:
+        """Return a fresh model with the method applied and the weights that `save` wrote."""
+
+    def disabled(self, model: torch.nn.Module) -> AbstractContextManager[None]:
+        """Within the context the model computes what it would without the method (the trained head stays)."""
+        del model
+        raise UnsupportedError(f"{self.name} changes the weights themselves and cannot be disabled")
+
+    def merge(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the model with the method's change folded into the plain weights (no adapter code is left)."""
+        del model
+        raise UnsupportedError(f"{self.name} cannot be merged into the weights of the model")
+
+
+def head_names(model: PreTrainedModel) -> frozenset[str]:
+    """Return the names of the top-level modules of `model` that are the task head: all outside the backbone."""
+    return frozenset(name for name, _ in model.named_children() if name != model.base_model_prefix)
+
+
+def is_head(parameter_name: str, heads: frozenset[str]) -> bool:
+    """Tell whether a parameter, named before or after a method was applied, belongs to the task head.
+
+    PEFT wraps a model as `base_model.model.<name>`, and a trained head as `<head>.modules_to_save.<adapter>`.
+    """
+    return parameter_name.removeprefix("base_model.model.").split(".", 1)[0] in heads

@@ -1,0 +1,75 @@
+"""What a workload is: the function that is timed, and what it needs to be ready."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from peftbench.methods.base import Application, Method
+    from peftbench.tasks.base import Batch
+
+Mark = Callable[[], None]
+"""Called at the end of each phase of a round; costs one clock reading (CPU) or one event record (CUDA)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Optimization:
+    """How a training step updates the weights."""
+
+    learning_rate: float = 3e-5
+    weight_decay: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A method on a task, from which a workload makes what it times."""
+
+    method: Method
+    application: Application
+    batches: Sequence[Batch]
+    """On the device; round i takes batch i modulo their number."""
+    fresh_model: Callable[[], PreTrainedModel]
+    """Makes another copy of the model with its task head, untouched by any method, on the device."""
+    optimization: Optimization = Optimization()
+
+    def applied_model(self) -> torch.nn.Module:
+        """Return a fresh model with the method applied."""
+        return self.method.apply(self.fresh_model(), self.application)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A workload on one subject, ready to be timed."""
+
+    model: torch.nn.Module
+    run: Callable[[int, Mark], object]
+    """One round, given its number; calls the mark once at the end of each of the workload's phases."""
+    prepare: Callable[[int], None] | None = None
+    """What must happen before each round, outside its time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload(ABC):
+    """The function that is timed."""
+
+    name: str
+    summary: str
+    phases: tuple[str, ...] = ()
+    """Names of the parts of a round, in order, that are reported apart; empty where there is but one."""
+    paired: bool = True
+    """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
+
+    def unsupported(self, method: Method) -> str:
+        """Return the reason why the workload cannot be done with `method`, or ''."""
+        del method
+        return ""
+
+    @abstractmethod
+    def trial(self, subject: Subject) -> Trial:
+        """Build the model and everything else that a round needs."""
