@@ -17,7 +17,7 @@ def device_named(name: str) -> torch.device:
     Raises:
         UserError: there is no such device here.
     """
-    import torch  # noqa: PLC0415 - heavy: only where used
+    import torch
 
     try:
         device = torch.device(name)
@@ -35,7 +35,7 @@ def require_device(device: torch.device) -> None:
     Raises:
         UserError: not the CPU nor a CUDA device that this process sees, or kernel launches are blocking.
     """
-    import torch  # noqa: PLC0415 - heavy: only where used
+    import torch
 
     if device.type == "cpu":
         return

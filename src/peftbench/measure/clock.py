@@ -75,7 +75,7 @@ class CpuClock:
 
 
 def _torch_cuda() -> Any:  # noqa: ANN401 - the module, or its stand-in
-    import torch  # noqa: PLC0415 - heavy: only where used
+    import torch
 
     return torch.cuda
 
