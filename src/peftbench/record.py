@@ -72,6 +72,8 @@ class Record:
     """Calls of each operator in one round, by name: tells what moved when a counter moves."""
     modules: Mapping[str, int] = field(default_factory=dict)
     """Trainable parameters by module (layer numbers replaced by *)."""
+    passes_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each pass took: build, validity, counters, memory, time, and `rounds`, the timed part of time."""
     stop: str = ""
     """What ended the rounds: `precision`, `budget` or `rounds`."""
     quantiles_s: tuple[float, ...] = ()
