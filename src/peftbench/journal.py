@@ -6,53 +6,43 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Final
 
 from peftbench.errors import UserError
+from peftbench.fileio import parse_json, read_text, write_atomically
 from peftbench.record import Record, record_from_json, record_to_json
 
 SCHEMA: Final = "peftbench/journal/1"
 DONE: Final = frozenset({"ok", "unsupported"})
 """Records of another status are measured again when a run is resumed."""
+ADVICE: Final = "run without --peftbench-resume"
 
 
 class Journal:
     """An append-only file: a header that says what the records were taken with, then a record a line."""
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, resume: bool = False) -> None:
-        """Open the journal, anew or where a killed run left it.
+        """Open the journal, anew or where a killed run left it; what was there before is kept beside it as `.old`.
 
         Raises:
             UserError: under `resume`: there is no journal, it is of other settings, or it cannot be read.
         """
-        self.path = path
-        self.finished: Mapping[str, Record] = {}
-        head = json.dumps({"schema": SCHEMA, **header}, sort_keys=True, default=str)
-        if resume:
-            self.finished = read(path, json.loads(head))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(head + "\n")
-            file.writelines(_line(record) for record in self.finished.values())
-            _flush(file)
-        temporary.replace(path)
+        head = {"schema": SCHEMA, **header}
+        self.finished: Mapping[str, Record] = read(path, head) if resume else {}
+        if path.exists():
+            path.replace(path.with_suffix(".old"))
+        write_atomically(path, _line(head) + "".join(map(_record_line, self.finished.values())))
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, record: Record) -> None:
         """Write one record; when this returns it is on the disk."""
-        self._file.write(_line(record))
-        _flush(self._file)
+        self._file.write(_record_line(record))
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; the journal stays where it is."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def read(path: Path, header: Mapping[str, Any]) -> dict[str, Record]:
@@ -61,29 +51,25 @@ def read(path: Path, header: Mapping[str, Any]) -> dict[str, Record]:
     Raises:
         UserError: no journal, not one of ours, other settings (says which), or a broken line before the last.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the journal cannot be read ({error}); run without --peftbench-resume") from None
-    if not lines:
-        raise UserError(f"{path}: the journal is empty; run without --peftbench-resume")
-    _compare_headers(path, _parse(path, 1, lines[0]), header)
+    if not path.exists():
+        raise UserError(f"{path}: there is no journal to resume; {ADVICE}")
+    text = read_text(path)
+    first, *lines = text.split("\n")
+    _compare_headers(path, parse_json(first, source=str(path), what_to_do=ADVICE), json.loads(_line(header)))
+    if lines:
+        lines.pop()  # what follows the last newline: nothing, or a record that was cut off
     records: dict[str, Record] = {}
-    for number, line in enumerate(lines[1:], start=2):
-        try:
-            record = record_from_json(_parse(path, number, line))
-        except UserError as error:
-            if number == len(lines):
-                break
-            raise UserError(f"{path}, line {number}: {error}; run without --peftbench-resume") from None
+    for number, line in enumerate(lines, start=2):
+        data = parse_json(line, source=str(path), line=number, what_to_do=ADVICE)
+        record = record_from_json(data, f"{path}:{number}: ")
         if record.status in DONE:
             records[record.id] = record
     return records
 
 
-def _compare_headers(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    if found.get("schema") != SCHEMA:
-        raise UserError(f"{path}, line 1: not a journal of this version ({SCHEMA}); run without --peftbench-resume")
+def _compare_headers(path: Path, found: object, wanted: Mapping[str, Any]) -> None:
+    if not isinstance(found, Mapping) or found.get("schema") != SCHEMA:
+        raise UserError(f"{path}:1: not a journal of this version ({SCHEMA}); {ADVICE}")
     ours, theirs = _flat(wanted), _flat(found)
     different = [
         f"{key} was {theirs.get(key, 'not set')}, is {ours.get(key, 'not set')}"
@@ -93,7 +79,7 @@ def _compare_headers(path: Path, found: Mapping[str, Any], wanted: Mapping[str, 
     if different:
         raise UserError(
             f"--peftbench-resume: {path} holds records of other settings ({'; '.join(different)}); "
-            "give the same settings, or run without --peftbench-resume"
+            f"give the same settings, or {ADVICE}"
         )
 
 
@@ -104,20 +90,9 @@ def _flat(header: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {number}, column {error.colno}: {error.msg}") from None
-    if not isinstance(parsed, dict):
-        raise UserError(f"{path}, line {number}: not a JSON object")
-    return parsed
+def _record_line(record: Record) -> str:
+    return _line(record_to_json(record))
 
 
-def _line(record: Record) -> str:
-    return json.dumps(record_to_json(record), allow_nan=False) + "\n"
-
-
-def _flush(file: IO[str]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _line(data: object) -> str:
+    return json.dumps(data, allow_nan=False, sort_keys=True, default=str) + "\n"

@@ -60,7 +60,8 @@ def bench(workload: str, **narrowed: object) -> Callable[[F], F]:
 
     def mark(function: F) -> F:
         vars(function)["__test__"] = True
-        return pytest.mark.peftbench(workload, **narrowed)(function)
+        pytest.mark.peftbench(workload, **narrowed)(function)
+        return function
 
     return mark
 

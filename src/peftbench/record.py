@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
 
-from peftbench.jsondata import decode
+from peftbench.jsondata import decode, encode
 
 SCHEMA: Final = "peftbench/run/1"
 """Name and version of the run file's format; it rises when a reader of the old one would misread the new one."""
@@ -109,8 +109,8 @@ class Run:
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """Return JSON types only; numbers are finite."""
-    return asdict(record)
+    """Return JSON types only."""
+    return cast("dict[str, Any]", encode(record))
 
 
 def record_from_json(data: object, where: str = "") -> Record:

@@ -65,7 +65,7 @@ class Rounds:
 
 def interleave(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
     """Time rounds of `case` and `reference` in alternation, the order within a round drawn anew each time."""
-    order = random.Random(seed)  # noqa: S311 - no secret
+    order = random.Random(seed)
     timed: tuple[list[Timing], list[Timing]] = ([], [])
     log_values: list[float] = []
     spent_s = 0.0
