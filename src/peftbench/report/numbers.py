@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from decimal import Decimal
 from typing import Final
 
 PREFIXES: Final = ("", "k", "M", "G", "T", "P")
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Return a number with so many significant digits and no exponent: 1234, 12.3, 0.00123."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    decimals = max(digits - 1 - math.floor(math.log10(abs(value))), 0)
-    return f"{value:.{decimals}f}"
+    """Return a finite number with so many significant digits and no exponent: 1230, 12.3, 0.00123."""
+    return "0" if value == 0 else format(Decimal(f"{value:.{digits - 1}e}"), "f")
 
 
 def scaled(value: float) -> str:

@@ -106,9 +106,11 @@ def foot(run: Run) -> list[str]:
 
 def _fitting(console: Console, found: Sequence[Sequence[Record]]) -> list[Column]:
     """Return the columns with which every block fits the console's width."""
+    boundless = console.options.update(width=10_000)
     columns = list(COLUMNS)
     for rank in sorted({column.rank for column in COLUMNS}, reverse=True):
-        widest = max((console.measure(_table(columns, records)).maximum for records in found), default=0)
+        tables = (_table(columns, records) for records in found)
+        widest = max((console.measure(table, options=boundless).maximum for table in tables), default=0)
         if widest <= console.width or rank == 0:
             break
         columns = [column for column in columns if column.rank < rank]
@@ -122,7 +124,8 @@ def _table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
     full = next((record for record in records if record.method == FULL and record.status == "ok"), None)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column.title, justify="right" if number else "left", no_wrap=number > 0)
+        text = number in (0, len(columns) - 1)
+        table.add_column(column.title, justify="left" if text else "right", no_wrap=True)
     for record in records:
         table.add_row(*(column.cell((record, full)) for column in columns))
     return table
