@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
 
-from peftbench.errors import UserError
+from peftbench.jsondata import decode, encode
 
 SCHEMA: Final = "peftbench/run/1"
 """Name and version of the run file's format; it rises when a reader of the old one would misread the new one."""
@@ -74,6 +73,8 @@ class Record:
     """Hash of the order of the operator calls: tells that they moved where no count did."""
     modules: Mapping[str, int] = field(default_factory=dict)
     """Trainable parameters by module (layer numbers replaced by *)."""
+    passes_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each pass took: build, validity, counters, memory, time, and `rounds`, the timed part of time."""
     stop: str = ""
     """What ended the rounds: `precision`, `budget` or `rounds`."""
     quantiles_s: tuple[float, ...] = ()
@@ -110,32 +111,16 @@ class Run:
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """Return JSON types only; numbers are finite."""
-    return asdict(record)
+    """Return JSON types only."""
+    return cast("dict[str, Any]", encode(record))
 
 
-def record_from_json(data: Mapping[str, Any]) -> Record:
+def record_from_json(data: object, where: str = "") -> Record:
     """Read one record back.
 
     Raises:
-        UserError: a field is missing or unknown, or a number is not finite; says which.
+        UserError: a field is missing, unknown or of another type, or a number is not finite; begins with `where`
+            and the record's id, and says which.
     """
-    try:
-        metrics = {name: Metric(**metric) for name, metric in data["metrics"].items()}
-        launches = tuple(Launch(**launch) for launch in data["launches"])
-        record = Record(
-            **{
-                **data,
-                "metrics": metrics,
-                "launches": launches,
-                "quantiles_s": tuple(data["quantiles_s"]),
-                "warnings": tuple(data["warnings"]),
-            }
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        name = data.get("id", "?") if isinstance(data, Mapping) else "?"
-        raise UserError(f"record {name}: {type(error).__name__}: {error}") from error
-    for name, metric in record.metrics.items():
-        if metric.value is not None and not math.isfinite(metric.value):
-            raise UserError(f"record {record.id}: metric {name} is {metric.value}, not a finite number")
-    return record
+    name = data.get("id", "?") if isinstance(data, Mapping) else "?"
+    return decode(Record, data, f"{where}record {name}")

@@ -23,7 +23,15 @@ class Optimization:
     """How a training step updates the weights."""
 
     learning_rate: float = 3e-5
+    """The paper's, for every method; does not change the time of a step."""
     weight_decay: float = 0.1
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Return AdamW over the parameters that are trained: fused, as transformers' Trainer has it by default."""
+        import torch
+
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Trial:
     """One round, given its number; calls the mark once at the end of each of the workload's phases."""
     prepare: Callable[[int], None] | None = None
     """What must happen before each round, outside its time."""
+    optimizer: torch.optim.Optimizer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +71,8 @@ class Workload(ABC):
     summary: str
     phases: tuple[str, ...] = ()
     """Names of the parts of a round, in order, that are reported apart; empty where there is but one."""
+    trains: bool = False
+    """Whether a round changes weights."""
     paired: bool = True
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
 

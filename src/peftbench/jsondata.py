@@ -1,0 +1,170 @@
+"""Frozen dataclasses to JSON types and back, checked field by field: one description of a format, in its types."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from peftbench.errors import UserError
+
+T = TypeVar("T")
+Json = Any
+"""What a JSON text can hold."""
+Kind = Any
+"""A type, or a form like `Mapping[str, int]`."""
+Decoder = Callable[[Json], Any]
+
+
+def encode(value: object) -> Json:
+    """Return the JSON types of a dataclass; fields that are empty (None or "") by default and in fact are left out."""
+    if is_dataclass(value):
+        pairs = ((name, getattr(value, name), optional) for name, optional in _fields(cast("Kind", type(value))))
+        return {name: encode(item) for name, item, optional in pairs if not (optional and item in (None, ""))}
+    if isinstance(value, Mapping):
+        return {name: encode(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(item) for item in value]
+    return value
+
+
+@cache
+def _fields(kind: Kind) -> tuple[tuple[str, bool], ...]:
+    return tuple((field.name, field.default in (None, "")) for field in fields(kind))
+
+
+def decode(kind: type[T], data: object, where: str) -> T:
+    """Build the dataclass `kind` from JSON types.
+
+    Understands str, int, float (finite), bool, Any, Literal, `X | None`, Mapping[str, X], tuple[X, ...] and dataclasses
+    of these. A field that has a default may be missing; unknown fields are refused.
+
+    Raises:
+        UserError: the data are not of this form; begins with `where`, and says which field.
+    """
+    try:
+        return cast("T", _decoder(cast("Kind", kind))(data))
+    except _MismatchError as error:
+        path = ".".join(reversed(error.path))
+        raise UserError(f"{where}: {f'{path}: ' if path else ''}{error}") from error
+
+
+class _MismatchError(Exception):
+    """Data of another form; gathers the way to it, from the inside out."""
+
+    def __init__(self, message: str, *path: str) -> None:
+        super().__init__(message)
+        self.path = list(path)
+
+
+def _expected(what: str, data: object) -> _MismatchError:
+    return _MismatchError(f"expected {what}, found {repr(data)[:40]}")
+
+
+def _anything(data: Json) -> Json:
+    return data
+
+
+def _number(data: Json) -> float:
+    if type(data) not in (int, float) or not math.isfinite(data):
+        raise _expected("a finite number", data)
+    return cast("float", data)  # an int stays one: a count above 2**53 is exact
+
+
+def _exactly(kind: type, name: str) -> Decoder:
+    def read(data: Json) -> object:
+        if type(data) is not kind:
+            raise _expected(name, data)
+        return data
+
+    return read
+
+
+_LEAVES: Final[Mapping[Kind, Decoder]] = {
+    Any: _anything,
+    float: _number,
+    str: _exactly(str, "text"),
+    int: _exactly(int, "a whole number"),
+    bool: _exactly(bool, "true or false"),
+}
+
+
+@cache
+def _decoder(kind: Kind) -> Decoder:
+    if kind in _LEAVES:
+        return _LEAVES[kind]
+    if is_dataclass(kind):
+        return _object(kind)
+    origin: Kind = get_origin(kind)
+    arguments = get_args(kind)
+    if origin is Literal:
+        return _literal(arguments)
+    if origin in (Union, UnionType) and arguments[1:] == (type(None),):
+        return _optional(_decoder(arguments[0]))
+    if origin is tuple and arguments[1:] == (...,):
+        return _sequence(_decoder(arguments[0]))
+    if origin is Mapping:
+        return _mapping(_decoder(arguments[1]))
+    raise TypeError(f"no JSON form for {kind}")
+
+
+def _literal(allowed: tuple[str, ...]) -> Decoder:
+    def read(data: Json) -> str:
+        if not isinstance(data, str) or data not in allowed:
+            raise _expected("one of " + ", ".join(allowed), data)
+        return data
+
+    return read
+
+
+def _optional(inner: Decoder) -> Decoder:
+    return lambda data: None if data is None else inner(data)
+
+
+def _sequence(inner: Decoder) -> Decoder:
+    def read(data: Json) -> tuple[object, ...]:
+        if not isinstance(data, list | tuple):
+            raise _expected("a list", data)
+        return tuple([_inside(inner, item, str(index)) for index, item in enumerate(data)])
+
+    return read
+
+
+def _mapping(inner: Decoder) -> Decoder:
+    def read(data: Json) -> dict[str, object]:
+        if not isinstance(data, Mapping):
+            raise _expected("an object", data)
+        return {name: _inside(inner, item, name) for name, item in data.items()}
+
+    return read
+
+
+def _object(kind: Kind) -> Decoder:
+    """Read a dataclass; an object that is one already passes, so that parts can be read beforehand."""
+    hints = get_type_hints(kind)
+    readers = {field.name: _decoder(hints[field.name]) for field in fields(kind)}
+    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+
+    def read(data: Json) -> object:
+        if isinstance(data, kind):
+            return data
+        if not isinstance(data, Mapping):
+            raise _expected("an object", data)
+        if missing := required - data.keys():
+            raise _MismatchError("is missing", min(missing))
+        if strange := data.keys() - readers.keys():
+            raise _MismatchError(f"is not a field; there are: {', '.join(readers)}", str(min(strange)))
+        return kind(**{name: _inside(readers[name], item, name) for name, item in data.items()})
+
+    return read
+
+
+def _inside(inner: Decoder, item: Json, name: str) -> object:
+    try:
+        return inner(item)
+    except _MismatchError as error:
+        error.path.append(name)
+        raise

@@ -1,0 +1,60 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from peftbench.errors import UserError
+from peftbench.jsondata import decode, encode
+
+
+@dataclass(frozen=True)
+class Inner:
+    n: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outer:
+    colour: Literal["red", "blue"]
+    inner: Inner | None = None
+    parts: Mapping[str, tuple[Inner, ...]] = field(default_factory=dict)
+
+
+def test_empty_optional_fields_are_left_out_and_come_back() -> None:
+    outer = Outer("red", Inner(1), {"a": (Inner(2, "x"),)})
+    data = {"colour": "red", "inner": {"n": 1}, "parts": {"a": [{"n": 2, "note": "x"}]}}
+    assert encode(outer) == data
+    assert decode(Outer, data, "f") == outer
+    assert encode(Outer("blue")) == {"colour": "blue", "parts": {}}
+
+
+def test_a_zero_is_not_empty() -> None:
+    assert encode(Inner(0)) == {"n": 0}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"colour": "red", "parts": {"a": [{"n": 1}, {"n": 1.5}]}},
+            r"f: parts\.a\.1\.n: expected a whole number, .* 1\.5",
+        ),
+        ({"colour": ["red"]}, r"f: colour: expected one of red, blue, found \['red'\]"),
+        ({"colour": "red", "inner": {"n": 1, "m": 2}}, r"f: inner\.m: is not a field; there are: n, note"),
+        ({"colour": "red", "inner": {}}, r"f: inner\.n: is missing"),
+        (None, r"f: expected an object, found None"),
+    ],
+)
+def test_a_mismatch_names_the_way_to_it(data: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        decode(Outer, data, "f")
+
+
+def test_a_type_without_a_json_form_is_a_programming_error() -> None:
+    @dataclass
+    class Odd:
+        value: complex
+
+    with pytest.raises(TypeError, match="complex"):
+        decode(Odd, {"value": 1}, "f")
