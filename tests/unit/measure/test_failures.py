@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from peftbench.errors import UnsupportedError, ValidityError
-from peftbench.failures import Failure, asked_bytes, context_is_alive, failure, is_out_of_memory, is_sticky
+from peftbench.measure.failures import Failure, asked_bytes, classify, context_is_alive, is_out_of_memory, is_sticky
 
 HINT = """
 CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be incorrect.
@@ -22,7 +21,7 @@ CUDA_OUT_OF_MEMORY = (
 def test_a_tensor_too_large_for_the_host_says_how_large() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert failure(caught.value, "model build") == Failure(
+    assert classify(caught.value, "model build") == Failure(
         "out-of-memory", "out of memory in model build: asked for 1048576.0 TiB", 2**60
     )
 
@@ -30,7 +29,7 @@ def test_a_tensor_too_large_for_the_host_says_how_large() -> None:
 def test_an_array_too_large_for_the_host() -> None:
     with pytest.raises(MemoryError) as caught:
         np.empty(2**58, dtype=np.uint8)
-    assert failure(caught.value, "data").status == "out-of-memory"
+    assert classify(caught.value, "data").kind == "out-of-memory"
 
 
 @pytest.mark.parametrize(
@@ -46,8 +45,8 @@ def test_an_array_too_large_for_the_host() -> None:
     ],
 )
 def test_out_of_memory_is_no_poison(error: Exception, asked: int | None) -> None:
-    result = failure(error, "first step", alive=lambda: pytest.fail("the device is fine"))
-    assert (result.status, result.asked_bytes, result.poisoned) == ("out-of-memory", asked, False)
+    result = classify(error, "first step", alive=lambda: pytest.fail("the device is fine"))
+    assert (result.kind, result.asked_bytes) == ("out-of-memory", asked)
     assert result.reason.startswith("out of memory in first step")
 
 
@@ -64,9 +63,8 @@ def test_out_of_memory_is_no_poison(error: Exception, asked: int | None) -> None
     ],
 )
 def test_a_sticky_error_ends_the_launch(text: str) -> None:
-    result = failure(torch.AcceleratorError(f"CUDA error: {text}{HINT}"), "backward")
-    assert result == Failure(
-        "failed", f"the CUDA context was lost in backward: AcceleratorError: CUDA error: {text}", poisoned=True
+    assert classify(torch.AcceleratorError(f"CUDA error: {text}{HINT}"), "backward") == Failure(
+        "poison", f"CUDA context lost in backward: AcceleratorError: CUDA error: {text}"
     )
 
 
@@ -83,21 +81,15 @@ def test_any_other_error_asks_the_device(text: str) -> None:
     error = RuntimeError(text)
     assert not is_out_of_memory(error)
     assert not is_sticky(error)
-    assert not failure(error, "forward").poisoned
-    assert failure(error, "forward", alive=lambda: False).poisoned
-    assert failure(error, "forward").reason == f"forward: RuntimeError: {text.splitlines()[0]}"
-
-
-def test_our_own_errors_keep_their_words() -> None:
-    assert failure(UnsupportedError("no prefix for qa"), "model build") == Failure("unsupported", "no prefix for qa")
-    assert failure(ValidityError("no gradient"), "validity") == Failure("invalid", "no gradient")
+    line = f"RuntimeError: {text.splitlines()[0]}"
+    assert classify(error, "forward") == Failure("failed", f"failed in forward: {line}")
+    assert classify(error, "forward", alive=lambda: False) == Failure("poison", f"CUDA context lost in forward: {line}")
 
 
 def test_a_reason_is_one_short_line() -> None:
-    reason = failure(ValueError("\n\n  first  \nsecond" + "x" * 999), "forward").reason
-    assert reason == "forward: ValueError: first"
-    assert len(failure(ValueError("x" * 999), "forward").reason) < 250
-    assert failure(KeyboardInterrupt(), "forward").reason == "forward: KeyboardInterrupt"
+    assert classify(ValueError("\n\n  first  \nsecond" + "x" * 999)).reason == "failed: ValueError: first"
+    assert len(classify(ValueError("x" * 999)).reason) < 250
+    assert classify(KeyboardInterrupt()).reason == "failed: KeyboardInterrupt"
 
 
 def test_the_amount_is_read_in_its_unit() -> None:
@@ -108,3 +100,13 @@ def test_the_amount_is_read_in_its_unit() -> None:
 
 def test_the_cpu_is_always_alive() -> None:
     assert context_is_alive(torch.device("cpu"))
+
+
+def test_a_device_that_fails_again_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(text: str) -> None:
+        raise torch.AcceleratorError(text)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: fail("CUDA error: device-side assert triggered"))  # noqa: ARG005 - torch's signature
+    assert not context_is_alive(torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: fail("CUDA error: out of memory"))  # noqa: ARG005 - torch's signature
+    assert context_is_alive(torch.device("cuda", 0))

@@ -1,14 +1,11 @@
-"""What kind of failure an exception is: a row in the table, or the end of the launch."""
+"""What an exception in a case means: a row in the table, the end of the launch, or a fault to be shown."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from peftbench.errors import UnsupportedError, ValidityError
-from peftbench.record import Status
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -30,42 +27,41 @@ POISON: Final = re.compile(
 """CUDA errors that are sticky: each later call of the process fails with the same error."""
 
 
+Kind = Literal["out-of-memory", "poison", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a case has no result."""
+    """Why a case has no result.
 
-    status: Status
+    It holds no reference to the exception, whose traceback holds the tensors of the frames it went through: drop the
+    exception, then `release` the device, before the next case.
+    """
+
+    kind: Kind
+    """`poison`: nothing can run on the device in this process any more, so the launch must end."""
     reason: str
     """One line, with the phase."""
     asked_bytes: int | None = None
     """How much did not fit, where the error says so."""
-    poisoned: bool = False
-    """Whether nothing can run on the device in this process any more: the launch must end."""
 
 
-def failure(error: BaseException, phase: str, *, alive: Callable[[], bool] = lambda: True) -> Failure:
+def classify(error: BaseException, phase: str = "", *, alive: Callable[[], bool] = lambda: True) -> Failure:
     """Say what an exception means for its case.
-
-    The result holds no reference to the exception, whose traceback holds the tensors of the frames it went through:
-    drop it, then `release` the device, before the next case.
 
     Args:
         error: What was raised.
         phase: Where: `model build`, `first step`, ...
         alive: Tries the device where the text of the error does not tell (`context_is_alive`).
     """
-    text = _one_line(error)
-    if isinstance(error, UnsupportedError):
-        return Failure("unsupported", str(error))
-    if isinstance(error, ValidityError):
-        return Failure("invalid", str(error))
+    place = f" in {phase}" if phase else ""
     if is_out_of_memory(error):
         asked = asked_bytes(str(error))
         amount = "" if asked is None else f": asked for {_amount(asked)}"
-        return Failure("out-of-memory", f"out of memory in {phase}{amount}", asked)
+        return Failure("out-of-memory", f"out of memory{place}{amount}", asked)
     if is_sticky(error) or not alive():
-        return Failure("failed", f"the CUDA context was lost in {phase}: {text}", poisoned=True)
-    return Failure("failed", f"{phase}: {text}")
+        return Failure("poison", f"CUDA context lost{place}: {_one_line(error)}")
+    return Failure("failed", f"failed{place}: {_one_line(error)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
