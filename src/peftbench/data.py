@@ -120,7 +120,7 @@ def batches(
             f"task {task.name!r}: real data needs the model's tokenizer; use synthetic data, or a model folder"
         )
     else:
-        random = Random(seed)  # noqa: S311 - must be reproducible, keeps no secret
+        random = Random(seed)
         pool = load_rows(source, task, limit=max(POOL, needed))
         rows = random.sample(pool, min(needed, len(pool)))
         encoded = task.encode(rows, tokenizer, seq_len)

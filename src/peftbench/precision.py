@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.errors import UserError, unknown
 
@@ -122,6 +122,6 @@ class Precision:
             return None
         return torch.amp.GradScaler(device.type)
 
-    def optimizer_arguments(self) -> dict[str, bool]:
+    def optimizer_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that choose the implementation of a PyTorch optimizer."""
         return dict(OPTIMIZERS[self.optimizer])

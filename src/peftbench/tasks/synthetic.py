@@ -10,7 +10,7 @@ from peftbench.tasks.base import Features, Vocabulary
 
 def source(task: str, seed: int) -> Random:
     """Return a task's random source: the same on every machine and in every process."""
-    return Random(f"{task}:{seed}")  # noqa: S311 - must be reproducible, keeps no secret
+    return Random(f"{task}:{seed}")
 
 
 def length(random: Random, number: int, seq_len: int) -> int:
