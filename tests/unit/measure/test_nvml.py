@@ -182,6 +182,23 @@ with Nvml({FIRST!r}) as nvml:
     assert nvml_standin.run(code, NVML_STEP_MJ="1500") == [5000.0, 5001.5, 5003.0]
 
 
+def test_energy_and_slowdown_come_from_the_driver(nvml_standin: StandIn) -> None:
+    code = f"""
+import itertools, json
+from peftbench.measure.energy import busy_window
+from peftbench.measure.nvml import Nvml
+from peftbench.measure.throttle import Patience, decide
+ticks = itertools.count()
+with Nvml({FIRST!r}) as nvml:
+    before = nvml.state()
+    window = busy_window(nvml.energy_j, lambda number: None, lambda: None, now=lambda: float(next(ticks))).value
+    decision = decide(before, nvml.state(), attempt=1, patience=Patience())
+print(json.dumps([window.energy_j, window.window_s, decision.again]))
+"""
+    assert nvml_standin.run(code, NVML_STEP_MJ="1500", NVML_EVENTS="0x8") == [1.5, 5.0, True]
+    assert nvml_standin.run(code, NVML_STEP_MJ="1500", NVML_EVENTS="0x4") == [1.5, 5.0, False]
+
+
 def test_without_a_driver_there_is_a_reason(tmp_path: Path) -> None:
     code = f"from peftbench.measure.nvml import Nvml\nwith Nvml({FIRST!r}) as nvml: print(nvml.energy_j())"
     (tmp_path / "libnvidia-ml.so.1").write_text("not a library")
