@@ -50,7 +50,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "peft_case" in metafunc.fixturenames:
         with usage_errors():
             mark = marks.CaseMark.of(metafunc.definition.get_closest_marker(marks.NAME))
-            cases = metafunc.config.stash[BENCH].cases(mark)
+            named = collection.is_named(metafunc.config, metafunc.definition.path)
+            cases = metafunc.config.stash[BENCH].cases(mark, named=named)
         metafunc.parametrize("peft_case", cases, ids=[case.id for case in cases], indirect=True)
 
 
@@ -65,15 +66,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check device, model, data and journal, before any model is built."""
-    cases = [case for item in session.items if (case := collection.case_of(item))]
-    if not cases or session.config.option.collectonly:
+    planned = collection.planned(session.items)
+    if not planned or session.config.option.collectonly:
         return
     with usage_errors():
         mode = collection.mode(session.config)
         if mode is not collection.Mode.SKIP:
             session.config.stash[BENCH].open(
                 collection.record_ids(session.items),
-                dict.fromkeys(case.task for case in cases),
+                planned,
                 measuring=mode is collection.Mode.MEASURE,
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from peftbench.cases import MethodSpec
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure import counters, metrics, validity
-from peftbench.measure.clock import clock_for
+from peftbench.measure.clock import Timing, clock_for
 from peftbench.measure.device_memory import parts, parts_metrics, release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import classify, context_is_alive
@@ -21,12 +21,13 @@ from peftbench.measure.resident import resident
 from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
+from peftbench.workloads.study import Desk, Study
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
     from peftbench.cases import Case
-    from peftbench.measure.clock import Timing
     from peftbench.workloads.base import Subject, Trial, Workload
+    from peftbench.workloads.study import Findings
 
 PRESET_CPU_BUDGET_S: Final = 0.9
 """For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
@@ -71,6 +72,7 @@ class Runner:
         self._group: Group | None = None
         self._references: dict[str, Trial] = {}
         self._proofs: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
+        self._shared: dict[str, object] = {}
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
         gc.collect()
@@ -87,10 +89,26 @@ class Runner:
         self._group = None
         self._references.clear()
         self._proofs.clear()
+        self._shared.clear()
         release(self.backend.device)
 
-    def measure(self, case: Case, workload: Workload, *, id: str, observer: Observer) -> Record:  # noqa: A002
+    def measure(
+        self,
+        case: Case,
+        workload: Workload,
+        *,
+        id: str,  # noqa: A002 - the record's own word
+        observer: Observer,
+        records: Iterable[Record] = (),
+    ) -> Record:
         """Return what one case yields; a case that cannot be measured is a record with the reason.
+
+        Args:
+            case: What is measured.
+            workload: How.
+            id: What the case is called in its record.
+            observer: Wraps the timed rounds.
+            records: What the run has yielded so far; a study may look at them.
 
         Raises:
             UserError: an override that does not fit the model.
@@ -102,6 +120,8 @@ class Runner:
             return replace(blank, status="unsupported", reason=reason)
         watch = Stopwatch()
         try:
+            if isinstance(workload, Study):
+                return self._study(case, workload, blank, observer, records)
             return self._passes(case, workload, blank, observer, watch)
         except UnsupportedError as error:
             return replace(blank, status="unsupported", reason=str(error))
@@ -120,8 +140,11 @@ class Runner:
             release(self.backend.device)
 
     def try_once(self, case: Case, workload: Workload) -> None:
-        """Run one round and measure nothing."""
-        if not self._unsupported(case, workload):
+        """Run one round, or the least of a study, and measure nothing."""
+        if isinstance(workload, Study):
+            if not workload.unsupported_case(case, self.backend):
+                workload.conduct(case, self._desk(self.backend.rehearsing(), ()))
+        elif not self._unsupported(case, workload):
             trial = workload.trial(self._group_of(case).subject(case.method))
             self._timed(trial)(0)
 
@@ -133,12 +156,15 @@ class Runner:
             method=str(case.method),
             task=case.task,
             batch_size=case.batch_size,
-            seq_len=self.backend.seq_len(self.backend.catalogue.task(case.task)),
+            seq_len=max(self.backend.seq_len(self.backend.catalogue.task(name)) for name in case.tasks),
             status="ok",
+            variant=dict(case.variant),
         )
 
     def _unsupported(self, case: Case, workload: Workload) -> str:
         backend = self.backend
+        if isinstance(workload, Study):
+            return workload.unsupported_case(case, backend)
         method, task = backend.catalogue.method(case.method.name), backend.catalogue.task(case.task)
         return method.unsupported(task, architecture=backend.config.model_type) or workload.unsupported(
             method, backend.settings.precision
@@ -182,6 +208,30 @@ class Runner:
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
             warnings=proof.notes,
         )
+
+    def _study(self, case: Case, study: Study, blank: Record, observer: Observer, records: Iterable[Record]) -> Record:
+        """Run a study; to the observer it is one round."""
+        found: list[Findings] = []
+
+        def whole(number: int) -> Timing:
+            del number
+            start = time.perf_counter()
+            found.append(study.conduct(case, self._desk(self.backend, records)))
+            return Timing(time.perf_counter() - start)
+
+        took = observer(whole)(0)
+        findings = found[0]
+        return replace(
+            blank,
+            metrics=findings.metrics,
+            curve=findings.curve,
+            stop=findings.stop,
+            warnings=findings.warnings,
+            passes_s={"study": took.wall_s},
+        )
+
+    def _desk(self, backend: Backend, records: Iterable[Record]) -> Desk:
+        return Desk(backend, self._clock, tuple(records), self._shared)
 
     def _prove(self, case: Case, subject: Subject) -> validity.Validity:
         """Check once that the method does what it claims to; the other workloads of the group rely on it."""

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.cases import Case
     from peftbench.methods.base import Application, Method
+    from peftbench.settings import Settings
     from peftbench.tasks.base import Batch
 
 Mark = Callable[[], None]
@@ -89,6 +91,18 @@ class Workload(ABC):
     """Whether a round changes weights."""
     paired: bool = True
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
+    default: bool = True
+    """Whether it is measured where neither it nor the file of its benchmark function is named."""
+    methods: tuple[str, ...] = ("default",)
+    """What is measured where no method is named; so with the next two."""
+    tasks: tuple[str, ...] = ()
+    """None: all."""
+    batch_sizes: tuple[int, ...] = (1, 8)
+
+    def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
+        """Return what is made of the matrix of methods, tasks and batch sizes."""
+        del settings
+        return cases
 
     def unsupported(self, method: Method, precision: Precision) -> str:
         """Return the reason why the workload cannot be done with `method` at `precision`, or ''."""
