@@ -31,7 +31,9 @@ moved along, since what the loss reads may have met dead ReLUs only; those in ev
 random depth skips nearly always."""
 _LEAST_STEPS: Final = 2
 _LEARNING_RATE: Final = 1e-3
-"""Or the resolution of the trained weights' dtype at 1.0, if that is coarser: a smaller step would change nothing."""
+"""Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
+_HALF_LOSS_SCALE: Final = 1024.0
+"""As a gradient scaler does in training: float16 has no room for small gradients."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> a dtype that shows its bits."""
 
@@ -117,7 +119,8 @@ def take_steps(method: Method, model: torch.nn.Module, trained: Tensors, batches
     Raises:
         ValidityError: the loss or a gradient is not finite.
     """
-    learning_rate = max(_LEARNING_RATE, *(torch.finfo(p.dtype).eps for p in trained.values()))
+    learning_rate = max(_LEARNING_RATE, *(torch.finfo(p.dtype).eps * _smallest(p) for p in trained.values()))
+    loss_scale = _HALF_LOSS_SCALE if any(p.dtype == torch.float16 for p in model.parameters()) else 1.0
     optimizer = Optimization(learning_rate=learning_rate, weight_decay=0.0).optimizer(model)
     hook = method.step_hook(model)
     waiting = set(trained)
@@ -130,7 +133,7 @@ def take_steps(method: Method, model: torch.nn.Module, trained: Tensors, batches
         loss = loss if extra is None else loss + extra
         if not math.isfinite(loss.item()):
             raise ValidityError(f"the loss is {loss.item()} in step {step}")
-        loss.backward()
+        (loss * loss_scale).backward()
         largest = largest_gradients(trained)
         if bad := [name for name, value in largest.items() if not math.isfinite(value)]:
             raise ValidityError(f"the gradient is not finite in step {step}: {some(bad)}")
@@ -202,6 +205,10 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
     idle = {n for n, p in parameters.items() if largest.get(n, 0.0) <= top * torch.finfo(p.dtype).eps}
     plain.zero_grad(set_to_none=True)
     return frozenset(idle)
+
+
+def _smallest(parameter: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(parameter.detach(), ord=-math.inf))
 
 
 def _moved(batch: Batch, *, by: int) -> Batch:
