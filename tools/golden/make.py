@@ -147,25 +147,27 @@ def values(model: PreTrainedModel, inputs: dict[str, torch.Tensor], plain: set[s
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
+def write(path: Path, tensors: dict[str, torch.Tensor], **about: object) -> None:
+    """Write one file, always with the same bytes: safetensors keeps several metadata entries in no fixed order."""
+    made_by = {name: version(name) for name in ("adapters", "transformers", "torch")}
+    save_file(tensors, path, metadata={"about": json.dumps({**about, "made_by": made_by})})
+    print(f"{path}: {len(tensors)} tensors")
+
+
 def main() -> None:
     """Write all files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    made_by = {name: version(name) for name in ("adapters", "transformers", "torch")}
     for architecture, (config_class, model_class) in ARCHITECTURES.items():
         config = config_class(**SHAPE)
-        plain = model_class(config).eval()
+        plain = model_class(config)
         randomise(plain, seed=1, scale=0.1)
+        state = {name: parameter.detach() for name, parameter in plain.named_parameters()}
         inputs = batch(config.pad_token_id)
-        metadata = {**made_by, "config": json.dumps({"model_type": architecture, **SHAPE})}
-        state = dict(plain.named_parameters())
-        save_file(
-            {**{f"weight/{name}": parameter.detach() for name, parameter in state.items()}, **inputs},
-            folder / f"{architecture}.safetensors",
-            metadata=metadata,
-        )
+        tensors = {**{f"weight/{name}": tensor for name, tensor in state.items()}, **inputs}
+        write(folder / f"{architecture}.safetensors", tensors, config={"model_type": architecture, **SHAPE})
         for method, golden in METHODS.items():
             model = model_class(config)
             adapters.init(model)
@@ -173,9 +175,7 @@ def main() -> None:
             randomise(model, seed=2, scale=0.3)
             model.load_state_dict(state, strict=False)
             tensors = values(model.eval(), inputs, set(state))
-            metadata = {**made_by, "overrides": json.dumps(golden.overrides)}
-            save_file(tensors, folder / f"{architecture}-{method}.safetensors", metadata=metadata)
-            print(f"{architecture} {method}: {len(tensors)} tensors")
+            write(folder / f"{architecture}-{method}.safetensors", tensors, overrides=golden.overrides)
 
 
 if __name__ == "__main__":

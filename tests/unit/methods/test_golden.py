@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -34,9 +34,10 @@ RENAMED = (
 """Patterns of the library's parameter names, and what ours have in their place."""
 
 
-def read(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with safe_open(GOLDEN / f"{name}.safetensors", framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 # no dict
+        about = json.loads(file.metadata()["about"])
+        return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 # no dict
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -59,15 +60,15 @@ def architecture(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_outputs_and_gradients_are_those_of_adapters(architecture: str, attention: str, paper: str, lab: Lab) -> None:
-    plain, plain_metadata = read(architecture)
-    golden, metadata = read(f"{architecture}-{paper}")
+    plain, plain_about = read(architecture)
+    golden, about = read(f"{architecture}-{paper}")
     method = lab.methods[paper]
 
-    model = lab.encoder(attention=attention, **json.loads(plain_metadata["config"]))
+    model = lab.encoder(attention=attention, **plain_about["config"])
     model.load_state_dict(part(plain, "weight/"), strict=True)
     batch = {name: plain[name] for name in ("input_ids", "attention_mask", "labels")}
     plain_logits = model(**batch).logits
-    model = method.apply(model, lab.application(json.loads(metadata["overrides"])))
+    model = method.apply(model, lab.application(about["overrides"]))
     weights = {our_name(name, model): tensor for name, tensor in part(golden, "weight/").items()}
     parameters = dict(model.named_parameters())
     plain_names = set(part(plain, "weight/"))
