@@ -64,7 +64,7 @@ def locked(path: Path, *, timeout_s: float = 0.0) -> Iterator[None]:
     Raises:
         UserError: somebody else holds the lock for longer than `timeout_s`, or the folder cannot be written.
     """
-    from filelock import SoftFileLock, Timeout  # noqa: PLC0415 - readers need not pay for its import
+    from filelock import SoftFileLock, Timeout
 
     target = Path(os.path.realpath(path))
     lock_path = target.with_name(f".{target.name}.lock")

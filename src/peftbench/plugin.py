@@ -1,1 +1,138 @@
 """The pytest plugin: hooks and fixtures that only wire."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from peftbench import collection, marks, newhooks
+from peftbench.bench import Bench, usage_errors
+from peftbench.settings import flag_name, options, refuse_unknown
+
+if TYPE_CHECKING:
+    from peftbench.fixture import PeftCase
+
+BENCH: Final = pytest.StashKey[Bench]()
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks by which others add methods, tasks, models and workloads."""
+    pluginmanager.add_hookspecs(newhooks)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add each setting to the command line and to the ini file."""
+    group = parser.getgroup("peftbench", "peftbench: what fine-tuning methods cost")
+    for name, option in options().items():
+        dest = f"peftbench_{name}"
+        how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
+        group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
+        parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the state; check what was asked for, if anything was."""
+    config.addinivalue_line("markers", marks.HELP)
+    given = {name: config.getoption(f"peftbench_{name}") for name in options()}
+    ini = {name: config.getini(f"peftbench_{name}") for name in options()}
+    with usage_errors():
+        table = _pyproject_table(config)
+        refuse_unknown(table)
+        bench = config.stash[BENCH] = Bench(config, [given, ini, table])
+        if table or any(value for source in (given, ini) for value in source.values()):
+            bench.check()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each benchmark function its cases."""
+    if "peft_case" in metafunc.fixturenames:
+        with usage_errors():
+            mark = marks.CaseMark.of(metafunc.definition.get_closest_marker(marks.NAME))
+            cases = metafunc.config.stash[BENCH].cases(mark)
+        metafunc.parametrize("peft_case", cases, ids=[case.id for case in cases], indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop functions whose workload is not selected, and keep the cases of a group together."""
+    kept, dropped = collection.arrange(items)
+    items[:] = kept
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Check device, model, data and journal, before any model is built."""
+    cases = [case for item in session.items if (case := collection.case_of(item))]
+    if not cases or session.config.option.collectonly:
+        return
+    with usage_errors():
+        mode = collection.mode(session.config)
+        if mode is not collection.Mode.SKIP:
+            session.config.stash[BENCH].open(
+                collection.record_ids(session.items),
+                dict.fromkeys(case.task for case in cases),
+                measuring=mode is collection.Mode.MEASURE,
+            )
+
+
+@pytest.fixture
+def peft_case(request: pytest.FixtureRequest, benchmark: Any) -> PeftCase:  # noqa: ANN401 - pytest-benchmark is untyped
+    """One method on one task at one batch size; `peft_case.measure()` measures it."""
+    from peftbench.fixture import PeftCase
+
+    bench = request.config.stash[BENCH]
+    mark = marks.CaseMark.of(request.node.get_closest_marker(marks.NAME))
+    return PeftCase(
+        case=request.param,
+        workload=bench.catalogue.workload(mark.workload),
+        id=bench.id_of(request.node),
+        bench=bench,
+        benchmark=benchmark,
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Let go of what the cases of a group share when the last of them is done."""
+    case, following = collection.case_of(item), nextitem and collection.case_of(nextitem)
+    if case and (not following or following.group != case.group):
+        item.config.stash[BENCH].release()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table, before pytest-benchmark's own."""
+    bench = config.stash[BENCH]
+    if bench.records:
+        from peftbench.report.terminal import render
+
+        width = config.get_terminal_writer().fullwidth
+        terminalreporter.section("peftbench")
+        terminalreporter.write(render(bench.run(), width=width, color=terminalreporter.hasmarkup))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the run to its file, whatever ended it."""
+    bench = session.config.stash[BENCH]
+    if bench.records and bench.settings.json:
+        from peftbench.runfile import save_run
+
+        save_run(bench.run(), bench.settings.json)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give back what the session holds."""
+    if BENCH in config.stash:
+        config.stash[BENCH].close()
+
+
+def _pyproject_table(config: pytest.Config) -> dict[str, object]:
+    """Return `[tool.peftbench]` of the root directory's pyproject.toml, keys as fields are named."""
+    path = config.rootpath / "pyproject.toml"
+    if not path.is_file():
+        return {}
+    table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("peftbench", {})
+    return {key.replace("-", "_"): value for key, value in table.items()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, cast
 
-from peftbench.jsondata import decode
+from peftbench.jsondata import decode, encode
 
 SCHEMA: Final = "peftbench/run/1"
 """Name and version of the run file's format; it rises when a reader of the old one would misread the new one."""
@@ -69,8 +69,12 @@ class Record:
     launches: tuple[Launch, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
     """Calls of each operator in one round, by name: tells what moved when a counter moves."""
+    operator_hash: str = ""
+    """Hash of the order of the operator calls: tells that they moved where no count did."""
     modules: Mapping[str, int] = field(default_factory=dict)
     """Trainable parameters by module (layer numbers replaced by *)."""
+    passes_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each pass took: build, validity, counters, memory, time, and `rounds`, the timed part of time."""
     stop: str = ""
     """What ended the rounds: `precision`, `budget` or `rounds`."""
     quantiles_s: tuple[float, ...] = ()
@@ -107,8 +111,8 @@ class Run:
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """Return JSON types only; numbers are finite."""
-    return asdict(record)
+    """Return JSON types only."""
+    return cast("dict[str, Any]", encode(record))
 
 
 def record_from_json(data: object, where: str = "") -> Record:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.tasks.base import Task
+    from peftbench.workloads.base import Optimization
 
 Scalar = bool | int | float | str
 """A value of a configuration as it can be written on the command line."""
@@ -53,6 +54,8 @@ class Method(ABC):
     source: str
     """Where the method is defined: paper and section, or class."""
     mergeable: bool = False
+    trains_backbone: bool = False
+    """Whether weight matrices of the backbone are meant to be trained beside parameters that the method adds."""
     defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
     """The default configuration that does not depend on the model, for people to read."""
 
@@ -71,8 +74,16 @@ class Method(ABC):
         """
 
     def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
-        """Return what real training calls after each optimizer step (with the step's number, from 0), if anything."""
+        """Return what real training calls at each step, if anything, with the step's number, from 0.
+
+        It is called after the optimizer's step and before the gradients are cleared: it may read them.
+        """
         del model
+        return None
+
+    def optimizer(self, model: torch.nn.Module, optimization: Optimization) -> torch.optim.Optimizer | None:
+        """Return the optimizer that defines the method, or None where any (AdamW) does."""
+        del model, optimization
         return None
 
     def auxiliary_loss(self, model: torch.nn.Module) -> torch.Tensor | None:
@@ -98,6 +109,26 @@ class Method(ABC):
         del model
         raise UnsupportedError(f"{self.name} cannot be merged into the weights of the model")
 
+    def merge_in_place(self, model: torch.nn.Module) -> None:
+        """Fold the method's change into the plain weights, and keep what `unmerge_in_place` needs to take it out."""
+        del model
+        raise UnsupportedError(f"{self.name} cannot be merged in place")
+
+    def unmerge_in_place(self, model: torch.nn.Module) -> None:
+        """Take the change out of the plain weights again, after `merge_in_place`."""
+        del model
+        raise UnsupportedError(f"{self.name} cannot be unmerged")
+
+    def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
+        """Add a second, untrained adapter of the same configuration; return the names of both, the active one first."""
+        del model
+        raise UnsupportedError(f"{self.name} cannot hold two adapters in one model")
+
+    def activate(self, model: torch.nn.Module, adapter: str) -> None:
+        """Switch to one of the adapters that `add_second` named."""
+        del model
+        raise UnsupportedError(f"{self.name} cannot switch to adapter {adapter!r}")
+
 
 def head_names(model: PreTrainedModel) -> frozenset[str]:
     """Return the names of the top-level modules of `model` that are the task head: all outside the backbone."""
@@ -107,6 +138,7 @@ def head_names(model: PreTrainedModel) -> frozenset[str]:
 def is_head(parameter_name: str, heads: frozenset[str]) -> bool:
     """Tell whether a parameter, named before or after a method was applied, belongs to the task head.
 
-    PEFT wraps a model as `base_model.model.<name>`, and a trained head as `<head>.modules_to_save.<adapter>`.
+    PEFT wraps a model as `base_model.model.<name>` (prompt learning: `base_model.<name>`), and a trained head as
+    `<head>.modules_to_save.<adapter>`.
     """
-    return parameter_name.removeprefix("base_model.model.").split(".", 1)[0] in heads
+    return parameter_name.removeprefix("base_model.").removeprefix("model.").split(".", 1)[0] in heads

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from peftbench.precision import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -19,14 +21,6 @@ Mark = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Optimization:
-    """How a training step updates the weights."""
-
-    learning_rate: float = 3e-5
-    weight_decay: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
 class Subject:
     """A method on a task, from which a workload makes what it times."""
 
@@ -36,11 +30,32 @@ class Subject:
     """On the device; round i takes batch i modulo their number."""
     fresh_model: Callable[[], PreTrainedModel]
     """Makes another copy of the model with its task head, untouched by any method, on the device."""
-    optimization: Optimization = Optimization()
+    precision: Precision = Precision()
+    compile: bool = False
+    learning_rate: float = 3e-5
+    """The paper's, for every method; like the weight decay it does not change the time of a step."""
+    weight_decay: float = 0.1
 
     def applied_model(self) -> torch.nn.Module:
         """Return a fresh model with the method applied."""
         return self.method.apply(self.fresh_model(), self.application)
+
+    def callable(self, model: torch.nn.Module) -> Callable[..., Any]:
+        """Return what a round calls: the model, or its compiled form."""
+        import torch
+
+        return torch.compile(model) if self.compile else model
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Return AdamW over the parameters that are trained."""
+        import torch
+
+        return torch.optim.AdamW(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=self.learning_rate,
+            weight_decay=self.weight_decay,
+            **self.precision.optimizer_arguments(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,7 @@ class Trial:
     """One round, given its number; calls the mark once at the end of each of the workload's phases."""
     prepare: Callable[[int], None] | None = None
     """What must happen before each round, outside its time."""
+    optimizer: torch.optim.Optimizer | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +78,14 @@ class Workload(ABC):
     summary: str
     phases: tuple[str, ...] = ()
     """Names of the parts of a round, in order, that are reported apart; empty where there is but one."""
+    trains: bool = False
+    """Whether a round changes weights."""
     paired: bool = True
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
 
-    def unsupported(self, method: Method) -> str:
-        """Return the reason why the workload cannot be done with `method`, or ''."""
-        del method
+    def unsupported(self, method: Method, precision: Precision) -> str:
+        """Return the reason why the workload cannot be done with `method` at `precision`, or ''."""
+        del method, precision
         return ""
 
     @abstractmethod

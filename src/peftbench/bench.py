@@ -1,0 +1,201 @@
+"""One pytest session of ours: from options to cases, from cases to records, from records to files."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import pytest
+
+from peftbench.cases import Case, matrix, select
+from peftbench.catalogue import Catalogue
+from peftbench.errors import UserError
+from peftbench.marks import CaseMark
+from peftbench.record import Record, Run
+from peftbench.settings import Settings
+
+if TYPE_CHECKING:
+    from peftbench.backend import Backend
+    from peftbench.journal import Journal
+    from peftbench.runner import Runner
+
+JOURNAL: Final = ".peftbench/journal.jsonl"
+"""Relative to pytest's root directory."""
+
+T = TypeVar("T")
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn what is the user's mistake into pytest's one line and its exit status for it."""
+    try:
+        yield
+    except UserError as error:
+        raise pytest.UsageError(f"peftbench: {error}") from error
+
+
+class Bench:
+    """The state of the plugin, kept on pytest's stash; nothing is read or built before it is asked for."""
+
+    def __init__(self, config: pytest.Config, sources: Sequence[Mapping[str, object]]) -> None:
+        """Keep the sources of the settings, most important first."""
+        self._config = config
+        self._sources = sources
+        self._session = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(3)}"
+        self._started_s = time.perf_counter()
+        self._backend: Backend | None = None
+        self._runner: Runner | None = None
+        self._journal: Journal | None = None
+        self._threads: int | None = None
+        self._ids: Mapping[str, str] = {}
+        self.records: dict[str, Record] = {}
+        self.resident_bytes: list[int] = []
+        """After each case, to show that memory does not grow."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the user asked for."""
+        return Settings.read(*self._sources)
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """What can be benchmarked, with what conftest.py files add."""
+        hook = self._config.hook
+        return Catalogue.load(
+            methods=_flat(hook.pytest_peftbench_methods()),
+            tasks=_flat(hook.pytest_peftbench_tasks()),
+            models=_flat(hook.pytest_peftbench_models()),
+            workloads=_flat(hook.pytest_peftbench_workloads()),
+        )
+
+    def check(self) -> None:
+        """Refuse names that do not exist, before anything is collected."""
+        self.cases(CaseMark())
+        select("workload", self.settings.workloads, self.catalogue.workloads)
+
+    def cases(self, mark: CaseMark) -> tuple[Case, ...]:
+        """Return the cases of a benchmark function: none if its workload is not selected."""
+        settings = self.settings
+        self.catalogue.workload(mark.workload)
+        if settings.workloads and mark.workload not in settings.workloads:
+            return ()
+        return matrix(
+            self.catalogue,
+            methods=mark.methods or settings.methods,
+            tasks=mark.tasks or settings.tasks,
+            batch_sizes=mark.batch_sizes or settings.batch_sizes,
+        )
+
+    def open(self, ids: Mapping[str, str], tasks: Iterable[str], *, measuring: bool) -> None:
+        """Check everything that needs torch, before any model is built; open the journal if anything is measured.
+
+        Args:
+            ids: What each case is called in a record, by node id.
+            tasks: Names of the tasks that occur.
+            measuring: Whether records are taken, or each case is only tried once.
+
+        Raises:
+            UserError: device, model, data or journal cannot be used.
+        """
+        import torch
+
+        from peftbench.backend import Backend
+        from peftbench.journal import Journal
+        from peftbench.runner import Runner
+
+        self._ids = ids
+        self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(self.settings.threads)
+        if measuring:
+            self._journal = Journal(self._config.rootpath / JOURNAL, self.identity(), resume=self.settings.resume)
+            self.records.update({key: found for key, found in self._journal.finished.items() if key in ids.values()})
+        self._runner = Runner(self._backend, session=self._session)
+
+    @property
+    def backend(self) -> Backend:
+        """Device, model and data of the run."""
+        if self._backend is None:
+            raise RuntimeError("the backend is opened when collection has finished")
+        return self._backend
+
+    @property
+    def runner(self) -> Runner:
+        """What measures cases."""
+        if self._runner is None:
+            raise RuntimeError("the runner is opened when collection has finished")
+        return self._runner
+
+    def id_of(self, item: pytest.Item) -> str:
+        """Return what a case is called in a record."""
+        return self._ids[item.nodeid]
+
+    def add(self, record: Record) -> None:
+        """Keep a finished record, and write it to the journal before anything else happens."""
+        from peftbench.environment import resident_bytes
+
+        self.records[record.id] = record
+        if self._journal is not None:
+            self._journal.append(record)
+        self.resident_bytes.append(resident_bytes())
+
+    def identity(self) -> dict[str, Mapping[str, Any]]:
+        """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
+        from peftbench.environment import fingerprint
+
+        backend = self.backend
+        settings = {
+            **self.settings.identity(),
+            "model": backend.model.name,
+            "device": backend.device.type,
+        }
+        return {
+            "settings": settings,
+            "fingerprint": fingerprint(backend.device, threads=self.settings.threads),
+        }
+
+    def run(self) -> Run:
+        """Return what was measured so far."""
+        return Run(records=tuple(self.records.values()), notes=self.notes(), **self.identity())
+
+    def notes(self) -> dict[str, Any]:
+        """Return what is to be known of the run as a whole: seconds by pass, resident memory, load."""
+        from peftbench.environment import noise
+
+        passes: dict[str, float] = {}
+        for record in self.records.values():
+            for name, seconds in record.passes_s.items():
+                passes[name] = passes.get(name, 0.0) + seconds
+        return {
+            "duration_s": time.perf_counter() - self._started_s,
+            "passes_s": passes,
+            "resident_bytes": self.resident_bytes[:1] + self.resident_bytes[-1:],
+            "random_weights": self.backend.model.random_weights,
+            "noise": noise(),
+        }
+
+    def release(self) -> None:
+        """Let go of what the cases of the present group share."""
+        if self._runner is not None:
+            self._runner.release()
+
+    def close(self) -> None:
+        """Give back what the session holds."""
+        if self._runner is not None:
+            self._runner.close()
+        if self._journal is not None:
+            self._journal.close()
+        if self._threads is not None:
+            import torch
+
+            torch.set_num_threads(self._threads)
+
+
+def _flat(found: Iterable[Iterable[T]]) -> Iterator[T]:
+    for definitions in found:
+        yield from definitions

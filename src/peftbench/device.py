@@ -1,0 +1,52 @@
+"""Which devices can be measured here."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from peftbench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device_named(name: str) -> torch.device:
+    """Return the device called `name` (`cpu`, `cuda`, `cuda:1`); plain `cuda` is the first one.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r}: allowed are cpu, cuda and cuda:N") from None
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", 0)
+    require_device(device)
+    return device
+
+
+def require_device(device: torch.device) -> None:
+    """Refuse a device that cannot be measured here.
+
+    Raises:
+        UserError: not the CPU nor a CUDA device that this process sees, or kernel launches are blocking.
+    """
+    import torch
+
+    if device.type == "cpu":
+        return
+    if device.type != "cuda":
+        raise UserError(f"device {str(device)!r}: allowed are cpu, cuda and cuda:N")
+    if torch.version.cuda is None:
+        raise UserError(f"device {str(device)!r}: this PyTorch ({torch.__version__}) is built without CUDA")
+    if not torch.cuda.is_available():
+        raise UserError(f"device {str(device)!r}: PyTorch sees no CUDA device (driver, CUDA_VISIBLE_DEVICES)")
+    count = torch.cuda.device_count()
+    if (device.index or 0) >= count:
+        raise UserError(f"device {str(device)!r}: PyTorch sees {count} CUDA device(s): cuda:0 to cuda:{count - 1}")
+    if os.environ.get("CUDA_LAUNCH_BLOCKING", "0") not in {"", "0"}:
+        raise UserError("CUDA_LAUNCH_BLOCKING is set: every kernel launch would wait, and be timed waiting; unset it")

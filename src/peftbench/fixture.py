@@ -1,0 +1,92 @@
+"""What a benchmark function gets as `peft_case`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from peftbench.errors import UserError
+from peftbench.measure.clock import Timing
+from peftbench.record import record_to_json
+from peftbench.workloads.function import FunctionWorkload
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from peftbench.bench import Bench
+    from peftbench.cases import Case
+    from peftbench.measure.rounds import TimedRound
+    from peftbench.record import Record
+    from peftbench.tasks.base import Batch
+    from peftbench.workloads.base import Workload
+
+
+@dataclass(frozen=True)
+class PeftCase:
+    """One method on one task at one batch size, ready to be measured."""
+
+    case: Case
+    workload: Workload
+    id: str
+    bench: Bench = field(repr=False)
+    benchmark: BenchmarkFixture = field(repr=False)
+
+    def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
+        """Measure the workload, or a function of your own, and return the record.
+
+        Args:
+            function: Called with the model (the method applied, evaluation mode) and a batch, in every round; and in
+                alternation with the reference's model and the same batch.
+
+        Returns:
+            The record, or None under --benchmark-disable, where one round is run and nothing is measured.
+        """
+        workload = self.workload if function is None else FunctionWorkload.of(function)
+        benchmark = self.benchmark
+        if benchmark.disabled:
+            benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
+            return None
+        if self.id in self.bench.records:
+            pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
+        benchmark.group = f"{workload.name} {self.case.group}"
+        try:
+            record = self.bench.runner.measure(self.case, workload, id=self.id, observer=partial(_told, benchmark))
+        except UserError as error:
+            pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        except Exception as error:
+            blank = self.bench.runner.blank(self.case, workload, self.id)
+            self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
+            raise
+        self.bench.add(record)
+        benchmark.extra_info["peftbench"] = record_to_json(record)
+        if record.status == "invalid":
+            pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
+        if record.status != "ok":
+            pytest.skip(f"{record.status}: {record.reason}")
+        return record
+
+
+def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
+    """Return the timed round such that pytest-benchmark's statistics get every round's wall time.
+
+    Its pedantic mode takes a number of rounds that must be known beforehand; so it runs the first, and is told of
+    the others.
+    """
+
+    def observed(number: int) -> Timing:
+        if number == 0:
+            timing: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
+        else:
+            timing = timed(number)
+            benchmark.stats.stats.update(timing.wall_s)
+        return timing
+
+    return observed
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,63 @@
+"""From rounds to the metrics of a record: pure functions, no torch."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from peftbench.measure.estimate import Estimate, median_estimate
+from peftbench.record import Launch, Metric
+
+if TYPE_CHECKING:
+    from peftbench.measure.rounds import Rounds
+
+
+def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float, first_s: float) -> dict[str, Metric]:
+    """Return the metrics of a time pass.
+
+    Args:
+        rounds: What was timed.
+        phases: Names of the parts of a round, in order.
+        tokens: Tokens of a batch without padding, averaged over the batches.
+        first_s: Time of the first, cold round.
+    """
+    time_s = median_estimate([timing.wall_s for timing in rounds.case])
+    metrics = {
+        "time_s": _timed(time_s, "s"),
+        "first_s": Metric(first_s, "s", noise="timed"),
+        "tokens_per_s": Metric(
+            tokens / time_s.median,
+            "token/s",
+            better="higher",
+            noise="timed",
+            low=tokens / time_s.high,
+            high=tokens / time_s.low,
+        ),
+    }
+    for index, phase in enumerate(phases):
+        metrics[f"{phase}_s"] = _timed(median_estimate([timing.phases_s[index] for timing in rounds.case]), "s")
+    device_s = [timing.device_s for timing in rounds.case if timing.device_s is not None]
+    if device_s:
+        metrics["device_s"] = _timed(median_estimate(device_s), "s")
+    if rounds.reference:
+        metrics["reference_s"] = _timed(median_estimate([timing.wall_s for timing in rounds.reference]), "s")
+        x = median_estimate(rounds.log_ratios)
+        metrics["ratio"] = _timed(Estimate(math.exp(x.median), math.exp(x.low), math.exp(x.high)), "1")
+    return metrics
+
+
+def launch(rounds: Rounds, *, session: str) -> Launch:
+    """Return what a launch keeps of its rounds: a median each, and x, the median of the log ratios."""
+    return Launch(
+        session=session,
+        rounds=len(rounds.case),
+        time_s=statistics.median(timing.wall_s for timing in rounds.case),
+        reference_s=statistics.median(timing.wall_s for timing in rounds.reference) if rounds.reference else None,
+        x=statistics.median(rounds.log_ratios) if rounds.reference else None,
+    )
+
+
+def _timed(estimate: Estimate, unit: str) -> Metric:
+    return Metric(estimate.median, unit, noise="timed", low=estimate.low, high=estimate.high)

@@ -1,0 +1,63 @@
+"""How PEFT is called: with its own randomness, without its chatter, its faults turned into reasons."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from peftbench.errors import PeftbenchError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_CHATTER: Final = (
+    r"`is_gradient_checkpointing` is deprecated",  # PEFT reads an attribute that transformers renamed
+    r"Unsupported layer type '<class '.*Norm'>' encountered",  # LN tuning, whose layers these are
+)
+_CHATTER_ON_CPU: Final = (
+    r"Failed to load the CUDA extension",  # BOFT; on CUDA a user must know why it is slow
+    r"Setting boft_n_butterfly_factor to 1",
+)
+# Not RuntimeError: being out of memory is one, and no fault of the library's.
+_FAULTS: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+
+
+@contextmanager
+def faults_as(error_class: type[PeftbenchError], doing: str) -> Iterator[None]:
+    """Within the context, turn an exception of the library into one line that quotes it."""
+    try:
+        yield
+    except _FAULTS as error:
+        message = " ".join(str(error).split())
+        raise error_class(f"PEFT cannot {doing}: {type(error).__name__}: {message}") from error
+
+
+@contextmanager
+def seeded(model: PreTrainedModel, seed: int) -> Iterator[None]:
+    """Within the context, torch's global randomness starts from `seed`; afterwards it is as it was before."""
+    import torch
+
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def quiet(model: PreTrainedModel) -> Iterator[None]:
+    """Within the context, warnings that say nothing to a user of this model are not shown."""
+    with warnings.catch_warnings():
+        for message in _CHATTER if model.device.type == "cuda" else (*_CHATTER, *_CHATTER_ON_CPU):
+            warnings.filterwarnings("ignore", message=message)
+        yield

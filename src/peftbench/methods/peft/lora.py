@@ -1,0 +1,198 @@
+"""LoRA and its variants: other initialisations, other forward passes, other optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from peftbench.methods.base import Scalar
+from peftbench.methods.peft.layers import Layers
+from peftbench.methods.peft.method import PeftMethod
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+
+    from peftbench.workloads.base import Optimization
+
+_PAPER: Final[Mapping[str, Scalar]] = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0}
+"""The configuration that the paper's comparison uses for LoRA; the variants share it."""
+
+LORA_PLUS_RATIO: Final = 16.0
+"""Learning rate of B over that of A, as LoRA+ recommends (section 5)."""
+
+
+def _lora_fa(model: PeftModel, optimization: Optimization) -> torch.optim.Optimizer:
+    from peft.optimizers import create_lorafa_optimizer
+
+    config = model.peft_config[model.active_adapter]
+    created: torch.optim.Optimizer = create_lorafa_optimizer(
+        model=model,
+        r=config.r,
+        lora_alpha=config.lora_alpha,
+        lr=optimization.learning_rate,
+        weight_decay=optimization.weight_decay,
+    )
+    return created
+
+
+def _lora_plus(model: PeftModel, optimization: Optimization) -> torch.optim.Optimizer:
+    import torch
+    from peft.optimizers import create_loraplus_optimizer
+
+    created: torch.optim.Optimizer = create_loraplus_optimizer(
+        model,
+        torch.optim.AdamW,
+        lr=optimization.learning_rate,
+        loraplus_lr_ratio=LORA_PLUS_RATIO,
+        loraplus_weight_decay=optimization.weight_decay,
+    )
+    return created
+
+
+def _riemannian(model: PeftModel, optimization: Optimization) -> torch.optim.Optimizer:
+    import torch
+    from peft.optimizers import create_riemannian_optimizer
+
+    created: torch.optim.Optimizer = create_riemannian_optimizer(
+        model, torch.optim.AdamW, lr=optimization.learning_rate, weight_decay=optimization.weight_decay
+    )
+    return created
+
+
+def _velora(layers: Layers) -> Mapping[str, Any]:
+    return {"velora_config": {"num_groups": layers.divisor(64)}}
+
+
+def _bd_lora(layers: Layers) -> Mapping[str, Any]:
+    return {"use_bdlora": {"target_modules_bd_b": [""], "nblocks": layers.divisor(2)}}
+
+
+def _kasa(layers: Layers) -> Mapping[str, Any]:
+    del layers
+    return {"kasa_config": {}}
+
+
+def _monteclora(layers: Layers) -> Mapping[str, Any]:
+    del layers
+    return {"monteclora_config": {}}
+
+
+_LORA: Final = PeftMethod(
+    name="lora",
+    family="paper peft",
+    summary="low-rank update B A of query and value",
+    source="peft.LoraConfig, arXiv 2106.09685",
+    tuner="LORA",
+    defaults=_PAPER,
+)
+
+
+_variant = partial(replace, _LORA, family="peft")
+
+
+def _initialised(how: str) -> Mapping[str, Scalar]:
+    return {**_PAPER, "init_lora_weights": how}
+
+
+METHODS: Final = (
+    _LORA,
+    _variant(
+        name="dora",
+        summary="LoRA on the direction of the weights, their magnitude trained apart",
+        source="peft.LoraConfig(use_dora), arXiv 2402.09353",
+        defaults={**_PAPER, "use_dora": True},
+    ),
+    _variant(
+        name="rslora",
+        summary="LoRA scaled by alpha / sqrt(r)",
+        source="peft.LoraConfig(use_rslora), arXiv 2312.03732",
+        defaults={**_PAPER, "use_rslora": True},
+    ),
+    _variant(
+        name="pissa",
+        summary="LoRA that starts from the principal singular vectors of the weights",
+        source="peft.LoraConfig(init_lora_weights=pissa), arXiv 2404.02948",
+        defaults=_initialised("pissa"),
+        keeps_base=False,
+    ),
+    _variant(
+        name="olora",
+        summary="LoRA that starts from a QR decomposition of the weights",
+        source="peft.LoraConfig(init_lora_weights=olora), arXiv 2406.01775",
+        defaults=_initialised("olora"),
+        keeps_base=False,
+    ),
+    _variant(
+        name="mica",
+        summary="LoRA with B fixed to the minor singular vectors, only A is trained",
+        source="peft.LoraConfig(init_lora_weights=mica), arXiv 2604.01694",
+        defaults=_initialised("mica"),
+    ),
+    _variant(
+        name="lora-orthogonal",
+        summary="LoRA with A and B orthogonal at the start",
+        source="peft.LoraConfig(init_lora_weights=orthogonal)",
+        defaults=_initialised("orthogonal"),
+    ),
+    _variant(
+        name="kasa",
+        summary="LoRA in singular-value form on weights without their smallest singular values",
+        source="peft.LoraConfig(kasa_config), arXiv 2412.06071",
+        fit=_kasa,
+        regulariser="_get_kasa_loss",
+        keeps_base=False,
+    ),
+    _variant(
+        name="velora",
+        summary="LoRA that keeps compressed activations for the backward pass of A",
+        source="peft.LoraConfig(velora_config), arXiv 2405.17991",
+        fit=_velora,
+    ),
+    _variant(
+        name="monteclora",
+        summary="LoRA with Monte Carlo samples around A",
+        source="peft.LoraConfig(monteclora_config)",
+        fit=_monteclora,
+        regulariser="_get_monteclora_loss",
+    ),
+    _variant(
+        name="bd-lora",
+        summary="LoRA with a block-diagonal B",
+        source="peft.LoraConfig(use_bdlora), arXiv 2510.23346",
+        fit=_bd_lora,
+    ),
+    _variant(
+        name="lora-fa",
+        summary="LoRA with A frozen, by its own optimizer",
+        source="peft.optimizers.create_lorafa_optimizer, arXiv 2308.03303",
+        frozen="lora_A",
+        own_optimizer=_lora_fa,
+    ),
+    _variant(
+        name="lora-plus",
+        summary="LoRA with a learning rate 16 times higher for B",
+        source="peft.optimizers.create_loraplus_optimizer, arXiv 2402.12354",
+        own_optimizer=_lora_plus,
+    ),
+    _variant(
+        name="lora-riemannian",
+        summary="LoRA with gradients preconditioned by the other factor",
+        source="peft.optimizers.create_riemannian_optimizer, arXiv 2402.02347",
+        own_optimizer=_riemannian,
+    ),
+)
+
+EXCLUDED_VARIANTS: Final[Mapping[str, str]] = {
+    "alora": "activates from an invocation string on, in causal language models",
+    "arrow": "routes between LoRAs that were trained before",
+    "corda": "starts from the covariance of activations: needs data before it is applied",
+    "eva": "starts from the activations' singular vectors: needs data before it is applied",
+    "lora_ga": "starts from gradients: needs data before it is applied",
+    "loftq": "starts from quantised weights, which PEFT makes on an accelerator only",
+    "qalora": "pools the inputs of layers quantised by GPTQ; on plain layers PEFT trains a plain LoRA",
+    "qlora": "is LoRA on weights quantised by bitsandbytes, which is no dependency; so are AWQ, AQLM, HQQ and EETQ",
+}
+"""Variants of LoRA that PEFT has and this catalogue has not -> why."""

@@ -1,0 +1,232 @@
+"""A tuner of PEFT as a method: PEFT's own configuration, model, checkpoint and merge, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from peftbench.errors import PeftbenchError, UnsupportedError, UserError
+from peftbench.methods.base import Application, Method, head_names
+from peftbench.methods.peft.layers import Layers, query_and_value
+from peftbench.methods.peft.library import faults_as, quiet, seeded
+from peftbench.methods.peft.overrides import checked
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+    from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Head, Task
+    from peftbench.workloads.base import Optimization
+
+FIRST: Final = "default"
+SECOND: Final = "second"
+
+
+def _as_peft_has_it(layers: Layers) -> Mapping[str, Any]:
+    del layers
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeftMethod(Method):
+    """One tuner of PEFT with one configuration: `defaults`, `targets`, `fit` and `schedule`, then the overrides."""
+
+    tuner: str
+    """The name in `peft.PeftType`."""
+    targets: Callable[[PreTrainedModel], Mapping[str, Any]] = query_and_value
+    """What the configuration takes from the model's structure: which layers are adapted."""
+    fit: Callable[[Layers], Mapping[str, Any]] = _as_peft_has_it
+    """What the configuration takes from the dimensions of those layers."""
+    schedule: Callable[[int], Mapping[str, Any]] | None = None
+    """What it takes from the number of training steps; if set, PEFT's `update_and_allocate` is called at each step."""
+    ranks: tuple[str, ...] = ("r",)
+    """Fields that no dimension of an adapted layer may be less than."""
+    blocks: tuple[str, ...] = ()
+    """Fields that must divide every dimension of the adapted layers."""
+    refuses: Mapping[Head, str] = field(default_factory=dict)
+    """Heads that the tuner cannot do -> why."""
+    mergeable: bool = True
+    keeps_base: bool = True
+    """Whether applying it leaves the frozen weights as they were: without it the model computes as before."""
+    resumes: bool = True
+    """Whether training can go on from a checkpoint; if not, a loaded model only infers."""
+    frozen: str = ""
+    """Adapter parameters whose name has this in it are not trained, though PEFT would train them."""
+    regulariser: str = ""
+    """The tuner's method that returns the term added to the loss in training."""
+    own_optimizer: Callable[[torch.nn.Module, Optimization], torch.optim.Optimizer] | None = None
+
+    def unsupported(self, task: Task, *, architecture: str) -> str:
+        """Return why the tuner cannot do the task's head, or ''."""
+        del architecture
+        return self.refuses.get(task.head, "")
+
+    def configuration(self, model: PreTrainedModel, application: Application) -> PeftConfig:
+        """Return PEFT's configuration for this model.
+
+        Raises:
+            UnsupportedError: the installed PEFT lacks the tuner, or the model's layers are not understood.
+            UserError: an override is unknown, or does not fit the model.
+        """
+        config_class = _config_class(self.tuner)
+        overrides = checked(self.name, config_class, application.overrides)
+        structure = {} if "target_modules" in overrides else self.targets(model)
+        settings = {**self.defaults, **structure, **overrides}
+        if "target_modules" in settings:
+            layers = Layers.of(model, settings["target_modules"])
+            self._check_dimensions(layers, overrides)
+            settings = {**self.fit(layers), **settings}
+        if self.schedule is not None:
+            settings = {**self.schedule(application.total_steps), **settings}
+        with faults_as(_culprit(application), f"configure {self.name}"):
+            config = config_class(task_type=application.task.peft_task_type, **settings)
+        return _with_head(config, model)
+
+    def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
+        """Return PEFT's model around `model`; its new weights follow from the application's seed alone."""
+        from peft import get_peft_model
+
+        config = self.configuration(model, application)
+        with self._library(model, application, "apply"):
+            return self._freeze(get_peft_model(model, config))
+
+    def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
+        """Return PEFT's `update_and_allocate`, for the tuners that allocate a budget in training."""
+        if self.schedule is None:
+            return None
+        return cast("Callable[[int], None]", cast("Any", model).base_model.update_and_allocate)
+
+    def optimizer(self, model: torch.nn.Module, optimization: Optimization) -> torch.optim.Optimizer | None:
+        """Return the optimizer of those LoRA variants that are one."""
+        return self.own_optimizer(model, optimization) if self.own_optimizer else None
+
+    def auxiliary_loss(self, model: torch.nn.Module) -> torch.Tensor | None:
+        """Return the tuner's regulariser, where PEFT leaves adding it to the caller."""
+        if not self.regulariser:
+            return None
+        return cast("torch.Tensor", getattr(cast("Any", model).base_model, self.regulariser)())
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write PEFT's checkpoint: `adapter_config.json` and `adapter_model.safetensors`."""
+        # Embeddings are never trained; "auto" would ask the hub whether the vocabulary has grown.
+        cast("Any", model).save_pretrained(folder, save_embedding_layers=False)
+
+    def load(self, model: PreTrainedModel, application: Application, folder: Path) -> torch.nn.Module:
+        """Return a fresh model with PEFT's checkpoint; prompts can be used, but not trained further."""
+        from peft import PeftConfig, PeftModel
+
+        with self._library(model, application, "load"):
+            config = _with_head(PeftConfig.from_pretrained(folder), model)
+            loaded = PeftModel.from_pretrained(
+                model, folder, config=config, is_trainable=self.resumes, torch_device=str(model.device)
+            )
+        return self._freeze(loaded)
+
+    def disabled(self, model: torch.nn.Module) -> AbstractContextManager[None]:
+        """Within the context the adapter is bypassed; PEFT would bypass the trained head as well, this does not."""
+        if not self.keeps_base:
+            raise UnsupportedError(f"{self.name} changes the frozen weights when it is applied and cannot be disabled")
+        return _disabled(model, self.name)
+
+    def merge(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the plain model with the adapter folded in; PEFT's faults become the reason."""
+        self._require_mergeable()
+        with faults_as(UnsupportedError, f"merge {self.name}"):
+            return cast("torch.nn.Module", cast("Any", model).merge_and_unload())
+
+    def merge_in_place(self, model: torch.nn.Module) -> None:
+        """Fold the adapter into the plain weights, within PEFT's layers."""
+        self._require_mergeable()
+        with faults_as(UnsupportedError, f"merge {self.name} in place"):
+            cast("Any", model).merge_adapter()
+
+    def unmerge_in_place(self, model: torch.nn.Module) -> None:
+        """Take the adapter out of the plain weights again."""
+        self._require_mergeable()
+        with faults_as(UnsupportedError, f"unmerge {self.name}"):
+            cast("Any", model).unmerge_adapter()
+
+    def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
+        """Add an adapter of the same configuration with its own copy of the head; the first one stays active."""
+        if not self.keeps_base:
+            raise UnsupportedError(f"{self.name} changes the frozen weights: a second adapter would spoil the first")
+        peft_model = cast("Any", model)
+        with faults_as(UnsupportedError, f"add a second {self.name}"), quiet(peft_model):
+            peft_model.add_adapter(SECOND, copy.deepcopy(peft_model.peft_config[FIRST]))
+        self.activate(model, FIRST)
+        return FIRST, SECOND
+
+    def activate(self, model: torch.nn.Module, adapter: str) -> None:
+        """Switch to the adapter of that name."""
+        with faults_as(UnsupportedError, f"switch {self.name}"):
+            cast("Any", model).set_adapter(adapter)
+        self._freeze(model)
+
+    @contextmanager
+    def _library(self, model: PreTrainedModel, application: Application, doing: str) -> Iterator[None]:
+        with seeded(model, application.seed), quiet(model), faults_as(_culprit(application), f"{doing} {self.name}"):
+            yield
+
+    def _freeze(self, model: torch.nn.Module) -> torch.nn.Module:
+        for name, parameter in model.named_parameters():
+            if self.frozen and self.frozen in name:
+                parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
+        return model
+
+    def _require_mergeable(self) -> None:
+        if not self.mergeable:
+            raise UnsupportedError(f"{self.name} cannot be merged into the weights of the model")
+
+    def _check_dimensions(self, layers: Layers, overrides: Mapping[str, Any]) -> None:
+        for name in self.ranks:
+            if name in overrides and not 1 <= overrides[name] <= layers.smallest:
+                raise UserError(
+                    f"{self.name}({name}={overrides[name]}): must be from 1 to {layers.smallest}, "
+                    "the smallest dimension of the adapted layers"
+                )
+        for name in self.blocks:
+            if name in overrides and overrides[name] not in (divisors := layers.divisors(layers.common)):
+                raise UserError(
+                    f"{self.name}({name}={overrides[name]}): must divide the dimensions of the adapted layers: "
+                    f"one of {', '.join(str(number) for number in divisors)}"
+                )
+
+
+def _culprit(application: Application) -> type[PeftbenchError]:
+    """The defaults fit every model that PEFT supports, so what fails with overrides fails for them."""
+    return UserError if application.overrides else UnsupportedError
+
+
+def _config_class(tuner: str) -> type[PeftConfig]:
+    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    try:
+        return PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]]
+    except KeyError:
+        raise UnsupportedError(f"the installed PEFT {peft.__version__} has no tuner {tuner}") from None
+
+
+def _with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
+    """Make PEFT train and save the head; it reads this field of every configuration, though not all declare it."""
+    heads = head_names(model)
+    config.modules_to_save = [name for name, child in model.named_children() if name in heads and [*child.parameters()]]
+    return config
+
+
+@contextmanager
+def _disabled(model: torch.nn.Module, name: str) -> Iterator[None]:
+    from peft.utils.other import ModulesToSaveWrapper
+
+    with ExitStack() as stack:
+        with faults_as(UnsupportedError, f"disable {name}"):
+            stack.enter_context(cast("Any", model).disable_adapter())
+        for module in model.modules():
+            if isinstance(module, ModulesToSaveWrapper):
+                module.enable_adapters(enabled=True)
+        yield

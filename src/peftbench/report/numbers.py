@@ -1,0 +1,31 @@
+"""Numbers as people read them: three significant digits, a unit prefix where it helps."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+PREFIXES: Final = ("", "k", "M", "G", "T", "P")
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return a finite number with so many significant digits and no exponent: 1230, 12.3, 0.00123."""
+    return "0" if value == 0 else format(Decimal(f"{value:.{digits - 1}e}"), "f")
+
+
+def scaled(value: float) -> str:
+    """Return a count with a decimal prefix: 295k, 1.79M."""
+    step = 0
+    while abs(value) >= 999.5 and step < len(PREFIXES) - 1:  # noqa: PLR2004 - rounds to 1000
+        value, step = value / 1000, step + 1
+    return (f"{value:g}" if step == 0 and value == int(value) else significant(value)) + PREFIXES[step]
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time in milliseconds, without the unit."""
+    return significant(seconds * 1e3)
+
+
+def megabytes(size: float) -> str:
+    """Return a size in units of 10^6 bytes, without the unit."""
+    return significant(size / 1e6)

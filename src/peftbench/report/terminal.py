@@ -1,0 +1,189 @@
+"""The table at the end of a run: a block a group, a row a method; pure functions from a run to text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from peftbench.environment import describe_noise
+from peftbench.record import Metric, Record, Run
+from peftbench.report.numbers import megabytes, milliseconds, scaled
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+FULL: Final = "full"
+"""The method to which the others are compared."""
+
+
+Row = tuple[Record, Record | None]
+"""A record, and that of full fine-tuning in the same block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table."""
+
+    title: str
+    cell: Callable[[Row], str]
+    rank: int = 0
+    """Columns of the highest rank are left out first where the terminal is narrow."""
+
+
+def render(run: Run, *, width: int, color: bool = False) -> str:
+    """Return the table of a run, no line longer than `width`."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
+    for line in head(run):
+        console.print(line)
+    found = blocks(run.records)
+    columns = _fitting(console, [records for _, records in found])
+    for title, records in found:
+        console.print()
+        console.print(title, style="bold")
+        console.print(_table(columns, records))
+        for reason in holes(records):
+            console.print(reason)
+    console.print()
+    for line in foot(run):
+        console.print(line)
+    return file.getvalue()
+
+
+def head(run: Run) -> list[str]:
+    """Return machine, model, settings and noise, a line each."""
+    fingerprint, settings = run.fingerprint, run.settings
+    weights = " (random weights: times do not depend on them)" if run.notes.get("random_weights") else ""
+    versions = ", ".join(f"{name} {fingerprint[name]}" for name in ("python", "torch", "transformers", "peft"))
+    device = fingerprint["device"] if settings.get("device") == "cuda" else fingerprint["cpu"]
+    return [
+        f"machine  {device}, {fingerprint['threads']} thread(s); {describe_noise(run.notes.get('noise', {}))}",
+        f"model    {settings['model']}{weights}, {settings['dtype']}, data {settings['data']}",
+        f"versions {versions}",
+        f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
+    ]
+
+
+def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
+    """Return the records of each workload, task and batch size, with a title."""
+    found: dict[tuple[str, str, int], list[Record]] = {}
+    for record in records:
+        found.setdefault((record.workload, record.group, record.seq_len), []).append(record)
+    return [
+        (f"{workload}  {members[0].task}, batch size {members[0].batch_size}, {seq_len} tokens", members)
+        for (workload, _, seq_len), members in found.items()
+    ]
+
+
+def holes(records: Iterable[Record]) -> list[str]:
+    """Return the reason for each row that has no numbers."""
+    return [f"  {record.method}: {record.status}: {record.reason}" for record in records if record.status != "ok"]
+
+
+def foot(run: Run) -> list[str]:
+    """Return how long the run took, on what, and whether memory grew."""
+    notes = run.notes
+    passes: Mapping[str, float] = notes.get("passes_s", {})
+    duration_s = float(notes.get("duration_s", 0.0))
+    if not duration_s or not passes:
+        return []
+    count = len(run.records)
+    shares = ", ".join(
+        f"{name} {100 * passes.get(name, 0.0) / duration_s:.0f} %" for name in ("rounds", "validity", "counters")
+    )
+    lines = [f"{count} cases in {duration_s:.1f} s ({duration_s / count:.2f} s a case); of this in timed {shares}"]
+    resident: Sequence[Any] = notes.get("resident_bytes", ())
+    if resident:
+        first, last = resident[0], resident[-1]
+        lines.append(f"resident memory after the first case {first / 1e6:.0f} MB, after the last {last / 1e6:.0f} MB")
+    return lines
+
+
+def _fitting(console: Console, found: Sequence[Sequence[Record]]) -> list[Column]:
+    """Return the columns with which every block fits the console's width."""
+    boundless = console.options.update(width=10_000)
+    columns = list(COLUMNS)
+    for rank in sorted({column.rank for column in COLUMNS}, reverse=True):
+        tables = (_table(columns, records) for records in found)
+        widest = max((console.measure(table, options=boundless).maximum for table in tables), default=0)
+        if widest <= console.width or rank == 0:
+            break
+        columns = [column for column in columns if column.rank < rank]
+    return columns
+
+
+def _table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    full = next((record for record in records if record.method == FULL and record.status == "ok"), None)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    for number, column in enumerate(columns):
+        text = number in (0, len(columns) - 1)
+        table.add_column(column.title, justify="left" if text else "right", no_wrap=True)
+    for record in records:
+        table.add_row(*(column.cell((record, full)) for column in columns))
+    return table
+
+
+def _metric(record: Record | None, name: str) -> Metric | None:
+    metric = record.metrics.get(name) if record else None
+    return metric if metric and metric.value is not None else None
+
+
+def _number(name: str, show: Callable[[float], str]) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        metric = _metric(row[0], name)
+        return show(metric.value) if metric and metric.value is not None else ""
+
+    return cell
+
+
+def _interval(row: Row) -> str:
+    metric = _metric(row[0], "time_s")
+    if not metric or metric.value is None:
+        return ""
+    if metric.low is None or metric.high is None:
+        return milliseconds(metric.value)
+    return f"{milliseconds(metric.value)} [{milliseconds(metric.low)}, {milliseconds(metric.high)}]"
+
+
+def _against_full(name: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        ours, full = _metric(row[0], name), _metric(row[1], name)
+        if not (ours and full and ours.value is not None and full.value):
+            return ""
+        return f"{ours.value / full.value:.2f}"
+
+    return cell
+
+
+def _phases(row: Row) -> str:
+    metrics = [_metric(row[0], f"{phase}_s") for phase in ("forward", "backward", "optimizer")]
+    return "/".join(milliseconds(metric.value) for metric in metrics if metric and metric.value is not None)
+
+
+def _trained(row: Row) -> str:
+    body, head = _metric(row[0], "trainable_body"), _metric(row[0], "trainable_head")
+    if not (body and head and body.value is not None and head.value is not None):
+        return ""
+    return f"{scaled(body.value)}+{scaled(head.value)}"
+
+
+COLUMNS: Final = (
+    Column("method", lambda row: row[0].method),
+    Column("ms [95 %]", _interval),
+    Column("x base", _number("ratio", "{:.2f}".format), rank=3),
+    Column("x full", _against_full("ratio")),
+    Column("fwd/bwd/opt ms", _phases, rank=4),
+    Column("token/s", _number("tokens_per_s", scaled), rank=5),
+    Column("peak MB", _number("peak_bytes", megabytes), rank=1),
+    Column("x full", _against_full("peak_bytes"), rank=2),
+    Column("body+head", _trained, rank=1),
+    Column("status", lambda row: row[0].status),
+)

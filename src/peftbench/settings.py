@@ -1,0 +1,222 @@
+"""What the user asked for: each option once, for the command line, the ini file and `[tool.peftbench]` alike."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from peftbench.errors import UserError, unknown
+from peftbench.precision import ATTENTIONS, DTYPES, OPTIMIZERS, Precision
+
+T = TypeVar("T")
+
+DEFAULT_METHODS: Final = "full,head,bitfit,lora,dora,rslora,ia3,adalora,prefix,ln-tuning,vera,oft"
+REFERENCES: Final = ("base", "full", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How a setting is given and read."""
+
+    help: str
+    parse: Callable[[str], Any]
+    metavar: str
+    flag: bool
+    identity: bool
+    """Whether it changes a number, so that records taken under another value are not comparable."""
+
+
+def _option(
+    default: T,
+    help: str,  # noqa: A002 - argparse's own word
+    *,
+    parse: Callable[[str], Any] = str,
+    metavar: str = "NAME",
+    flag: bool = False,
+    identity: bool = False,
+) -> T:
+    option = Option(help=help, parse=parse, metavar=metavar, flag=flag, identity=identity)
+    return field(default=default, metadata={"option": option})
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    """Split at commas that stand outside parentheses."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _at_least(minimum: float, kind: Callable[[str], T]) -> Callable[[str], T]:
+    def parse(text: str) -> T:
+        value = kind(text)
+        if not value >= minimum:  # type: ignore[operator] # int and float are both compared with a number
+            raise ValueError(f"must be at least {minimum}")
+        return value
+
+    return parse
+
+
+def _positive_integers(text: str) -> tuple[int, ...]:
+    return tuple(_at_least(1, int)(part) for part in _comma_separated(text))
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise unknown("value", text, allowed)
+        return text
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    return _one_of("true", "false")(text.lower()) == "true"
+
+
+def _flag(help: str, *, identity: bool = False) -> bool:  # noqa: A002 - argparse's own word
+    return _option(default=False, help=help, parse=_boolean, flag=True, identity=identity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of a run; the field `batch_sizes` is `--peftbench-batch-sizes` and ini `peftbench_batch_sizes`."""
+
+    model: str = _option(
+        "auto",
+        "a preset, a local folder or a hub id; auto: `tiny` on a CPU, `xlmr-base` on CUDA",
+        identity=True,
+    )
+    methods: tuple[str, ...] = _option(
+        _comma_separated(DEFAULT_METHODS),
+        "methods or families (default, paper, peft, all), comma-separated; `lora(r=16)` overrides a configuration",
+        parse=_comma_separated,
+        metavar="LIST",
+    )
+    tasks: tuple[str, ...] = _option((), "tasks, comma-separated; default: all", parse=_comma_separated, metavar="LIST")
+    workloads: tuple[str, ...] = _option(
+        (), "workloads, comma-separated; default: all that are collected", parse=_comma_separated, metavar="LIST"
+    )
+    batch_sizes: tuple[int, ...] = _option(
+        (1, 8), "batch sizes, comma-separated; default: 1,8", parse=_positive_integers, metavar="LIST"
+    )
+    seq_len: int | None = _option(
+        None,
+        "tokens in each sequence; default: the preset's, else the task's maximum",
+        parse=_at_least(1, int),
+        metavar="TOKENS",
+        identity=True,
+    )
+    dtype: str = _option(
+        "float32", f"of weights and computation: {', '.join(DTYPES)}", parse=_one_of(*DTYPES), identity=True
+    )
+    autocast: bool = _flag("weights in float32, operators in --peftbench-dtype where that is safe", identity=True)
+    tf32: bool = _flag("float32 matrix products on tensor cores (CUDA)", identity=True)
+    attention: str = _option(
+        "sdpa", f"implementation of attention: {', '.join(ATTENTIONS)}", parse=_one_of(*ATTENTIONS), identity=True
+    )
+    optimizer: str = _option(
+        "fused", f"implementation of AdamW: {', '.join(OPTIMIZERS)}", parse=_one_of(*OPTIMIZERS), identity=True
+    )
+    compile: bool = _flag("compile the model with torch.compile", identity=True)
+    gradient_checkpointing: bool = _flag("keep no activations of a layer; compute them again", identity=True)
+    device: str = _option("auto", "cpu, cuda, cuda:N; auto: CUDA where there is one", identity=True)
+    threads: int = _option(
+        1, "CPU threads of one operator; default: 1", parse=_at_least(1, int), metavar="N", identity=True
+    )
+    data: str = _option(
+        "synthetic",
+        "synthetic, hub, or a folder with <task>/<split>.{jsonl,json,csv,parquet}",
+        metavar="SOURCE",
+        identity=True,
+    )
+    seed: int = _option(
+        0, "of weights, data and the order of rounds", parse=_at_least(0, int), metavar="N", identity=True
+    )
+    rounds: int | None = _option(
+        None,
+        "exactly this many rounds a case; default: until the interval is narrow or --peftbench-max-time is spent",
+        parse=_at_least(1, int),
+        metavar="N",
+    )
+    max_time: float | None = _option(
+        None,
+        "seconds for the rounds of a case and its reference; default: 0.9 on a CPU preset, else 5",
+        parse=_at_least(0, float),
+        metavar="SECONDS",
+    )
+    reference: str = _option(
+        "base",
+        "what each round alternates with: base (frozen backbone, trained head), full, or none",
+        parse=_one_of(*REFERENCES),
+        identity=True,
+    )
+    json: Path | None = _option(None, "write all records to this file", parse=Path, metavar="FILE")
+    resume: bool = _flag("take finished cases from the journal of a killed run")
+
+    @classmethod
+    def read(cls, *sources: Mapping[str, object]) -> Self:
+        """Read the settings from mappings of field name to text (or list, number), the first that has one wins.
+
+        Raises:
+            UserError: a value that cannot be read, with what is allowed.
+        """
+        values: dict[str, Any] = {}
+        for name, option in options().items():
+            given = next((source[name] for source in sources if source.get(name) not in (None, "")), None)
+            if given is not None:
+                values[name] = _parse(name, option, given)
+        settings = cls(**values)
+        settings.precision  # noqa: B018 - settings that exclude each other are refused here
+        return settings
+
+    @property
+    def precision(self) -> Precision:
+        """How the model computes; raises UserError for settings that exclude each other."""
+        return Precision(
+            dtype=self.dtype,
+            autocast=self.autocast,
+            tf32=self.tf32,
+            attention=self.attention,
+            optimizer=self.optimizer,
+        )
+
+    def identity(self) -> dict[str, object]:
+        """Return the settings that change a number, as JSON types."""
+        return {name: getattr(self, name) for name, option in options().items() if option.identity}
+
+
+def options() -> dict[str, Option]:
+    """Return every option by the name of its field."""
+    return {item.name: item.metadata["option"] for item in dataclasses.fields(Settings)}
+
+
+def flag_name(name: str) -> str:
+    """Return the command-line spelling of a field: `--peftbench-batch-sizes`."""
+    return "--peftbench-" + name.replace("_", "-")
+
+
+def refuse_unknown(table: Mapping[str, object]) -> None:
+    """Raise UserError for a key of `[tool.peftbench]` that is no option."""
+    known = {name.replace("_", "-") for name in options()}
+    for key in table:
+        if key.replace("_", "-") not in known:
+            raise unknown("key in [tool.peftbench]:", key, known)
+
+
+def _parse(name: str, option: Option, given: object) -> object:
+    text = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+    try:
+        value = option.parse(text)
+    except (ValueError, UserError) as error:
+        raise UserError(f"{flag_name(name)}={text}: {error}; {option.help}") from None
+    if value == ():
+        raise UserError(f"{flag_name(name)}={text}: names nothing; {option.help}")
+    return value

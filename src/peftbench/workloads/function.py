@@ -1,0 +1,37 @@
+"""A workload made of a user's own function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from peftbench.workloads.base import Trial, Workload
+
+if TYPE_CHECKING:
+    from peftbench.tasks.base import Batch
+    from peftbench.workloads.base import Mark, Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionWorkload(Workload):
+    """Calls a function with the model, in evaluation mode, and a batch; gradients are the function's own affair."""
+
+    function: Callable[[Any, Batch], object]
+
+    @classmethod
+    def of(cls, function: Callable[[Any, Batch], object]) -> Self:
+        """Return the workload, named after the function."""
+        return cls(name=getattr(function, "__name__", "function"), summary="a function of your own", function=function)
+
+    def trial(self, subject: Subject) -> Trial:
+        """Build the model in evaluation mode."""
+        model = subject.applied_model().eval()
+        function, batches = self.function, subject.batches
+        forward = subject.callable(model)
+
+        def run(number: int, mark: Mark) -> None:
+            del mark
+            function(forward, batches[number % len(batches)])
+
+        return Trial(model=model, run=run)

@@ -1,0 +1,99 @@
+"""The workloads that are timed by default: one training step, and one inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from peftbench.workloads.base import Trial, Workload
+
+if TYPE_CHECKING:
+    from peftbench.methods.base import Method
+    from peftbench.precision import Precision
+    from peftbench.tasks.base import Batch
+    from peftbench.workloads.base import Mark, Subject
+
+
+LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})
+"""Parts of a batch that only the loss needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStep(Workload):
+    """Forward with loss, backward, AdamW and cleared gradients, as a plain training loop does them."""
+
+    def unsupported(self, method: Method, precision: Precision) -> str:
+        """Return why models cannot be trained at this precision, or ''."""
+        del method
+        return precision.untrainable
+
+    def trial(self, subject: Subject) -> Trial:
+        """Build the model in training mode and its optimizer over what the method trains."""
+        model = subject.applied_model().train()
+        method, batches, precision = subject.method, subject.batches, subject.precision
+        device = next(model.parameters()).device
+        forward = subject.callable(model)
+        optimizer = subject.optimizer(model)
+        scaler = precision.scaler(device)
+        after_step = method.step_hook(model)
+        regularised = method.auxiliary_loss(model) is not None
+
+        def run(number: int, mark: Mark) -> None:
+            with precision.forward_context(device):
+                loss = forward(**batches[number % len(batches)]).loss
+                if regularised:
+                    loss = loss + method.auxiliary_loss(model)
+            mark()
+            if scaler is None:
+                loss.backward()
+                mark()
+                optimizer.step()
+            else:
+                scaler.scale(loss).backward()
+                mark()
+                scaler.step(optimizer)
+                scaler.update()
+            if after_step is not None:
+                after_step(number)
+            optimizer.zero_grad(set_to_none=True)
+            mark()
+
+        return Trial(model=model, run=run, optimizer=optimizer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference(Workload):
+    """Forward without labels in evaluation mode, the adapter active and not merged."""
+
+    def trial(self, subject: Subject) -> Trial:
+        """Build the model in evaluation mode; labels are left out of the batches."""
+        import torch
+
+        model = subject.applied_model().eval()
+        precision, device = subject.precision, next(model.parameters()).device
+        forward = subject.callable(model)
+        inputs = [without_labels(batch) for batch in subject.batches]
+
+        @torch.inference_mode()
+        def run(number: int, mark: Mark) -> None:
+            del mark
+            with precision.forward_context(device):
+                forward(**inputs[number % len(inputs)])
+
+        return Trial(model=model, run=run)
+
+
+def without_labels(batch: Batch) -> Batch:
+    """Return what a deployed model is called with: the batch without its labels."""
+    return {name: tensor for name, tensor in batch.items() if name not in LABELS}
+
+
+WORKLOADS: tuple[Workload, ...] = (
+    TrainStep(
+        name="train_step",
+        summary="forward with loss, backward, optimizer step",
+        phases=("forward", "backward", "optimizer"),
+        trains=True,
+    ),
+    Inference(name="inference", summary="forward in evaluation mode, adapter active"),
+)
