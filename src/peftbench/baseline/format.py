@@ -119,7 +119,9 @@ def _case(case: Case, counters: list[str], profiles: Mapping[int, str]) -> Json:
 
 
 def _sorted(profile: Profile) -> Json:
-    return {name: dict(sorted(counts.items())) for name, counts in encode(profile).items()}
+    return {
+        name: dict(sorted(part.items())) if isinstance(part, dict) else part for name, part in encode(profile).items()
+    }
 
 
 def _key(profile: Json) -> str:

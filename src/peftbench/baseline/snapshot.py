@@ -20,6 +20,8 @@ class Profile:
 
     operators: Mapping[str, int] = field(default_factory=dict)
     """Calls of each operator in one round, by name."""
+    operator_hash: str = ""
+    """Of the order of the calls."""
     modules: Mapping[str, int] = field(default_factory=dict)
     """Trainable parameters by module."""
 
@@ -88,7 +90,7 @@ class Snapshot:
 
 def snapshot_of(run: Run) -> Snapshot:
     """Return what the gate knows of a run."""
-    return collect(run.fingerprint, run.settings, (encode(record) for record in run.records))
+    return collect(run.fingerprint, encode(run.settings), (encode(record) for record in run.records))
 
 
 def collect(fingerprint: Mapping[str, str], settings: Mapping[str, Any], records: Iterable[Json]) -> Snapshot:
@@ -120,7 +122,7 @@ def _case(record: Json, profiles: dict[object, Profile]) -> Case:
         rounds=round(median(launch["rounds"] for launch in launches)) if launches else 0,
         time_s=median(launch["time_s"] for launch in launches) if launches else None,
         counters={name: metric["value"] for name, metric in record.get("metrics", {}).items() if _is_counter(metric)},
-        profile=_shared_profile(record.get("operators", {}), record.get("modules", {}), profiles),
+        profile=_shared_profile(record, profiles),
         status=record["status"],
         reason=record.get("reason", ""),
     )
@@ -134,9 +136,13 @@ def _is_counter(metric: Json) -> bool:
     )
 
 
-def _shared_profile(operators: Json, modules: Json, profiles: dict[object, Profile]) -> Profile:
-    key = (tuple(operators.items()), tuple(modules.items()))
-    return profiles.setdefault(key, Profile(operators, modules))
+def _shared_profile(record: Json, profiles: dict[object, Profile]) -> Profile:
+    operators, modules = record.get("operators", {}), record.get("modules", {})
+    order = record.get("operator_hash", "")
+    key = (order, tuple(operators.items()), tuple(modules.items()))
+    if key not in profiles:
+        profiles[key] = Profile(operators, order, modules)
+    return profiles[key]
 
 
 def _add_references(sessions: dict[str, list[list[float]]], record: Json) -> None:

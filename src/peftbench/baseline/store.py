@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from peftbench.baseline.format import from_json, to_text
+from peftbench.baseline.scope import differences
 from peftbench.baseline.snapshot import Snapshot
 from peftbench.fileio import locked, read_json, write_atomically
 
@@ -65,8 +66,3 @@ def find(folder: Path, fingerprint: Mapping[str, str], settings: Mapping[str, An
     others = [Found(path, load(path)) for path in sorted(folder.glob("*.json"))]
     alike = [found for found in others if dict(found.baseline.settings) == dict(settings)]
     return min(alike, key=lambda found: len(differences(found.baseline.fingerprint, fingerprint)), default=None)
-
-
-def differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs between two fingerprints: name -> (base, new), None where one does not have it."""
-    return {name: (base.get(name), new.get(name)) for name in sorted({*base, *new}) if base.get(name) != new.get(name)}
