@@ -43,7 +43,7 @@ METHODS: Final = (
     _prompt(
         name="prefix-peft",
         tuner="PREFIX_TUNING",
-        summary="PEFT's prefix tuning: keys and values before the input, made by an MLP; shifts the positions of encoders",
+        summary="PEFT's prefix tuning: keys and values made by an MLP; shifts the positions of encoders",
         source="peft.PrefixTuningConfig, arXiv 2101.00190",
         targets=key_value_prefix,
         refuses={Head.MULTIPLE_CHOICE: _NO_TASK_TYPE},
