@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from peftbench import data, models
+from peftbench import building, data, models
 from peftbench.device import device_named
 from peftbench.methods.base import Application
 from peftbench.workloads.base import Subject
@@ -47,23 +47,24 @@ class Backend:
             UserError: no such device, model or data, or a sequence that the model cannot take.
         """
         device = device_named(settings.device if settings.device != "auto" else _default_device())
+        settings.precision.require(device)
         name = settings.model if settings.model != "auto" else ("xlmr-base" if device.type == "cuda" else "tiny")
         model = models.resolve(name, catalogue.models)
-        config = models.load_config(model)
+        config = building.load_config(model)
         source = data.parse_source(settings.data)
-        tokenizer = models.load_tokenizer(model) if source.needs_tokenizer else None
+        tokenizer = None if source == data.SYNTHETIC else building.load_tokenizer(model)
         backend = cls(
             settings=settings,
             catalogue=catalogue,
             device=device,
             model=model,
             config=config,
-            vocabulary=models.vocabulary(model, config, tokenizer),
+            vocabulary=building.vocabulary(config, tokenizer),
             tokenizer=tokenizer,
             data=source,
         )
         for task in tasks:
-            models.check_seq_len(config, backend.seq_len(task))
+            models.check_seq_len(model.name, config.to_dict(), backend.seq_len(task))
             data.check_source(source, task)
         return backend
 
@@ -71,13 +72,14 @@ class Backend:
         """Return the length in tokens to which every batch of `task` is padded."""
         if self.settings.seq_len is not None:
             return self.settings.seq_len
-        longest = self.model.seq_len or task.max_length
-        return min(longest, models.max_positions(self.config))
+        preset = self.model.preset
+        longest = (preset and preset.seq_len) or task.max_length
+        return min(longest, models.max_positions(self.config.to_dict()) or longest)
 
     def group(self, task_name: str, batch_size: int) -> Group:
         """Build what the cases of one group share."""
         settings = self.settings
-        task = data.with_labels_of(self.data, self.catalogue.task(task_name))
+        task = data.fitted_task(self.data, self.catalogue.task(task_name))
         found = data.batches(
             self.data,
             task,
@@ -88,7 +90,12 @@ class Backend:
             count=BATCHES,
             seed=settings.seed,
         )
-        template = models.build_model(self.model, task, seed=settings.seed, dtype=settings.dtype)
+        precision = settings.precision
+        template = building.build_model(
+            self.model, task, seed=settings.seed, dtype=precision.weights_dtype, attention=precision.attention
+        )
+        if settings.gradient_checkpointing:
+            template.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
         return Group(self, task, batch_size, template, on_device)
 
@@ -114,6 +121,8 @@ class Group:
             application=Application(task=self.task, overrides=dict(spec.overrides), seed=self.backend.settings.seed),
             batches=self.batches,
             fresh_model=self.fresh_model,
+            precision=self.backend.settings.precision,
+            compile=self.backend.settings.compile,
         )
 
     @property

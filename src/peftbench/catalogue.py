@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "peftbench.methods": ("peftbench.methods.basic:METHODS", "peftbench.methods.peft:METHODS"),
+        "peftbench.methods": (
+            "peftbench.methods.basic:METHODS",
+            "peftbench.methods.bottleneck:METHODS",
+            "peftbench.methods.prefix:METHODS",
+            "peftbench.methods.adapter_drop:METHODS",
+            "peftbench.methods.fusion:METHODS",
+            "peftbench.methods.peft:METHODS",
+        ),
         "peftbench.tasks": (
             "peftbench.tasks.classification:TASKS",
             "peftbench.tasks.tokens:TASKS",

@@ -66,7 +66,7 @@ def bench(workload: str, **narrowed: object) -> Callable[[F], F]:
     return mark
 
 
-def _read(name: str, value: object) -> object:
+def _read(name: str, value: object) -> Any:  # noqa: ANN401 - what the option reads
     if name == "workload":
         return value
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -69,6 +69,8 @@ class Record:
     launches: tuple[Launch, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
     """Calls of each operator in one round, by name: tells what moved when a counter moves."""
+    operator_hash: str = ""
+    """Hash of the order of the operator calls: tells that they moved where no count did."""
     modules: Mapping[str, int] = field(default_factory=dict)
     """Trainable parameters by module (layer numbers replaced by *)."""
     passes_s: Mapping[str, float] = field(default_factory=dict)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from peftbench.cases import MethodSpec
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, failures, metrics, resident, validity
+from peftbench.measure import counters, metrics, validity
 from peftbench.measure.clock import clock_for
+from peftbench.measure.device_memory import parts, parts_metrics, release
 from peftbench.measure.estimate import quantiles
+from peftbench.measure.failures import classify, context_is_alive
+from peftbench.measure.resident import resident
 from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
@@ -36,15 +39,21 @@ Observer = Callable[[TimedRound], TimedRound]
 """Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
 
 
+class PoisonedError(Exception):
+    """The device can run nothing more in this process."""
+
+
 @dataclass
 class Stopwatch:
-    """How long each pass of a case took."""
+    """How long each pass of a case took, and which is under way."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    current: str = ""
 
     @contextmanager
     def during(self, name: str) -> Iterator[None]:
         """Add what runs within to the pass called `name`."""
+        self.current = name
         start = time.perf_counter()
         try:
             yield
@@ -62,35 +71,37 @@ class Runner:
         self._group: Group | None = None
         self._references: dict[str, Trial] = {}
         self._proofs: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
-        gc.collect()
-        gc.freeze()
+        self._resources = ExitStack()
+        self._resources.enter_context(backend.settings.precision.applied())
+        self._resources.callback(gc.unfreeze)
 
     def close(self) -> None:
         """Forget everything that is held."""
         self.release()
-        gc.unfreeze()
+        self._resources.close()
 
     def release(self) -> None:
         """Forget what the cases of the present group share."""
         self._group = None
         self._references.clear()
-        _collect(self.backend)
+        self._proofs.clear()
+        gc.unfreeze()
+        self._clean_up()
 
     def measure(self, case: Case, workload: Workload, *, id: str, observer: Observer) -> Record:  # noqa: A002
         """Return what one case yields; a case that cannot be measured is a record with the reason.
 
         Raises:
             UserError: an override that does not fit the model.
+            PoisonedError: the device is of no more use to this process.
             Exception: a fault that is neither the case's nor the machine's.
         """
         blank = self.blank(case, workload, id)
-        method = self.backend.catalogue.method(case.method.name)
-        task = self.backend.catalogue.task(case.task)
-        known = method.unsupported(task, architecture=self.backend.config.model_type) or workload.unsupported(method)
-        if known:
-            return replace(blank, status="unsupported", reason=known)
+        if reason := self._unsupported(case, workload):
+            return replace(blank, status="unsupported", reason=reason)
+        watch = Stopwatch()
         try:
-            return self._passes(case, workload, blank, observer)
+            return self._passes(case, workload, blank, observer, watch)
         except UnsupportedError as error:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
@@ -98,93 +109,20 @@ class Runner:
         except UserError:
             raise
         except Exception as error:
-            failure = failures.classify(error)
+            failure = classify(error, watch.current, alive=partial(context_is_alive, self.backend.device))
+            if failure.kind == "poison":
+                raise PoisonedError(failure.reason) from error
             if failure.kind != "out-of-memory":
                 raise
             return replace(blank, status="out-of-memory", reason=failure.reason)
         finally:
-            _collect(self.backend)
+            self._clean_up()
 
     def try_once(self, case: Case, workload: Workload) -> None:
         """Run one round and measure nothing."""
-        trial = workload.trial(self._group_of(case).subject(case.method))
-        _timed(trial, self._clock.time)(0)
-
-    def _passes(self, case: Case, workload: Workload, blank: Record, observer: Observer) -> Record:
-        import torch
-
-        watch = Stopwatch()
-        with watch.during("build"):
-            group = self._group_of(case)
-            subject = group.subject(case.method)
-        with watch.during("validity"):
-            proof = self._prove(case, group, subject)
-        with watch.during("build"):
-            torch.manual_seed(self.backend.settings.seed)
-            trial = workload.trial(subject)
-        timed = _timed(trial, self._clock.time)
-        first_s = timed(0).wall_s
-        with watch.during("counters"):
-            counted = counters.count(partial(timed, 0), trial.model, heads=head_names(group.template))
-        with watch.during("memory"):
-            memory = self._memory(trial, timed, counted)
-        with watch.during("time"):
-            reference = self._reference(workload, group)
-            warm_up(timed)
-            with undisturbed():
-                rounds = interleave(observer(timed), reference, self._plan(), seed=blank.id)
-        watch.seconds["rounds"] = rounds.timed_s
-        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=group.tokens, first_s=first_s)
-        checkpoint = Metric(proof.checkpoint_bytes, "B")
-        return replace(
-            blank,
-            metrics={**times, **memory, **counted.metrics(), "checkpoint_bytes": checkpoint},
-            launches=(metrics.launch(rounds, session=self._session),),
-            operators=counted.operators,
-            modules=counted.modules,
-            passes_s=watch.seconds,
-            stop=rounds.stop,
-            quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
-            warnings=proof.notes,
-        )
-
-    def _prove(self, case: Case, group: Group, subject: Subject) -> validity.Validity:
-        """Check once that the method trains, merges and saves what it claims to; a group's other workloads reuse it."""
-        key = (case.method, case.group)
-        if key not in self._proofs:
-            try:
-                self._proofs[key] = validity.check(subject, heads=head_names(group.template))
-            except ValidityError as error:
-                self._proofs[key] = error
-        proof = self._proofs[key]
-        if isinstance(proof, ValidityError):
-            raise proof
-        return proof
-
-    def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters) -> dict[str, Metric]:
-        del trial, counted
-        return {"peak_resident_bytes": resident.peak(partial(timed, 0))}
-
-    def _reference(self, workload: Workload, group: Group) -> TimedRound | None:
-        method = REFERENCE_METHODS.get(self.backend.settings.reference)
-        if method is None or not workload.paired:
-            return None
-        if workload.name not in self._references:
-            trial = self._references[workload.name] = workload.trial(group.subject(method))
-            warm_up(_timed(trial, self._clock.time))
-        return _timed(self._references[workload.name], self._clock.time)
-
-    def _plan(self) -> Plan:
-        settings = self.backend.settings
-        quick = self.backend.model.random_weights and self.backend.device.type == "cpu"
-        budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
-        return Plan(budget_s=settings.max_time or budget_s, exactly=settings.rounds)
-
-    def _group_of(self, case: Case) -> Group:
-        if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
-            self.release()
-            self._group = self.backend.group(case.task, case.batch_size)
-        return self._group
+        if not self._unsupported(case, workload):
+            trial = workload.trial(self._group_of(case).subject(case.method))
+            self._timed(trial)(0)
 
     def blank(self, case: Case, workload: Workload, id: str) -> Record:  # noqa: A002 - the record's own word
         """Return the record of a case of which nothing is known yet."""
@@ -198,23 +136,108 @@ class Runner:
             status="ok",
         )
 
+    def _clean_up(self) -> None:
+        """Give back what the last case held; what is still there then is not looked at again after each case.
 
-def _timed(trial: Trial, time_run: Callable[[Callable[[Callable[[], None]], object]], Timing]) -> TimedRound:
-    """Return the trial's round as one call that says how long it took; preparation stays outside."""
-    run, prepare = trial.run, trial.prepare
+        Without freezing, each collection walks through all that torch and transformers have ever made (0.2 s).
+        """
+        release(self.backend.device)
+        gc.freeze()
 
-    def timed(number: int) -> Timing:
-        if prepare is not None:
-            prepare(number)
-        return time_run(partial(run, number))
+    def _unsupported(self, case: Case, workload: Workload) -> str:
+        backend = self.backend
+        method, task = backend.catalogue.method(case.method.name), backend.catalogue.task(case.task)
+        return method.unsupported(task, architecture=backend.config.model_type) or workload.unsupported(
+            method, backend.settings.precision
+        )
 
-    return timed
-
-
-def _collect(backend: Backend) -> None:
-    """Free what nothing refers to any longer: wrapped models refer to themselves."""
-    gc.collect()
-    if backend.device.type == "cuda":
+    def _passes(self, case: Case, workload: Workload, blank: Record, observer: Observer, watch: Stopwatch) -> Record:
         import torch
 
-        torch.cuda.empty_cache()
+        with watch.during("build"):
+            group = self._group_of(case)
+            subject = group.subject(case.method)
+        with watch.during("validity"):
+            proof = self._prove(case, subject)
+        with watch.during("build"):
+            torch.manual_seed(self.backend.settings.seed)
+            trial = workload.trial(subject)
+        timed = self._timed(trial)
+        with watch.during("first step"):
+            first_s = timed(0).wall_s
+        with watch.during("counters"):
+            timed(0)
+            counted = counters.count(partial(timed, 0), trial.model, heads=head_names(group.template))
+        with watch.during("memory"):
+            memory = self._memory(trial, timed, counted.metrics())
+        with watch.during("time"):
+            reference = self._reference(workload, group)
+            with undisturbed():
+                warm_up(timed)
+                rounds = interleave(observer(timed), reference, self._plan(), seed=blank.id)
+        watch.seconds["rounds"] = rounds.timed_s
+        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=group.tokens, first_s=first_s)
+        return replace(
+            blank,
+            metrics={**times, **memory, **counted.metrics(), **proof.metrics()},
+            launches=(metrics.launch(rounds, session=self._session),),
+            operators=counted.operators.operators,
+            operator_hash=counted.operators.operator_hash,
+            modules=counted.parameters.modules,
+            passes_s=watch.seconds,
+            stop=rounds.stop,
+            quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
+            warnings=proof.notes,
+        )
+
+    def _prove(self, case: Case, subject: Subject) -> validity.Validity:
+        """Check once that the method does what it claims to; the other workloads of the group rely on it."""
+        key = (case.method, case.group)
+        if key not in self._proofs:
+            try:
+                self._proofs[key] = validity.check(subject)
+            except ValidityError as error:
+                self._proofs[key] = error
+        proof = self._proofs[key]
+        if isinstance(proof, ValidityError):
+            raise proof
+        return proof
+
+    def _memory(self, trial: Trial, timed: TimedRound, counted: Mapping[str, Metric]) -> dict[str, Metric]:
+        """Return what the machine says, and the exact sum of what is held and what a round adds at the most."""
+        owned = parts(trial.model, trial.optimizer)
+        held = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
+        peak = Metric(held + (counted["peak_live_bytes"].value or 0), "B")
+        return {"peak_bytes": peak, **parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
+
+    def _reference(self, workload: Workload, group: Group) -> TimedRound | None:
+        method = REFERENCE_METHODS.get(self.backend.settings.reference)
+        if method is None or not workload.paired:
+            return None
+        if workload.name not in self._references:
+            trial = self._references[workload.name] = workload.trial(group.subject(method))
+            warm_up(self._timed(trial))
+        return self._timed(self._references[workload.name])
+
+    def _plan(self) -> Plan:
+        settings = self.backend.settings
+        quick = self.backend.model.random_weights and self.backend.device.type == "cpu"
+        budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
+        return Plan(budget_s=settings.max_time or budget_s, exactly=settings.rounds)
+
+    def _group_of(self, case: Case) -> Group:
+        if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
+            self.release()
+            self._group = self.backend.group(case.task, case.batch_size)
+        return self._group
+
+    def _timed(self, trial: Trial) -> TimedRound:
+        """Return the trial's round as one call that says how long it took; preparation stays outside."""
+        run, prepare, time_run = trial.run, trial.prepare, self._clock.time
+
+        def timed(number: int) -> Timing:
+            if prepare is not None:
+                prepare(number)
+            return time_run(partial(run, number))
+
+        return timed

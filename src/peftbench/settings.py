@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from peftbench.errors import UserError, unknown
+from peftbench.precision import ATTENTIONS, DTYPES, OPTIMIZERS, Precision
 
 T = TypeVar("T")
 
 DEFAULT_METHODS: Final = "full,head,bitfit,lora,dora,rslora,ia3,adalora,prefix,ln-tuning,vera,oft"
-DTYPES: Final = ("float32", "bfloat16", "float16")
 REFERENCES: Final = ("base", "full", "none")
 
 
@@ -81,6 +81,10 @@ def _boolean(text: str) -> bool:
     return _one_of("true", "false")(text.lower()) == "true"
 
 
+def _flag(help: str, *, identity: bool = False) -> bool:  # noqa: A002 - argparse's own word
+    return _option(default=False, help=help, parse=_boolean, flag=True, identity=identity)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Every setting of a run; the field `batch_sizes` is `--peftbench-batch-sizes` and ini `peftbench_batch_sizes`."""
@@ -113,6 +117,16 @@ class Settings:
     dtype: str = _option(
         "float32", f"of weights and computation: {', '.join(DTYPES)}", parse=_one_of(*DTYPES), identity=True
     )
+    autocast: bool = _flag("weights in float32, operators in --peftbench-dtype where that is safe", identity=True)
+    tf32: bool = _flag("float32 matrix products on tensor cores (CUDA)", identity=True)
+    attention: str = _option(
+        "sdpa", f"implementation of attention: {', '.join(ATTENTIONS)}", parse=_one_of(*ATTENTIONS), identity=True
+    )
+    optimizer: str = _option(
+        "fused", f"implementation of AdamW: {', '.join(OPTIMIZERS)}", parse=_one_of(*OPTIMIZERS), identity=True
+    )
+    compile: bool = _flag("compile the model with torch.compile", identity=True)
+    gradient_checkpointing: bool = _flag("keep no activations of a layer; compute them again", identity=True)
     device: str = _option("auto", "cpu, cuda, cuda:N; auto: CUDA where there is one", identity=True)
     threads: int = _option(
         1, "CPU threads of one operator; default: 1", parse=_at_least(1, int), metavar="N", identity=True
@@ -145,12 +159,7 @@ class Settings:
         identity=True,
     )
     json: Path | None = _option(None, "write all records to this file", parse=Path, metavar="FILE")
-    resume: bool = _option(
-        False,  # noqa: FBT003 - a flag's default
-        "take finished cases from the journal of a killed run",
-        parse=_boolean,
-        flag=True,
-    )
+    resume: bool = _flag("take finished cases from the journal of a killed run")
 
     @classmethod
     def read(cls, *sources: Mapping[str, object]) -> Self:
@@ -164,7 +173,20 @@ class Settings:
             given = next((source[name] for source in sources if source.get(name) not in (None, "")), None)
             if given is not None:
                 values[name] = _parse(name, option, given)
-        return cls(**values)
+        settings = cls(**values)
+        settings.precision  # noqa: B018 - settings that exclude each other are refused here
+        return settings
+
+    @property
+    def precision(self) -> Precision:
+        """How the model computes; raises UserError for settings that exclude each other."""
+        return Precision(
+            dtype=self.dtype,
+            autocast=self.autocast,
+            tf32=self.tf32,
+            attention=self.attention,
+            optimizer=self.optimizer,
+        )
 
     def identity(self) -> dict[str, object]:
         """Return the settings that change a number, as JSON types."""

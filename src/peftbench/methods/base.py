@@ -54,6 +54,8 @@ class Method(ABC):
     source: str
     """Where the method is defined: paper and section, or class."""
     mergeable: bool = False
+    trains_backbone: bool = False
+    """Whether weight matrices of the backbone are meant to be trained beside parameters that the method adds."""
     defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
     """The default configuration that does not depend on the model, for people to read."""
 

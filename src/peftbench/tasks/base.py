@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,22 @@ class Task(ABC):
     """The name of PEFT's task type, None where PEFT has none (multiple choice)."""
     hub: HubSource
     summary: str = ""
+
+    def with_labels(self, labels: Sequence[str]) -> Self:
+        """Return the same task with other classes."""
+        return replace(self, labels=tuple(labels))
+
+    def fitted(self, rows: Iterable[Row]) -> Self:
+        """Return the task with the classes of its training rows, where the data decides them; rows are not checked."""
+        del rows
+        return self
+
+    def problem(self, row: Row) -> str:
+        """Return why a row of a data file cannot be used, or ''."""
+        missing = [name for name in self.fields if row.get(name) is None]
+        if not missing:
+            return ""
+        return f"lacks the field {missing[0]!r}; each row of task {self.name!r} has {', '.join(self.fields)}"
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from peftbench.precision import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -20,18 +22,11 @@ Mark = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Optimization:
-    """How a training step updates the weights."""
+    """How weights are updated; neither number changes the time of a step."""
 
     learning_rate: float = 3e-5
-    """The paper's, for every method; does not change the time of a step."""
+    """The paper's, for every method."""
     weight_decay: float = 0.1
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Return AdamW over the parameters that are trained: fused, as transformers' Trainer has it by default."""
-        import torch
-
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return torch.optim.AdamW(trained, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +39,30 @@ class Subject:
     """On the device; round i takes batch i modulo their number."""
     fresh_model: Callable[[], PreTrainedModel]
     """Makes another copy of the model with its task head, untouched by any method, on the device."""
+    precision: Precision = Precision()
+    compile: bool = False
     optimization: Optimization = Optimization()
 
     def applied_model(self) -> torch.nn.Module:
         """Return a fresh model with the method applied."""
         return self.method.apply(self.fresh_model(), self.application)
+
+    def callable(self, model: torch.nn.Module) -> Callable[..., Any]:
+        """Return what a round calls: the model, or its compiled form."""
+        import torch
+
+        return torch.compile(model) if self.compile else model
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Return the method's own optimizer, else AdamW over the parameters that are trained."""
+        import torch
+
+        return self.method.optimizer(model, self.optimization) or torch.optim.AdamW(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=self.optimization.learning_rate,
+            weight_decay=self.optimization.weight_decay,
+            **self.precision.optimizer_arguments(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +90,9 @@ class Workload(ABC):
     paired: bool = True
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
 
-    def unsupported(self, method: Method) -> str:
-        """Return the reason why the workload cannot be done with `method`, or ''."""
-        del method
+    def unsupported(self, method: Method, precision: Precision) -> str:
+        """Return the reason why the workload cannot be done with `method` at `precision`, or ''."""
+        del method, precision
         return ""
 
     @abstractmethod

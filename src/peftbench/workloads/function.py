@@ -28,9 +28,10 @@ class FunctionWorkload(Workload):
         """Build the model in evaluation mode."""
         model = subject.applied_model().eval()
         function, batches = self.function, subject.batches
+        forward = subject.callable(model)
 
         def run(number: int, mark: Mark) -> None:
             del mark
-            function(model, batches[number % len(batches)])
+            function(forward, batches[number % len(batches)])
 
         return Trial(model=model, run=run)

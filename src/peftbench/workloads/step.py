@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from peftbench.workloads.base import Trial, Workload
 
 if TYPE_CHECKING:
+    from peftbench.methods.base import Method
+    from peftbench.precision import Precision
     from peftbench.tasks.base import Batch
     from peftbench.workloads.base import Mark, Subject
 
@@ -20,22 +22,37 @@ LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})
 class TrainStep(Workload):
     """Forward with loss, backward, AdamW and cleared gradients, as a plain training loop does them."""
 
+    def unsupported(self, method: Method, precision: Precision) -> str:
+        """Return why models cannot be trained at this precision, or ''."""
+        del method
+        return precision.untrainable
+
     def trial(self, subject: Subject) -> Trial:
         """Build the model in training mode and its optimizer over what the method trains."""
         model = subject.applied_model().train()
-        method, batches = subject.method, subject.batches
-        optimizer = subject.optimization.optimizer(model)
+        method, batches, precision = subject.method, subject.batches, subject.precision
+        device = next(model.parameters()).device
+        forward = subject.callable(model)
+        optimizer = subject.optimizer(model)
+        scaler = precision.scaler(device)
         after_step = method.step_hook(model)
         regularised = method.auxiliary_loss(model) is not None
 
         def run(number: int, mark: Mark) -> None:
-            loss = model(**batches[number % len(batches)]).loss
-            if regularised:
-                loss = loss + method.auxiliary_loss(model)
+            with precision.forward_context(device):
+                loss = forward(**batches[number % len(batches)]).loss
+                if regularised:
+                    loss = loss + method.auxiliary_loss(model)
             mark()
-            loss.backward()
-            mark()
-            optimizer.step()
+            if scaler is None:
+                loss.backward()
+                mark()
+                optimizer.step()
+            else:
+                scaler.scale(loss).backward()
+                mark()
+                scaler.step(optimizer)
+                scaler.update()
             if after_step is not None:
                 after_step(number)
             optimizer.zero_grad(set_to_none=True)
@@ -53,12 +70,15 @@ class Inference(Workload):
         import torch
 
         model = subject.applied_model().eval()
+        precision, device = subject.precision, next(model.parameters()).device
+        forward = subject.callable(model)
         inputs = [without_labels(batch) for batch in subject.batches]
 
         @torch.inference_mode()
         def run(number: int, mark: Mark) -> None:
             del mark
-            model(**inputs[number % len(inputs)])
+            with precision.forward_context(device):
+                forward(**inputs[number % len(inputs)])
 
         return Trial(model=model, run=run)
 

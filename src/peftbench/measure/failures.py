@@ -1,0 +1,112 @@
+"""What an exception in a case means: a row in the table, the end of the launch, or a fault to be shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+REASON_CHARACTERS: Final = 200
+UNITS: Final = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+OUT_OF_MEMORY: Final = re.compile(
+    r"out of memory|can't allocate memory|Cannot allocate memory|Unable to allocate|_STATUS_ALLOC_FAILED"
+)
+"""In texts of torch's allocators, of the CUDA runtime, of the system, of NumPy, and of cuBLAS, cuDNN and cuSPARSE."""
+ASKED: Final = re.compile(r"(?:[Tt]ried|Unable) to allocate (\d+(?:\.\d+)?) (bytes|[KMGT]iB)")
+
+POISON: Final = re.compile(
+    r"device-side assert triggered|illegal memory access|unspecified launch failure|misaligned address"
+    r"|illegal instruction|hardware stack error|invalid program counter|launch timed out"
+    r"|not supported on global/shared address space|uncorrectable (?:ECC|NVLink) error|context is destroyed"
+)
+"""CUDA errors that are sticky: each later call of the process fails with the same error."""
+
+
+Kind = Literal["out-of-memory", "poison", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a case has no result.
+
+    It holds no reference to the exception, whose traceback holds the tensors of the frames it went through: drop the
+    exception, then `release` the device, before the next case.
+    """
+
+    kind: Kind
+    """`poison`: nothing can run on the device in this process any more, so the launch must end."""
+    reason: str
+    """One line, with the phase."""
+    asked_bytes: int | None = None
+    """How much did not fit, where the error says so."""
+
+
+def classify(error: BaseException, phase: str = "", *, alive: Callable[[], bool] = lambda: True) -> Failure:
+    """Say what an exception means for its case.
+
+    Args:
+        error: What was raised.
+        phase: Where: `model build`, `first step`, ...
+        alive: Tries the device where the text of the error does not tell (`context_is_alive`).
+    """
+    place = f" in {phase}" if phase else ""
+    if is_out_of_memory(error):
+        asked = asked_bytes(str(error))
+        amount = "" if asked is None else f": asked for {_amount(asked)}"
+        return Failure("out-of-memory", f"out of memory{place}{amount}", asked)
+    if is_sticky(error) or not alive():
+        return Failure("poison", f"CUDA context lost{place}: {_one_line(error)}")
+    return Failure("failed", f"failed{place}: {_one_line(error)}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory was short, on the device or on the host."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, (RuntimeError, OSError)):
+        return False
+    return type(error).__name__ == "OutOfMemoryError" or OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def is_sticky(error: BaseException) -> bool:
+    """Return whether a CUDA error has left the context unusable: a failed assertion, an illegal access, ..."""
+    return isinstance(error, RuntimeError) and POISON.search(str(error)) is not None
+
+
+def context_is_alive(device: torch.device) -> bool:
+    """Try the device: a context that a sticky error has poisoned fails again."""
+    import torch
+
+    if device.type != "cuda":
+        return True
+    try:
+        torch.cuda.synchronize(device)
+        torch.zeros(1, device=device)
+        torch.cuda.synchronize(device)
+    except RuntimeError as error:
+        return is_out_of_memory(error)
+    return True
+
+
+def asked_bytes(message: str) -> int | None:
+    """Return how much memory an out-of-memory message says was asked for."""
+    found = ASKED.search(message)
+    return round(float(found[1]) * UNITS[found[2]]) if found else None
+
+
+def _amount(size: int) -> str:
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size >= UNITS[unit]:
+            return f"{size / UNITS[unit]:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _one_line(error: BaseException) -> str:
+    line = next((stripped for line in str(error).splitlines() if (stripped := line.strip())), "")
+    short = line if len(line) <= REASON_CHARACTERS else line[: REASON_CHARACTERS - 3] + "..."
+    return f"{type(error).__name__}: {short}" if short else type(error).__name__

@@ -1,0 +1,69 @@
+"""What a model computes in evaluation mode, and whether two models compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from peftbench.errors import ValidityError
+
+if TYPE_CHECKING:
+    from peftbench.tasks.base import Batch
+
+Outputs = tuple[torch.Tensor, ...]
+"""The floating-point tensors among the outputs, in order: logits, or those of start and end, ... Not the loss: some
+methods add a regulariser to it, which a merged or reloaded model has no use for."""
+
+_TOLERANCES: Final[Mapping[torch.dtype, float]] = {
+    torch.float64: 1e-10,
+    torch.float32: 1e-5,
+    torch.float16: 5e-3,
+    torch.bfloat16: 5e-2,
+}
+_TF32_TOLERANCE: Final = 5e-3
+
+
+def evaluate(model: torch.nn.Module, batch: Batch) -> Outputs:
+    """Return the outputs of `model` in evaluation mode, in which it is left.
+
+    Raises:
+        ValidityError: an output is not finite.
+    """
+    model.eval()
+    with torch.no_grad():
+        named = model(**batch).items()
+    outputs = tuple(v for name, v in named if name != "loss" and isinstance(v, torch.Tensor) and v.is_floating_point())
+    if not all(bool(tensor.isfinite().all()) for tensor in outputs):
+        raise ValidityError("the output in evaluation mode is not finite")
+    return outputs
+
+
+def is_equal(left: Outputs, right: Outputs) -> bool:
+    """Tell whether two outputs are equal bit by bit."""
+    return len(left) == len(right) and all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+def difference(left: Outputs, right: Outputs) -> float:
+    """Return the largest difference of two outputs, as a part of the largest element of its tensor.
+
+    Raises:
+        ValidityError: they differ in number or shape.
+    """
+    if [tensor.shape for tensor in left] != [tensor.shape for tensor in right]:
+        raise ValidityError("the outputs differ in shape")
+    return max((_relative(a, b) for a, b in zip(left, right, strict=True)), default=0.0)
+
+
+def tolerance(outputs: Outputs) -> float:
+    """Return the largest `difference` that counts as rounding: that of the coarsest dtype, or of TF32 where allowed."""
+    coarsest = max(_TOLERANCES.get(tensor.dtype, 0.0) for tensor in outputs)
+    uses_tf32 = torch.get_float32_matmul_precision() != "highest" and any(tensor.is_cuda for tensor in outputs)
+    return max(coarsest, _TF32_TOLERANCE) if uses_tf32 else coarsest
+
+
+def _relative(left: torch.Tensor, right: torch.Tensor) -> float:
+    scale = float(left.abs().max())
+    apart = float((left - right).abs().max())
+    return apart / scale if scale else apart

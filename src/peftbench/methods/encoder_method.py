@@ -1,0 +1,120 @@
+"""What the methods have in common that freeze a BERT-like encoder and put trainable modules into its blocks."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
+
+from peftbench.errors import UnsupportedError
+from peftbench.methods import checkpoint, encoder
+from peftbench.methods.base import Application, Method, head_names, is_head
+from peftbench.methods.configuration import C, Configuration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Task
+
+ABOUT: Final = "peftbench_about"
+"""Attribute of an applied model: what its checkpoint says that it belongs to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderMethod(Method, Generic[C]):
+    """Freezes all but the head, then lets `attach` put modules, all of them trainable by default, into the blocks."""
+
+    family: str = "paper"
+    config: C
+    """The default configuration; its fields can be overridden."""
+    unmergeable: str
+    """Why what the method adds cannot be folded into the weights."""
+
+    def __post_init__(self) -> None:
+        config: Any = self.config
+        object.__setattr__(self, "defaults", MappingProxyType(asdict(config)))
+
+    def unsupported(self, task: Task, *, architecture: str) -> str:
+        """Return why the method cannot work on a model of `architecture`, or ''."""
+        del task
+        return encoder.why_not_understood(architecture)
+
+    def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
+        """Freeze the backbone and attach the method's modules, initialised from the application's seed alone."""
+        blocks = encoder.blocks(model)
+        configuration = Configuration.of(self.name, self.config, application.overrides)
+        heads = head_names(model)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(is_head(name, heads))
+        with seeded(application.seed):
+            self.attach(model, blocks, configuration)
+        setattr(model, ABOUT, self.about(configuration, application))
+        applied: torch.nn.Module = model
+        return applied
+
+    @abstractmethod
+    def attach(self, model: PreTrainedModel, blocks: list[Any], configuration: Configuration[C]) -> None:
+        """Put the method's modules into the blocks; torch's random state is seeded, and restored afterwards.
+
+        Raises:
+            UserError: a value that the user gave does not fit the model.
+            UnsupportedError: a default value does not fit the model.
+        """
+
+    def about(self, configuration: Configuration[C], application: Application) -> Mapping[str, str]:
+        """Return what must be equal for a checkpoint to be loaded: all that the shapes of its tensors do not tell."""
+        del application
+        values: Any = configuration.values
+        return {"method": self.name, "configuration": json.dumps(asdict(values), sort_keys=True)}
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        """Write the trained parameters into `adapter.safetensors`."""
+        checkpoint.save(model, folder, getattr(model, ABOUT))
+
+    def load(self, model: PreTrainedModel, application: Application, folder: Path) -> torch.nn.Module:
+        """Apply the method as it was applied to the saved model, and read the trained parameters back.
+
+        Raises:
+            UserError: the file cannot be read, or belongs to another method, configuration, model or task.
+        """
+        applied = self.apply(model, application)
+        checkpoint.load(applied, folder, getattr(applied, ABOUT))
+        return applied
+
+    @contextmanager
+    def disabled(self, model: torch.nn.Module) -> Iterator[None]:
+        """Within the context the model computes what the plain model with the same head would, to the bit."""
+        from peftbench.methods.bottleneck_modules import Switchable
+
+        switches = [module for module in model.modules() if isinstance(module, Switchable)]
+        before = [switch.enabled for switch in switches]
+        try:
+            for switch in switches:
+                switch.enabled = False
+            yield
+        finally:
+            for switch, enabled in zip(switches, before, strict=True):
+                switch.enabled = enabled
+
+    def merge(self, model: torch.nn.Module) -> NoReturn:
+        """Raise an UnsupportedError that says why."""
+        del model
+        raise UnsupportedError(f"{self.name} cannot be merged: {self.unmergeable}")
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within the context torch draws from `seed` on the CPU; the global random state is left as it was."""
+    import torch
+
+    # Only the CPU's generator: torch.manual_seed would reseed every CUDA device for good.
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

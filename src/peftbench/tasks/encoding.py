@@ -1,0 +1,35 @@
+"""Text -> features, with the model's own tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from peftbench.tasks.base import Features
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerFast
+
+INPUTS = ("input_ids", "token_type_ids")
+"""Inputs of a model that have one value a token, as far as features hold them; the attention mask follows from them."""
+
+
+def encode_texts(
+    tokenizer: PreTrainedTokenizerFast, first: Sequence[str], second: Sequence[str] | None, seq_len: int
+) -> list[Features]:
+    """Tokenise texts, or pairs of texts; of a pair that is too long, the longer text is cut first."""
+    encoding = tokenizer(
+        list(first),
+        None if second is None else list(second),
+        truncation="longest_first",
+        max_length=seq_len,
+        return_attention_mask=False,
+        return_token_type_ids=True,
+    )
+    return inputs(encoding)
+
+
+def inputs(encoding: BatchEncoding) -> list[Features]:
+    """Return what a tokenizer made of several examples as one dictionary an example."""
+    columns = {name: encoding[name] for name in INPUTS}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

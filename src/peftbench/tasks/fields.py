@@ -1,0 +1,40 @@
+"""The fields of a row: what may stand in them, and what is said when something else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from reprlib import repr as shortened
+
+from peftbench.tasks.base import Row
+
+
+def text_problem(row: Row, names: Iterable[str]) -> str:
+    """Return why one of the named fields is no text, or ''."""
+    for name in names:
+        if not is_text(row[name]):
+            return f"{name} must be text, not {shortened(row[name])}"
+    return ""
+
+
+def is_text(value: object) -> bool:
+    """Tell whether a value is text that a tokenizer takes; JSON can spell half characters, which none does."""
+    return isinstance(value, str) and (
+        value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+    )
+
+
+def class_id(value: object, labels: Sequence[str]) -> int | None:
+    """Return the id of a class that is given by name or by number (as text too, for CSV), None if there is no such."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return None
+    if value in labels:
+        return labels.index(str(value))
+    numbers = [str(number) for number in range(len(labels))]
+    return numbers.index(str(value)) if str(value) in numbers else None
+
+
+def class_problem(name: str, value: object, labels: Sequence[str]) -> str:
+    """Return why the value of the field `name` is no class, or ''."""
+    if class_id(value, labels) is not None:
+        return ""
+    return f"{name} is {shortened(value)}, not one of {', '.join(labels)} (or 0 to {len(labels) - 1})"

@@ -1,0 +1,42 @@
+"""Features -> tensors: the one place where examples are padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from peftbench.tasks.base import Batch, Features, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+
+IGNORED: Final = -100
+"""The label of a token that does not count in the loss, as torch's cross entropy has it by default."""
+
+
+def padded(sequences: Sequence[Sequence[int]], value: int, length: int) -> torch.Tensor:
+    """Return the sequences, each filled up with `value` to `length`, as int64 [number, length]."""
+    import torch
+
+    rows = [[*sequence, *[value] * (length - len(sequence))] for sequence in sequences]
+    return torch.tensor(rows, dtype=torch.int64)
+
+
+def pad_inputs(features: Sequence[Features], vocabulary: Vocabulary, pad_to: int | None) -> Batch:
+    """Return what a model reads: `input_ids`, `attention_mask` and, where it has them, `token_type_ids`, as [B, L]."""
+    ids = [feature["input_ids"] for feature in features]
+    length = pad_to or max(map(len, ids))
+    batch = {
+        "input_ids": padded(ids, vocabulary.pad, length),
+        "attention_mask": padded([[1] * len(sequence) for sequence in ids], 0, length),
+    }
+    if vocabulary.segments > 1:
+        batch["token_type_ids"] = padded([feature["token_type_ids"] for feature in features], 0, length)
+    return batch
+
+
+def stacked(features: Sequence[Features], *names: str) -> Batch:
+    """Return the named numbers, one an example, as [B]."""
+    import torch
+
+    return {name: torch.tensor([feature[name] for feature in features], dtype=torch.int64) for name in names}

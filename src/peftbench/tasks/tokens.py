@@ -1,0 +1,119 @@
+"""Tasks that give each word a class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from reprlib import repr as shortened
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from peftbench.tasks import synthetic
+from peftbench.tasks.base import Batch, Features, Head, HubSource, Row, Task, Vocabulary
+from peftbench.tasks.encoding import inputs
+from peftbench.tasks.fields import class_id, class_problem, is_text
+from peftbench.tasks.padding import IGNORED, pad_inputs, padded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+BIO: Final = re.compile(r"O|[BI]-(.+)")
+"""A tag: outside of an entity, or its first (B) or a further (I) word, with the entity's type."""
+MAX_SUB_WORDS: Final = 3
+"""Longest word of a synthetic example, in tokens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTask(Task):
+    """Gives each word a class, on its first token; its other tokens do not count in the loss."""
+
+    head: Head = Head.TOKEN_CLASSIFICATION
+    fields: tuple[str, ...] = ("tokens", "ner_tags")
+    metric: str = "f1"
+    peft_task_type: str | None = "TOKEN_CLS"
+
+    def fitted(self, rows: Iterable[Row]) -> Self:
+        """Take the entity types of the rows where they have others than the task; O comes first, then by name."""
+        tags = {tag for row in rows for tag in _names(row.get("ner_tags"))}
+        if tags <= set(self.labels):
+            return self
+        types = sorted({match[1] for tag in tags if (match := BIO.fullmatch(tag)) and match[1]})
+        return self.with_labels(["O", *(f"{place}-{kind}" for kind in types for place in "BI")])
+
+    def problem(self, row: Row) -> str:
+        """Return why a row cannot be used, or ''."""
+        return super().problem(row) or _words_problem(row["tokens"], row["ner_tags"]) or self._tag_problem(row)
+
+    def _tag_problem(self, row: Row) -> str:
+        problems = (class_problem("ner_tags", tag, self.labels) for tag in row["ner_tags"])
+        return next(filter(None, problems), "")
+
+    def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
+        """Tokenise words that are given apart; words past the end are cut."""
+        encoding = tokenizer(
+            [list(row["tokens"]) for row in rows],
+            is_split_into_words=True,
+            truncation=True,
+            max_length=seq_len,
+            return_attention_mask=False,
+            return_token_type_ids=True,
+        )
+        return [
+            {**feature, "labels": self._labels(encoding.word_ids(number), row["ner_tags"])}
+            for number, (feature, row) in enumerate(zip(inputs(encoding), rows, strict=True))
+        ]
+
+    def _labels(self, words: Sequence[int | None], tags: Sequence[Any]) -> list[int | None]:
+        """Return a label a token, given the word that each token belongs to (None: a special token)."""
+        previous = (None, *words)
+        return [
+            IGNORED if word is None or word == before else class_id(tags[word], self.labels)
+            for word, before in zip(words, previous, strict=False)
+        ]
+
+    def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
+        """Make examples of words of one to three tokens, whose tags go round all classes."""
+        random = synthetic.source(self.name, seed)
+        tags = cycle(range(len(self.labels)))
+        examples = []
+        for number in range(count):
+            length = synthetic.length(random, number, seq_len) - 2
+            labels: list[int] = []
+            while len(labels) < length:
+                labels += [next(tags), *[IGNORED] * random.randrange(MAX_SUB_WORDS)]
+            words = synthetic.text(synthetic.ids(random, vocabulary, length), vocabulary)
+            examples.append({**words, "labels": [IGNORED, *labels[:length], IGNORED]})
+        return examples
+
+    def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
+        """Pad into `input_ids`, `attention_mask`, (`token_type_ids`) and `labels`, each [B, L]."""
+        batch = pad_inputs(features, vocabulary, pad_to)
+        length = batch["input_ids"].shape[1]
+        return {**batch, "labels": padded([feature["labels"] for feature in features], IGNORED, length)}
+
+
+def _names(tags: object) -> list[str]:
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+
+
+def _words_problem(tokens: object, tags: object) -> str:
+    if not isinstance(tokens, list) or not tokens:
+        return f"tokens must be a list of words, not {shortened(tokens)}"
+    if not isinstance(tags, list):
+        return f"ner_tags must be a list with a tag for each word, not {shortened(tags)}"
+    if len(tokens) != len(tags):
+        return f"has {len(tokens)} tokens but {len(tags)} ner_tags"
+    no_text = [token for token in tokens if not is_text(token)]
+    return f"tokens must be words, not {shortened(no_text[0])}" if no_text else ""
+
+
+TASKS: tuple[Task, ...] = (
+    TokenTask(
+        name="ner",
+        labels=("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"),
+        max_length=256,
+        hub=HubSource(path="unimelb-nlp/wikiann", configuration="en"),
+        summary="Which words name persons, organisations, places? A BIO tag a word.",
+    ),
+)

@@ -1,0 +1,233 @@
+"""The statistics against scipy, against a plain second implementation, and against their own promises by simulation."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from peftbench.baseline.rule import Rule
+from peftbench.baseline.statistics import (
+    Array,
+    common_shift,
+    detectable,
+    excluded,
+    faster,
+    launches_needed,
+    moments,
+    prior_spread,
+    ragged_moments,
+    shifts,
+    slower,
+    staged_shift,
+    suspect,
+)
+
+RULE = Rule()
+NO_SHIFT = np.zeros(1)
+OUTER = np.array([-0.08, -0.06, 0, 0, 0, 0, 0, 0.06, 0.08])
+
+
+def _launches(seed: int, *shape: int, spread: float = 0.01) -> Array:
+    return np.random.default_rng(seed).normal(0.2, spread, shape)
+
+
+def test_without_prior_and_tolerance_it_is_the_t_test_of_scipy() -> None:
+    rule = Rule(prior_launches=0, tolerance=0.0)
+    base, new = _launches(1, 7, 20), _launches(2, 7, 10) + 0.01
+    found = shifts(moments(base), moments(new), NO_SHIFT, rule)
+    expected = stats.ttest_ind(new, base, axis=-1, alternative="greater")
+    interval = stats.ttest_ind(new, base, axis=-1).confidence_interval(0.90)  # two bounds of 95 %
+    np.testing.assert_allclose(found.p_slower, expected.pvalue, rtol=1e-9)
+    np.testing.assert_allclose(found.low, interval.low, rtol=1e-9)
+    np.testing.assert_allclose(found.high, interval.high, rtol=1e-9)
+
+
+def test_the_rule_by_hand() -> None:
+    base, new = _launches(1, 6, 20), _launches(2, 6, 3)
+    n_b, n_c, d0 = 20, 3, 10
+    shift = float(np.median([y.mean() - b.mean() for b, y in zip(base, new, strict=True)]))
+    prior = float(np.median([stats.iqr(b) / 1.349 for b in base]))
+    found = shifts(moments(base), moments(new), common_shift(new.mean(-1) - base.mean(-1), RULE), RULE)
+    for case, (b, y) in enumerate(zip(base, new, strict=True)):
+        e = y.mean() - b.mean() - shift
+        squares = (n_b - 1) * b.var(ddof=1) + (n_c - 1) * y.var(ddof=1)
+        df = n_b + n_c - 2 + d0
+        se = math.sqrt((squares + d0 * prior**2) / df) * math.sqrt(1 / n_b + 1 / n_c)
+        assert found.estimate[case] == pytest.approx(e)
+        assert found.p_slower[case] == pytest.approx(stats.t.sf((e - math.log(1.01)) / se, df))
+        assert found.p_faster[case] == pytest.approx(stats.t.sf((-e - math.log(1.01)) / se, df))
+        assert found.high[case] == pytest.approx(e + stats.t.ppf(0.95, df) * se)
+        assert found.low[case] == pytest.approx(e - stats.t.ppf(0.95, df) * se)
+
+
+def test_ragged_moments_are_those_of_each_case() -> None:
+    launches = [[0.1], [], [0.2, 0.4, 0.3], [0.5], [1.0, 2.0, 4.0]]
+    found = ragged_moments(launches)
+    assert found.count.tolist() == [1, 0, 3, 1, 3]
+    np.testing.assert_allclose(found.mean, [0.1, np.nan, 0.3, 0.5, 7 / 3])
+    np.testing.assert_allclose(found.squares, [0, 0, 0.02, 0, 14 / 3])
+    np.testing.assert_allclose(found.spread, [0, np.nan, 0.1 / 1.349, 0, 1.5 / 1.349])
+
+
+def test_too_few_cases_share_no_shift_and_no_spread() -> None:
+    four, five = moments(_launches(1, 4, 20)), moments(_launches(1, 5, 20))
+    assert [float(common_shift(four.mean, RULE)), float(prior_spread(four, RULE))] == [0.0, RULE.prior_spread]
+    assert common_shift(five.mean, RULE) == np.median(five.mean)
+    assert prior_spread(five, RULE) == np.median(five.spread)
+    nothing = ragged_moments([])
+    assert [float(common_shift(nothing.mean, RULE)), float(prior_spread(nothing, RULE))] == [0.0, RULE.prior_spread]
+
+
+@settings(max_examples=20, deadline=None)
+@given(drift=st.floats(-0.5, 0.5))
+def test_what_moves_every_case_alike_moves_no_verdict(drift: float) -> None:
+    base, new = moments(_launches(1, 9, 20)), _launches(2, 9, 10) + OUTER[:, None]
+    before, after = (
+        shifts(base, moments(y), common_shift(y.mean(-1) - base.mean, RULE), RULE) for y in (new, new + drift)
+    )
+    np.testing.assert_allclose(after.p_slower, before.p_slower, atol=1e-9)
+    assert slower(after, RULE).tolist() == [False] * 7 + [True] * 2
+    assert faster(after, RULE).tolist() == [True] * 2 + [False] * 7
+
+
+def test_identical_launches_are_unchanged_and_any_rise_above_the_tolerance_is_slower() -> None:
+    base = ragged_moments([[0.2] * 20] * 5)
+    found = shifts(base, ragged_moments([[0.2] * 3] * 4 + [[0.3] * 3]), NO_SHIFT, RULE)
+    assert slower(found, RULE).tolist() == [False] * 4 + [True]
+    assert excluded(found, RULE).tolist() == [True] * 4 + [False]
+
+
+def test_few_launches_on_either_side_never_fail_a_case() -> None:
+    found = shifts(
+        ragged_moments([[0.2] * 4, [0.2] * 5, [0.2] * 5, []]),
+        ragged_moments([[0.9] * 3, [0.9] * 2, [0.9] * 3, [0.9] * 3]),
+        NO_SHIFT,
+        RULE,
+    )
+    assert slower(found, RULE).tolist() == [False, False, True, False]
+    assert suspect(found, RULE).tolist() == [False, True, True, False]
+
+
+def test_the_smallest_detectable_slowdown_is_that_of_the_noncentral_t() -> None:
+    found = shifts(moments(_launches(1, 8, 20)), moments(_launches(2, 8, 3)), NO_SHIFT, RULE)
+    for count in (3, 10):
+        error = found.spread * math.sqrt(1 / 20 + 1 / count)
+        df = 20 + count - 2 + 10
+        effect = detectable(found, RULE, count)
+        critical = stats.t.isf(RULE.alpha, df)
+        exact = stats.nct.sf(critical, df, (effect - math.log(1.01)) / error)
+        np.testing.assert_allclose(exact, RULE.power, atol=0.015)
+
+
+def test_the_launches_needed_are_the_first_that_would_tell() -> None:
+    base = _launches(1, 5, 20, spread=0.06)
+    new = base.mean(-1, keepdims=True) + np.array([[-0.02], [0.01], [0.04], [0.06], [0.1]]) + [-0.01, 0.0, 0.01]
+    found = shifts(moments(base), moments(new), NO_SHIFT, RULE)
+
+    def tells(case: int, more: int) -> bool:
+        count = found.new_count[case] + more
+        df = found.df[case] + more
+        error = found.spread[case] * math.sqrt(1 / 20 + 1 / count)
+        e = found.estimate[case]
+        is_slower = stats.t.sf((e - math.log(1.01)) / error, df) < RULE.alpha
+        return bool(is_slower or e + stats.t.ppf(0.95, df) * error < math.log(1.05))
+
+    expected = [next((more for more in range(1, 101) if tells(case, more)), 0) for case in range(5)]
+    assert launches_needed(found, RULE).tolist() == expected
+    assert expected[2] == 0
+    assert max(expected) > 3
+
+
+@dataclass(frozen=True)
+class World:
+    """What the clocks of a simulated suite do, in log units: standard deviations."""
+
+    launch: float = 0.01
+    """Between launches of one case; Student t with 5 degrees of freedom, and not alike for all cases."""
+    common: float = 0.0
+    """Between sessions, of all cases together."""
+    own: float = 0.0
+    """Between sessions, of each case for itself."""
+    later: float = 0.0
+    """Shift of all cases between the first launches and the later ones."""
+
+
+def _suite(world: World, rng: np.random.Generator, slow: Array) -> tuple[Array, Array]:
+    """Return four sessions of five launches, and ten new launches in which cases are slower by `slow`."""
+    cases = len(slow)
+    spread = world.launch * np.exp(rng.normal(0, 0.3, (cases, 1)))
+
+    def session(count: int) -> Array:
+        drift = rng.normal(0, world.common) + rng.normal(0, world.own, (cases, 1))
+        return drift + spread * rng.standard_t(5, (cases, count)) / math.sqrt(5 / 3)
+
+    base = np.concatenate([session(5) for _ in range(4)], axis=-1)
+    new = session(10) + slow[:, None]
+    new[:, 3:] += world.later
+    return base, new
+
+
+def _gate(base: Array, new: Array, rule: Rule = RULE) -> tuple[Array, Array]:
+    """Return which cases fail, and the launches made of each: first all cases, then suspects and some siblings."""
+    sessions = [base[:, at : at + 5] for at in range(0, 20, 5)]
+    centred = [part - np.median(part.mean(-1) - sessions[0].mean(-1)) for part in sessions]
+    accepted = moments(np.concatenate(centred, axis=-1))
+    first = [row[: rule.launches] for row in new]
+    doubtful = suspect(shifts(accepted, ragged_moments(first), staged_shift(accepted, first, rule), rule), rule)
+    cleared = np.flatnonzero(~doubtful)
+    again = doubtful.copy()
+    again[cleared[: rule.siblings * bool(doubtful.any())]] = True
+    launches = [row if more else row[: rule.launches] for row, more in zip(new, again, strict=True)]
+    found = shifts(accepted, ragged_moments(launches), staged_shift(accepted, launches, rule), rule)
+    return slower(found, rule), found.new_count
+
+
+QUIET, DRIFTING = World(), World(common=0.02, own=0.003)
+
+
+@pytest.mark.parametrize(
+    "world", [QUIET, DRIFTING, World(launch=0.02, common=0.02), World(common=0.02, later=0.05)], ids=str
+)
+def test_a_suite_of_100_unchanged_cases_is_hardly_ever_failed(world: World) -> None:
+    rng = np.random.default_rng(7)
+    results = [_gate(*_suite(world, rng, np.zeros(100))) for _ in range(250)]
+    assert sum(failed.any() for failed, _ in results) <= 2
+    assert np.mean([made.mean() for _, made in results]) < 4.5
+
+
+@pytest.mark.parametrize("world", [QUIET, DRIFTING], ids=str)
+def test_a_slowdown_of_5_percent_is_found_in_19_of_20(world: World) -> None:
+    rng = np.random.default_rng(8)
+    slow = np.where(np.arange(100) % 20 == 19, math.log(1.05), 0.0)
+    found = [_gate(*_suite(world, rng, slow))[0] for _ in range(40)]
+    assert np.mean([failed[slow > 0] for failed in found]) > 0.95
+    assert np.mean([failed[slow == 0] for failed in found]) < 2e-4
+
+
+def test_many_slow_cases_do_not_pass_for_a_common_shift() -> None:
+    rng = np.random.default_rng(9)
+    slow = np.where(np.arange(30) >= 20, math.log(1.06), 0.0)
+    found = [_gate(*_suite(World(later=0.03), rng, slow))[0] for _ in range(40)]
+    assert np.mean([failed[slow > 0] for failed in found]) > 0.9
+    assert np.mean([failed[slow == 0] for failed in found]) < 1e-3
+
+
+def test_the_detectable_slowdown_is_found_with_the_power_that_is_said() -> None:
+    rng = np.random.default_rng(10)
+    world = World(launch=0.015)
+    base, new = _suite(world, rng, np.zeros(20_000))
+    found = shifts(moments(base), moments(new), NO_SHIFT, RULE)
+    moved = moments(new + detectable(found, RULE)[:, None])
+    power = slower(shifts(moments(base), moved, NO_SHIFT, RULE), RULE).mean()
+    assert power == pytest.approx(RULE.power, abs=0.02)
+
+
+def test_without_the_common_shift_drift_alone_would_fail_suites() -> None:
+    rng = np.random.default_rng(11)
+    uncentred = replace(RULE, min_cases=1000)  # too few cases for a common shift, as it says
+    failed = [_gate(*_suite(World(common=0.05), rng, np.zeros(50)), uncentred)[0].any() for _ in range(30)]
+    assert np.mean(failed) > 0.1
