@@ -17,10 +17,10 @@ from peftbench.workloads.function import FunctionWorkload
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from peftbench.bench import Bench
     from peftbench.cases import Case
     from peftbench.measure.rounds import TimedRound
     from peftbench.record import Record
+    from peftbench.session import BenchSession
     from peftbench.tasks.base import Batch
     from peftbench.workloads.base import Workload
 
@@ -32,7 +32,7 @@ class PeftCase:
     case: Case
     workload: Workload
     id: str
-    bench: Bench = field(repr=False)
+    bench: BenchSession = field(repr=False)
     benchmark: BenchmarkFixture = field(repr=False)
 
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from peftbench import collection, marks, newhooks
-from peftbench.bench import Bench, usage_errors
+from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
 if TYPE_CHECKING:
     from peftbench.fixture import PeftCase
 
-BENCH: Final = pytest.StashKey[Bench]()
+BENCH: Final = pytest.StashKey[BenchSession]()
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     with usage_errors():
         table = _pyproject_table(config)
         refuse_unknown(table)
-        bench = config.stash[BENCH] = Bench(config, [given, ini, table])
+        bench = config.stash[BENCH] = BenchSession(config, [given, ini, table])
         if table or any(value for source in (given, ini) for value in source.values()):
             bench.check()
 

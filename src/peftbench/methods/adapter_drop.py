@@ -45,7 +45,7 @@ class LayerDrop:
         Step 0 skips none, so that every adapter has been trained once. `begin(0)` starts over.
         """
         # A text is hashed to a state in the same way on every machine; nearby whole numbers are not independent seeds.
-        draw = random.Random(f"{self.seed}/{step}")  # noqa: S311 # no secret
+        draw = random.Random(f"{self.seed}/{step}")  # no secret
         dropped = draw.randint(0, self.max_dropped) if step > 0 else 0
         for layer, output in self.outputs.items():
             output.dropped_in_training = layer < dropped

@@ -21,6 +21,15 @@ Mark = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Optimization:
+    """How weights are updated; neither number changes the time of a step."""
+
+    learning_rate: float = 3e-5
+    """The paper's, for every method."""
+    weight_decay: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """A method on a task, from which a workload makes what it times."""
 
@@ -32,9 +41,7 @@ class Subject:
     """Makes another copy of the model with its task head, untouched by any method, on the device."""
     precision: Precision = Precision()
     compile: bool = False
-    learning_rate: float = 3e-5
-    """The paper's, for every method; like the weight decay it does not change the time of a step."""
-    weight_decay: float = 0.1
+    optimization: Optimization = Optimization()
 
     def applied_model(self) -> torch.nn.Module:
         """Return a fresh model with the method applied."""
@@ -47,13 +54,13 @@ class Subject:
         return torch.compile(model) if self.compile else model
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Return AdamW over the parameters that are trained."""
+        """Return the method's own optimizer, else AdamW over the parameters that are trained."""
         import torch
 
-        return torch.optim.AdamW(
+        return self.method.optimizer(model, self.optimization) or torch.optim.AdamW(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=self.learning_rate,
-            weight_decay=self.weight_decay,
+            lr=self.optimization.learning_rate,
+            weight_decay=self.optimization.weight_decay,
             **self.precision.optimizer_arguments(),
         )
 

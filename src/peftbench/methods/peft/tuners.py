@@ -8,7 +8,6 @@ from typing import Final
 from peftbench.methods.peft import layers as which
 from peftbench.methods.peft.method import PeftMethod
 
-
 _tuner = partial(PeftMethod, family="peft")
 
 _LOW_RANK: Final = (

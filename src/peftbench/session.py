@@ -39,7 +39,7 @@ def usage_errors() -> Iterator[None]:
         raise pytest.UsageError(f"peftbench: {error}") from error
 
 
-class Bench:
+class BenchSession:
     """The state of the plugin, kept on pytest's stash; nothing is read or built before it is asked for."""
 
     def __init__(self, config: pytest.Config, sources: Sequence[Mapping[str, object]]) -> None:
