@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 from _pytest.mark.expression import Expression
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from peftbench.baseline.keyword import matcher
@@ -46,6 +46,7 @@ def test_a_bad_expression_says_where(expression: str, message: str) -> None:
         matcher(expression)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["and", "or", "not", "(", ")", "lora", "nli", "bs8", "="]), min_size=1, max_size=8).map(
         " ".join
