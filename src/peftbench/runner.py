@@ -75,8 +75,6 @@ class Runner:
         self._shared: dict[str, object] = {}
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
-        gc.collect()
-        gc.freeze()
         self._resources.callback(gc.unfreeze)
 
     def close(self) -> None:
@@ -90,7 +88,8 @@ class Runner:
         self._references.clear()
         self._proofs.clear()
         self._shared.clear()
-        release(self.backend.device)
+        gc.unfreeze()
+        self._clean_up()
 
     def measure(
         self,
@@ -137,7 +136,7 @@ class Runner:
                 raise
             return replace(blank, status="out-of-memory", reason=failure.reason)
         finally:
-            release(self.backend.device)
+            self._clean_up()
 
     def try_once(self, case: Case, workload: Workload) -> None:
         """Run one round, or the least of a study, and measure nothing."""
@@ -161,6 +160,14 @@ class Runner:
             variant=dict(case.variant),
         )
 
+    def _clean_up(self) -> None:
+        """Give back what the last case held; what is still there then is not looked at again after each case.
+
+        Without freezing, each collection walks through all that torch and transformers have ever made (0.2 s).
+        """
+        release(self.backend.device)
+        gc.freeze()
+
     def _unsupported(self, case: Case, workload: Workload) -> str:
         backend = self.backend
         if isinstance(workload, Study):
@@ -176,6 +183,7 @@ class Runner:
         with watch.during("build"):
             group = self._group_of(case)
             subject = group.subject(case.method)
+            heads = head_names(group.template)
         with watch.during("validity"):
             proof = self._prove(case, subject)
         with watch.during("build"):
@@ -185,8 +193,8 @@ class Runner:
         with watch.during("first step"):
             first_s = timed(0).wall_s
         with watch.during("counters"):
-            warm_up(timed)
-            counted = counters.count(partial(timed, 0), trial.model, heads=head_names(group.template))
+            timed(0)
+            counted = counters.count(partial(timed, 0), trial.model, heads=heads)
         with watch.during("memory"):
             memory = self._memory(trial, timed, counted.metrics())
         with watch.during("time"):

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
 
 Outputs = tuple[torch.Tensor, ...]
-"""The floating-point tensors among the outputs, in order: loss, logits, ..."""
+"""The floating-point tensors among the outputs, in order: logits, or those of start and end, ... Not the loss: some
+methods add a regulariser to it, which a merged or reloaded model has no use for."""
 
 _TOLERANCES: Final[Mapping[torch.dtype, float]] = {
     torch.float64: 1e-10,
@@ -32,7 +33,8 @@ def evaluate(model: torch.nn.Module, batch: Batch) -> Outputs:
     """
     model.eval()
     with torch.no_grad():
-        outputs = tuple(v for v in model(**batch).values() if isinstance(v, torch.Tensor) and v.is_floating_point())
+        named = model(**batch).items()
+    outputs = tuple(v for name, v in named if name != "loss" and isinstance(v, torch.Tensor) and v.is_floating_point())
     if not all(bool(tensor.isfinite().all()) for tensor in outputs):
         raise ValidityError("the output in evaluation mode is not finite")
     return outputs
@@ -55,10 +57,18 @@ def difference(left: Outputs, right: Outputs) -> float:
 
 
 def tolerance(outputs: Outputs) -> float:
-    """Return the largest `difference` that counts as rounding: that of the coarsest dtype, or of TF32 where allowed."""
-    coarsest = max(_TOLERANCES.get(tensor.dtype, 0.0) for tensor in outputs)
+    """Return the largest `difference` that counts as rounding where weights are added up in another order.
+
+    That of the coarsest dtype, or of TF32 where float32 products may run in it.
+    """
+    coarsest = max(_TOLERANCES[tensor.dtype] for tensor in outputs)
     uses_tf32 = torch.get_float32_matmul_precision() != "highest" and any(tensor.is_cuda for tensor in outputs)
     return max(coarsest, _TF32_TOLERANCE) if uses_tf32 else coarsest
+
+
+def resolution(outputs: Outputs) -> float:
+    """Return the resolution of the coarsest dtype at 1.0: what the same arithmetic on the same weights may be off."""
+    return max(torch.finfo(tensor.dtype).eps for tensor in outputs)
 
 
 def _relative(left: torch.Tensor, right: torch.Tensor) -> float:
