@@ -63,10 +63,12 @@ def variants(settings: Settings) -> list[dict[str, Scalar]]:
     return [{"seed": seed, "lr": lr} for seed, lr in product(seeds, dict.fromkeys(settings.learning_rates))]
 
 
-def measured_already(case: Case, records: Iterable[Record]) -> str:
+def measured_already(case: Case, records: Iterable[Record], workload: str = CONVERGENCE) -> str:
     """Return that a record holds the same training, or ''."""
     key = (str(case.method), case.group, dict(case.variant))
-    twin = next((one for one in trainings(records) if (one.method, one.group, dict(one.record.variant)) == key), None)
+    twin = next(
+        (one for one in trainings(records, workload) if (one.method, one.group, dict(one.record.variant)) == key), None
+    )
     return f"the same training as {twin.record.id}" if twin else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from peftbench.training import sampling
 from peftbench.training.evaluate import EvaluationSet, evaluate, length
 from peftbench.training.loop import MAX_NORM, Fed, Learner, Plan, Trained, restore, train
 from peftbench.training.material import Material
-from peftbench.training.stopping import Rule
+from peftbench.training.stopping import Goal, Rule
 from peftbench.training.work import StepWork, count_work
 from peftbench.workloads.step import training_step
 
@@ -42,6 +42,10 @@ class Course:
     plan: Plan
     group_by_length: bool = False
     """Whether examples of like length share a batch."""
+    watched: Mapping[str, Material] = field(default_factory=dict)
+    """Further tasks that are evaluated, and do not count in the quality."""
+    unjudged: frozenset[str] = frozenset()
+    """Tasks that are trained on, and do not count in the quality."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,10 @@ class Outcome:
     """By task (of several) and name of the test set, the score that the task is judged by."""
 
 
-def plan_for(settings: Settings, sizes: Mapping[str, int], batch_size: int, target: float | None) -> Plan:
+def plan_for(settings: Settings, sizes: Mapping[str, int], batch_size: int, goal: Goal | None) -> Plan:
     """Return how long a training on so many examples of each task is."""
     epoch = sampling.steps_per_epoch(sizes, batch_size)
-    rule = Rule(stop=settings.stop, patience_steps=math.ceil(settings.patience * epoch), target=target)
+    rule = Rule(stop=settings.stop, patience_steps=math.ceil(settings.patience * epoch), target=goal)
     return Plan(
         total_steps=math.ceil(settings.epochs * epoch),
         eval_every=settings.eval_every or math.ceil(epoch / EVALUATIONS_PER_EPOCH),
@@ -105,16 +109,17 @@ def feed(
 
 
 def judge(model: torch.nn.Module, course: Course) -> tuple[float, dict[str, float]]:
-    """Return the quality of a model on the validation sets, the mean over the tasks, and all scores."""
-    if len(course.materials) == 1:
-        (material,) = course.materials.values()
+    """Return the quality of a model on the validation sets, the mean over the judged tasks, and all scores."""
+    judged = {name: material for name, material in course.materials.items() if name not in course.unjudged}
+    seen = {**judged, **course.watched}
+    if len(seen) == 1:
+        (material,) = judged.values()
         scores = _scores(model, course, material, material.validation)
         return scores[material.metric], scores
-    judged = {
-        name: _scores(model, course, material, material.validation)[material.metric]
-        for name, material in course.materials.items()
+    scores = {
+        name: _scores(model, course, material, material.validation)[material.metric] for name, material in seen.items()
     }
-    return fmean(judged.values()), judged
+    return fmean(scores[name] for name in judged), scores
 
 
 def _tests(model: torch.nn.Module, course: Course) -> dict[str, float]:

@@ -11,6 +11,8 @@ from peftbench.record import CurvePoint, Record
 from peftbench.training.stopping import best
 
 CONVERGENCE: Final = "convergence"
+MULTITASK: Final = "multitask"
+ADDING: Final = "adding"
 FULL: Final = "full"
 
 Policy = Literal["shared", "tuned"]

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from peftbench.workloads.study import Desk
 
 
-def single(case: Case, desk: Desk, target: float | None) -> Findings:
+def single(case: Case, desk: Desk, goal: float | None) -> Findings:
     """Train one method on one task, from the case's seed and at its learning rate."""
     material = material_of(desk, case.task)
     materials = {case.task: material}
-    plan = plan_for(desk.backend.settings, {case.task: len(material.train)}, case.batch_size, target)
+    plan = plan_for(desk.backend.settings, {case.task: len(material.train)}, case.batch_size, goal)
     subject = subject_of(case, desk.backend, material, plan.total_steps)
     seed = int(dict(case.variant)["seed"])
     course = Course(

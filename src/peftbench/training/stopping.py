@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Self
 
@@ -15,6 +15,10 @@ Stop = Literal["patience", "target", "budget"]
 STOPS: Final[tuple[Stop, ...]] = ("patience", "target", "budget")
 HIGHEST: Final = 1.0
 """The best value of every score."""
+
+
+Goal = float | Mapping[str, float]
+"""A quality, or a score for each of several tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,12 @@ class Rule:
     stop: str = "patience"
     """One of `STOPS`."""
     patience_steps: int = 0
-    target: float | None = None
+    target: Goal | None = None
 
     def reason(self, curve: Sequence[CurvePoint], total_steps: int) -> Stop | None:
         """Return what ends a training after the last evaluation of `curve`, None where it goes on."""
         last = curve[-1]
-        if self.stop == "target" and self.target is not None and last.quality >= self.target:
+        if self.stop == "target" and self.target is not None and attained(last, self.target):
             return "target"
         if self.stop != "budget" and last.step - best(curve).step >= self.patience_steps:
             return "patience"
@@ -93,13 +97,20 @@ def best(curve: Sequence[CurvePoint]) -> CurvePoint:
     return max(curve, key=lambda point: point.quality)
 
 
-def reached(curve: Sequence[CurvePoint], target: float) -> CurvePoint | None:
-    """Return the first point at which the target is reached, if there is one."""
-    return next((point for point in curve if point.quality >= target), None)
+def attained(point: CurvePoint, goal: Goal) -> bool:
+    """Tell whether a point is at the goal, or above; of several tasks each one must be."""
+    if isinstance(goal, Mapping):
+        return all(point.scores[task] >= score for task, score in goal.items())
+    return point.quality >= goal
 
 
-def cost(curve: Sequence[CurvePoint], target: float, what: str) -> Cost | None:
-    """Return the cost of reaching the target: `time_s`, `flops`, ... of a point; None where it was not measured."""
-    point = reached(curve, target)
+def reached(curve: Sequence[CurvePoint], goal: Goal) -> CurvePoint | None:
+    """Return the first point at which the goal is reached, if there is one."""
+    return next((point for point in curve if attained(point, goal)), None)
+
+
+def cost(curve: Sequence[CurvePoint], goal: Goal, what: str) -> Cost | None:
+    """Return the cost of reaching the goal: `time_s`, `flops`, ... of a point; None where it was not measured."""
+    point = reached(curve, goal)
     value: float | None = getattr(point or curve[-1], what)
     return None if value is None else Cost(value, censored=point is None)
