@@ -41,6 +41,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.workloads.step:WORKLOADS",
             "peftbench.training.convergence:WORKLOADS",
             "peftbench.training.multitask:WORKLOADS",
+            "peftbench.deployment.study:WORKLOADS",
         ),
     }
 )

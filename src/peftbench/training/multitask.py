@@ -32,22 +32,18 @@ class Joint(Study):
     batch_sizes: tuple[int, ...] = (32,)
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
-        """Return a case a seed and learning rate, of all tasks.
-
-        Raises:
-            UserError: there is only one task.
-        """
-        tasks = tuple(dict.fromkeys(case.task for case in cases))
-        if len(tasks) == 1:
-            raise UserError(f"{self.name} takes two tasks or more, not {tasks[0]} alone: add to --peftbench-tasks")
+        """Return a case a seed and learning rate, of all tasks."""
+        tasks = dict.fromkeys(case.task for case in cases)
         sizes = dict.fromkeys(case.batch_size for case in cases)
         joint = [Case(MethodSpec(MTL), "+".join(tasks), size) for size in sizes]
         return [case.with_variant(**variant) for case in joint for variant in variants(settings)]
 
     def check(self, backend: Backend, cases: Sequence[Case]) -> None:
-        """Read all data."""
+        """Read all data, and refuse a task alone."""
         from peftbench.training import material
 
+        if alone := [case.task for case in cases if len(case.tasks) == 1]:
+            raise UserError(f"{self.name} takes two tasks or more, not {alone[0]} alone: add to --peftbench-tasks")
         material.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:

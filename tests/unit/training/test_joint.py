@@ -11,7 +11,7 @@ from peftbench.errors import UserError
 from peftbench.settings import Settings
 from peftbench.training import joint
 from peftbench.training.course import follow
-from peftbench.training.multitask import REPLAYS
+from peftbench.training.multitask import REPLAYS, MultiTask
 from peftbench.training.multitask_model import MultiTaskModel, marked
 from peftbench.training.run import material_of
 from peftbench.workloads.study import Desk
@@ -35,8 +35,13 @@ def test_all_tasks_are_one_case_a_seed_and_rate(catalogue: Catalogue) -> None:
     assert cases[0].tasks == ("ner", "nli")
     added = catalogue.workload("adding").expand(matrix("ner", "nli"), settings)
     assert [dict(case.variant)["replay"] for case in added] == [*REPLAYS, *REPLAYS]
+
+
+def test_a_task_alone_is_refused(open_desk: OpenDesk, catalogue: Catalogue) -> None:
+    study = catalogue.workload("multitask")
+    assert isinstance(study, MultiTask)
     with pytest.raises(UserError, match="multitask takes two tasks or more, not ner alone"):
-        catalogue.workload("multitask").expand(matrix("ner"), settings)
+        study.check(open_desk().backend, study.expand(matrix("ner"), Settings()))
 
 
 def test_the_tasks_share_one_backbone_and_have_a_head_each(open_desk: OpenDesk) -> None:
