@@ -44,7 +44,7 @@ def plain_loop(trial: Trial, subject: Subject, device: torch.device) -> TimedRou
         wait()
         start = time.perf_counter()
         loss = model(**batches[number % len(batches)]).loss
-        loss.backward()  # type: ignore[no-untyped-call] # torch's own
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         wait()
