@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from peftbench import collection, marks, newhooks
+from peftbench.report.progress import Progress
 from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
@@ -76,6 +77,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 dict.fromkeys(case.task for case in cases),
                 measuring=mode is collection.Mode.MEASURE,
             )
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and mode is collection.Mode.MEASURE:
+        session.config.pluginmanager.register(Progress(reporter, session.items), "peftbench-progress")
 
 
 @pytest.fixture
