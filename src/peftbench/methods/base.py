@@ -121,7 +121,7 @@ class Method(ABC):
             UnsupportedError: it cannot be done; says why.
         """
         del model
-        raise UnsupportedError(self.why_not_merged or f"{self.name} says that it can be merged, and not how")
+        raise UnsupportedError(self.why_not_merged or f"{self.name} does not say how it is merged")
 
     def merge_in_place(self, model: torch.nn.Module) -> None:
         """Fold the method's change into the plain weights, and keep what `unmerge_in_place` needs to take it out."""
@@ -132,6 +132,15 @@ class Method(ABC):
         """Take the change out of the plain weights again, after `merge_in_place`."""
         del model
         raise UnsupportedError(f"{self.name} cannot be unmerged")
+
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the plain model, what the method added taken off; a trained head may stay.
+
+        Raises:
+            UnsupportedError: it cannot be done; says why.
+        """
+        del model
+        raise UnsupportedError(f"{self.name} cannot be removed from a model")
 
     def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
         """Add a second, untrained adapter of the same configuration; return the names of both, the active one first."""

@@ -26,7 +26,6 @@ def _nothing() -> None:
     """Stand for what a trial need not do."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Optimization:
     """How weights are updated; neither number changes the time of a step."""
