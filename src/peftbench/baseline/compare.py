@@ -85,10 +85,11 @@ def _ran(case: Case | None) -> bool:
 
 def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
     """Return the common shift and what the launches say, for each case."""
-    old = statistics.ragged_moments([base.launches(name) for name in timed])
     launches = [new.launches(name) for name in timed]
-    common = statistics.staged_shift(old, launches, rule)
-    return common, statistics.shifts(old, statistics.ragged_moments(launches), common, rule)
+    old = statistics.ragged_moments([base.launches(name) for name in timed])
+    now = statistics.ragged_moments(launches)
+    common = statistics.staged_shift(old, now, launches, rule)
+    return common, statistics.shifts(old, now, common, rule)
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:
@@ -159,8 +160,7 @@ def _case(
     if base is None or new is None or base.status != "ok" or new.status != "ok":
         return CaseVerdict(name, *_unpaired(base, new))
     counters = compare_counters(base, new, allowed, rule)
-    parts = {time.verdict if time is not None else None, counters.verdict}
-    verdict: Verdict = next((verdict for verdict in VERDICTS if verdict in parts), "not comparable")
+    verdict = _worse(time.verdict if time is not None else None, counters.verdict)
     moved = (
         base.profile is not new.profile and (verdict != "unchanged" or bool(counters.changes)) and not allowed.counters
     )
@@ -179,6 +179,12 @@ def _case(
         modules=moved_counts(base.profile.modules, new.profile.modules) if moved else (),
         reordered=moved and not operators and all(hashes) and hashes[0] != hashes[1],
     )
+
+
+def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:
+    if one is None or other is None or one == other:
+        return one or other or "not comparable"
+    return min(one, other, key=VERDICTS.index)
 
 
 def _unpaired(base: Case | None, new: Case | None) -> tuple[Verdict, str]:
