@@ -202,9 +202,11 @@ def _unpaired(base: Case | None, new: Case | None) -> tuple[Verdict, str]:
 def _reason(time: Time | None, counters: CounterVerdict, allowed: Scope, rule: Rule) -> str:
     reasons = []
     if time is not None and time.verdict is None and not allowed.time:
-        reasons.append(f"{time.base_launches} launches in the baseline, its time needs {rule.min_baseline}")
+        reasons.append(
+            f"the baseline holds {time.base_launches} of the {rule.min_baseline} launches that its time needs"
+        )
     if time is not None and time.verdict == "inconclusive" and time.new_launches < rule.launches:
-        reasons.append(f"{time.new_launches} launches, a verdict needs {rule.launches}")
+        reasons.append(f"made {time.new_launches} of the {rule.launches} launches that a verdict needs")
     if counters.lost:
         reasons.append("not measured any more: " + ", ".join(counters.lost))
     if time is None and counters.verdict is None and not allowed.settings:

@@ -101,7 +101,8 @@ def _object(items: Iterable[tuple[str, object]]) -> str:
 
 
 def _block(start: str, lines: Iterable[str], end: str) -> str:
-    return f"{start}\n" + "".join(f"{line},\n" for line in lines).removesuffix(",\n") + f"\n{end}"
+    text = ",\n".join(lines)
+    return f"{start}\n{text}\n{end}" if text else start + end
 
 
 def _session(session: Session) -> Json:
