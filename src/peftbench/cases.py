@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FAMILIES: Final = ("default", "paper", "peft", "all")
 
+ALL: Final = "all"
+"""Stands for every task or workload that is known."""
+
 _SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
 
 
@@ -87,11 +90,11 @@ def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple
 
 
 def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, ...]:
-    """Return `names`, each once, or all that are known where none is given; UserError for an unknown one."""
+    """Return `names`, each once; all that are known where none is given, or `all`; UserError for an unknown one."""
     for name in names:
-        if name not in known:
+        if name not in known and name != ALL:
             raise unknown(kind, name, known)
-    return tuple(dict.fromkeys(names or known))
+    return tuple(known) if not names or ALL in names else tuple(dict.fromkeys(names))
 
 
 def matrix(

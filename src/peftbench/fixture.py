@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftbench.errors import UserError
+from peftbench.errors import UnsupportedError, UserError
 from peftbench.measure.clock import Timing
 from peftbench.record import record_to_json
 from peftbench.workloads.function import FunctionWorkload
@@ -48,7 +48,10 @@ class PeftCase:
         workload = self.workload if function is None else FunctionWorkload.of(function)
         benchmark = self.benchmark
         if benchmark.disabled:
-            benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
+            try:
+                benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
+            except UnsupportedError as error:
+                pytest.skip(f"unsupported: {error}")
             return None
         if self.id in self.bench.records:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")

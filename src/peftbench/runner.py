@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from peftbench import compiling
 from peftbench.cases import MethodSpec
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, metrics, resident, validity
+from peftbench.measure import counters, metrics, validity
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import parts, parts_metrics, release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import classify, context_is_alive
+from peftbench.measure.parameters import count_parameters
+from peftbench.measure.resident import resident
 from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
@@ -68,10 +71,12 @@ class Runner:
         self._session = session
         self._clock = clock_for(backend.device)
         self._group: Group | None = None
-        self._references: dict[str, Trial] = {}
+        self._references: dict[str, tuple[Workload, Trial]] = {}
         self._proofs: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
+        if backend.settings.compile:
+            self._resources.enter_context(compiling.compiling())
         self._resources.callback(gc.unfreeze)
 
     def close(self) -> None:
@@ -82,8 +87,12 @@ class Runner:
     def release(self) -> None:
         """Forget what the cases of the present group share."""
         self._group = None
+        for _, trial in self._references.values():
+            trial.close()
         self._references.clear()
         self._proofs.clear()
+        if self.backend.settings.compile:
+            compiling.reset()
         gc.unfreeze()
         self._clean_up()
 
@@ -100,7 +109,8 @@ class Runner:
             return replace(blank, status="unsupported", reason=reason)
         watch = Stopwatch()
         try:
-            return self._passes(case, workload, blank, observer, watch)
+            with compiling.faults():
+                return self._passes(case, workload, blank, observer, watch)
         except UnsupportedError as error:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
@@ -118,9 +128,15 @@ class Runner:
             self._clean_up()
 
     def try_once(self, case: Case, workload: Workload) -> None:
-        """Run one round and measure nothing."""
-        if not self._unsupported(case, workload):
-            trial = workload.trial(self._group_of(case).subject(case.method))
+        """Run one round and measure nothing.
+
+        Raises:
+            UnsupportedError: the case cannot be run; says why.
+        """
+        if reason := self._unsupported(case, workload):
+            raise UnsupportedError(reason)
+        subject = self._group_of(case).subject(case.method)
+        with compiling.faults(), closing(workload.trial(subject)) as trial:
             self._timed(trial)(0)
 
     def blank(self, case: Case, workload: Workload, id: str) -> Record:  # noqa: A002 - the record's own word
@@ -156,46 +172,80 @@ class Runner:
         with watch.during("build"):
             group = self._group_of(case)
             subject = group.subject(case.method)
-            heads = head_names(group.template)
         with watch.during("validity"):
-            proof = self._prove(case, subject, heads)
+            proof = self._prove(case, subject)
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
+        with closing(trial):
+            measured = self._measured(workload, trial, group, blank=blank, observer=observer, watch=watch)
+        with watch.during("own"):
+            own = workload.own_metrics(subject)
+        return replace(
+            measured,
+            metrics={**measured.metrics, **proof.metrics(), **own},
+            passes_s=watch.seconds,
+            warnings=(*proof.notes, *measured.warnings),
+        )
+
+    def _measured(
+        self, workload: Workload, trial: Trial, group: Group, *, blank: Record, observer: Observer, watch: Stopwatch
+    ) -> Record:
         timed = self._timed(trial)
+        heads = head_names(group.template)
         with watch.during("first step"):
-            first_s = timed(0).wall_s
+            first_s, compilation = self._first(workload, timed)
         with watch.during("counters"):
-            timed(0)
-            counted = counters.count(partial(timed, 0), trial.model, heads=heads)
+            counted = self._count(workload, trial, heads)
+            parameters = counted.parameters if counted else count_parameters(trial.model, heads)
         with watch.during("memory"):
-            memory = self._memory(trial, timed, counted.metrics())
+            memory = self._memory(trial, timed, counted)
         with watch.during("time"):
             reference = self._reference(workload, group)
             with undisturbed():
                 warm_up(timed)
                 rounds = interleave(observer(timed), reference, self._plan(), seed=blank.id)
         watch.seconds["rounds"] = rounds.timed_s
-        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=group.tokens, first_s=first_s)
+        tokens = group.tokens if workload.runs_model else None
+        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
+        if compilation:
+            times |= metrics.compile_metric(first_s, rounds, cached=compilation.cached)
         return replace(
             blank,
-            metrics={**times, **memory, **counted.metrics(), **proof.metrics()},
+            metrics={**times, **memory, **(counted.metrics() if counted else parameters.metrics())},
             launches=(metrics.launch(rounds, session=self._session),),
-            operators=counted.operators,
-            operator_hash=counted.work.operator_hash,
-            modules=counted.modules,
-            passes_s=watch.seconds,
+            operators=counted.operators.operators if counted else {},
+            operator_hash=counted.operators.operator_hash if counted else "",
+            modules=parameters.modules,
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
-            warnings=proof.notes,
+            warnings=compilation.warnings if compilation else (),
         )
 
-    def _prove(self, case: Case, subject: Subject, heads: frozenset[str]) -> validity.Validity:
+    def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
+        """Return how long the first, cold round takes, and what is compiled in it."""
+        if not (self.backend.settings.compile and workload.runs_model):
+            return timed(0).wall_s, None
+        with compiling.watched() as compilation:
+            return timed(0).wall_s, compilation()
+
+    def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
+        """Return what a warm round does, preparation left out; a model that is compiled runs as it was written."""
+        if not workload.counted:
+            return None
+        prepare = partial(trial.prepare, 0) if trial.prepare else _nothing
+        run = partial(trial.run, 0, _nothing)
+        with compiling.eager() if self.backend.settings.compile else nullcontext():
+            prepare()
+            run()
+            return counters.count(run, trial.model, heads=heads, reset=prepare)
+
+    def _prove(self, case: Case, subject: Subject) -> validity.Validity:
         """Check once that the method does what it claims to; the other workloads of the group rely on it."""
         key = (case.method, case.group)
         if key not in self._proofs:
             try:
-                self._proofs[key] = validity.check(subject, heads=heads)
+                self._proofs[key] = validity.check(subject)
             except ValidityError as error:
                 self._proofs[key] = error
         proof = self._proofs[key]
@@ -203,21 +253,27 @@ class Runner:
             raise proof
         return proof
 
-    def _memory(self, trial: Trial, timed: TimedRound, counted: Mapping[str, Metric]) -> dict[str, Metric]:
+    def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
         """Return what the machine says, and the exact sum of what is held and what a round adds at the most."""
         owned = parts(trial.model, trial.optimizer)
+        found = {**parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
+        if counted is None:
+            return found
         held = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
-        peak = Metric(held + (counted["peak_live_bytes"].value or 0), "B")
-        return {"peak_bytes": peak, **parts_metrics(owned), "peak_resident_bytes": resident.peak(partial(timed, 0))}
+        return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
 
     def _reference(self, workload: Workload, group: Group) -> TimedRound | None:
         method = REFERENCE_METHODS.get(self.backend.settings.reference)
         if method is None or not workload.paired:
             return None
-        if workload.name not in self._references:
-            trial = self._references[workload.name] = workload.trial(group.subject(method))
+        known, trial = self._references.get(workload.name, (None, None))
+        if trial is None or known != workload:  # two functions of a user can share a name
+            if trial is not None:
+                trial.close()
+            trial = workload.reference_trial(group.subject(method))
+            self._references[workload.name] = workload, trial
             warm_up(self._timed(trial))
-        return self._timed(self._references[workload.name])
+        return self._timed(trial)
 
     def _plan(self) -> Plan:
         settings = self.backend.settings
@@ -236,8 +292,15 @@ class Runner:
         run, prepare, time_run = trial.run, trial.prepare, self._clock.time
 
         def timed(number: int) -> Timing:
-            if prepare is not None:
-                prepare(number)
-            return time_run(partial(run, number))
+            if prepare is None:
+                return time_run(partial(run, number))
+            start = time.perf_counter()
+            prepare(number)
+            prepared_s = time.perf_counter() - start
+            return replace(time_run(partial(run, number)), prepared_s=prepared_s)
 
         return timed
+
+
+def _nothing() -> None:
+    """Stand for a mark that nobody reads, and for a preparation that is not needed."""

@@ -78,11 +78,17 @@ class BenchSession:
         self.cases(CaseMark())
         select("workload", self.settings.workloads, self.catalogue.workloads)
 
-    def cases(self, mark: CaseMark) -> tuple[Case, ...]:
-        """Return the cases of a benchmark function: none if its workload is not selected."""
+    def cases(self, mark: CaseMark, *, named: bool = False) -> tuple[Case, ...]:
+        """Return the cases of a benchmark function: none if its workload is not selected.
+
+        Args:
+            mark: of the function.
+            named: whether the function's file is named on the command line, not only a folder that it is in.
+        """
         settings = self.settings
-        self.catalogue.workload(mark.workload)
-        if settings.workloads and mark.workload not in settings.workloads:
+        workload = self.catalogue.workload(mark.workload)
+        asked = settings.workloads and select("workload", settings.workloads, self.catalogue.workloads)
+        if not (workload.name in asked if asked else workload.default or named):
             return ()
         return matrix(
             self.catalogue,

@@ -153,6 +153,13 @@ class PeftMethod(Method):
         with faults_as(UnsupportedError, f"unmerge {self.name}"):
             cast("Any", model).unmerge_adapter()
 
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the plain model, with PEFT's layers taken out and the trained head in its place."""
+        peft_model = cast("Any", model)
+        with faults_as(UnsupportedError, f"remove {self.name}"):
+            plain = peft_model.get_base_model() if _is_prompt(peft_model) else peft_model.unload()
+        return cast("torch.nn.Module", plain)
+
     def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
         """Add an adapter of the same configuration with its own copy of the head; the first one stays active."""
         if not self.keeps_base:
@@ -186,14 +193,15 @@ class PeftMethod(Method):
             yield
 
     def _freeze(self, model: torch.nn.Module) -> torch.nn.Module:
-        for name, parameter in model.named_parameters():
-            if self.frozen and self.frozen in name:
-                parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
+        if self.frozen:
+            for name, parameter in model.named_parameters():
+                if self.frozen in name:
+                    parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
         return model
 
     def _require_mergeable(self) -> None:
-        if not self.mergeable:
-            raise UnsupportedError(f"{self.name} cannot be merged into the weights of the model")
+        if reason := self.why_not_merged:
+            raise UnsupportedError(reason)
 
     def _check_dimensions(self, layers: Layers, overrides: Mapping[str, Any]) -> None:
         if not layers.smallest:
@@ -232,6 +240,10 @@ def _with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
     heads = head_names(model)
     config.modules_to_save = [name for name, child in model.named_children() if name in heads and [*child.parameters()]]
     return config
+
+
+def _is_prompt(model: Any) -> bool:  # noqa: ANN401 PEFT's model
+    return any(config.is_prompt_learning for config in model.peft_config.values())
 
 
 @contextmanager
