@@ -12,6 +12,7 @@ import pytest
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.measure.clock import Timing
 from peftbench.record import record_to_json
+from peftbench.runner import PoisonedError
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class PeftCase:
         except Exception as error:
             blank = self.bench.runner.blank(self.case, workload, self.id)
             self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
+            if isinstance(error, PoisonedError):
+                pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
             raise
         self.bench.add(record)
         benchmark.extra_info["peftbench"] = record_to_json(record)
@@ -81,11 +84,13 @@ def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
     """
 
     def observed(number: int) -> Timing:
-        if number == 0:
-            timing: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
-        else:
-            timing = timed(number)
-            benchmark.stats.stats.update(timing.wall_s)
+        if benchmark.stats is None:
+            first: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
+            return first
+        if number == 0:  # the rounds are taken again: the device was slowed down
+            benchmark.stats.stats.data.clear()
+        timing = timed(number)
+        benchmark.stats.stats.update(timing.wall_s)
         return timing
 
     return observed

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from peftbench import compiling
 from peftbench.cases import MethodSpec
+from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure import counters, metrics, validity
 from peftbench.measure.clock import clock_for
-from peftbench.measure.device_memory import parts, parts_metrics, release
+from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import classify, context_is_alive
 from peftbench.measure.parameters import count_parameters
-from peftbench.measure.resident import resident
+from peftbench.measure.probes import probes_for
 from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.stopwatch import Stopwatch
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
+from peftbench.references import References
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
@@ -34,8 +37,6 @@ PRESET_CPU_BUDGET_S: Final = 0.9
 """For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
 BUDGET_S: Final = 5.0
 """The same for everything else."""
-REFERENCE_METHODS: Final = {"base": MethodSpec("head"), "full": MethodSpec("full")}
-"""What `--peftbench-reference` stands for; the base step trains the head on a frozen backbone."""
 
 Observer = Callable[[TimedRound], TimedRound]
 """Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
@@ -45,24 +46,6 @@ class PoisonedError(Exception):
     """The device can run nothing more in this process."""
 
 
-@dataclass
-class Stopwatch:
-    """How long each pass of a case took, and which is under way."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    current: str = ""
-
-    @contextmanager
-    def during(self, name: str) -> Iterator[None]:
-        """Add what runs within to the pass called `name`."""
-        self.current = name
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-
-
 class Runner:
     """Measures cases on one backend; keeps what the cases of a group share until another group begins."""
 
@@ -70,8 +53,9 @@ class Runner:
         self.backend = backend
         self._session = session
         self._clock = clock_for(backend.device)
+        self._probes = probes_for(backend.device)
         self._group: Group | None = None
-        self._references: dict[str, tuple[Workload, Trial]] = {}
+        self._references = References(backend.settings.reference, self._timed)
         self._proofs: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
@@ -82,14 +66,18 @@ class Runner:
     def close(self) -> None:
         """Forget everything that is held."""
         self.release()
+        self._probes.close()
         self._resources.close()
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return what must be equal for absolute times to be compared."""
+        backend = self.backend
+        return {**fingerprint(backend.device, threads=backend.settings.threads), **self._probes.fingerprint()}
 
     def release(self) -> None:
         """Forget what the cases of the present group share."""
         self._group = None
-        for _, trial in self._references.values():
-            trial.close()
-        self._references.clear()
+        self._references.drop()
         self._proofs.clear()
         if self.backend.settings.compile:
             compiling.reset()
@@ -201,25 +189,41 @@ class Runner:
         with watch.during("memory"):
             memory = self._memory(trial, timed, counted)
         with watch.during("time"):
-            reference = self._reference(workload, group)
+            reference, alone = self._references.of(workload, group)
             with undisturbed():
                 warm_up(timed)
-                rounds = interleave(observer(timed), reference, self._plan(), seed=blank.id)
+                rounds, state = self._probes.rounds(
+                    lambda: interleave(observer(timed), reference, self._plan(), seed=blank.id)
+                )
         watch.seconds["rounds"] = rounds.timed_s
+        kept = metrics.launch(rounds, session=self._session)
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
+        with watch.during("energy"):
+            after = self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
         if compilation:
             times |= metrics.compile_metric(first_s, rounds, cached=compilation.cached)
         return replace(
             blank,
-            metrics={**times, **memory, **(counted.metrics() if counted else parameters.metrics())},
-            launches=(metrics.launch(rounds, session=self._session),),
+            metrics={
+                **times,
+                **memory,
+                **(counted.metrics() if counted else parameters.metrics()),
+                **state.metrics,
+                **after.metrics,
+            },
+            launches=(kept,),
             operators=counted.operators.operators if counted else {},
             operator_hash=counted.operators.operator_hash if counted else "",
             modules=parameters.modules,
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
-            warnings=compilation.warnings if compilation else (),
+            warnings=(
+                *(compilation.warnings if compilation else ()),
+                *filter(None, [alone]),
+                *state.warnings,
+                *after.warnings,
+            ),
         )
 
     def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
@@ -254,26 +258,14 @@ class Runner:
         return proof
 
     def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
-        """Return what the machine says, and the exact sum of what is held and what a round adds at the most."""
-        owned = parts(trial.model, trial.optimizer)
-        found = {**parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
+        """Return what the device says, and the exact sum of what is held and what a round adds at the most."""
+        if self._probes.exclusive:
+            self._references.drop()
+        found = self._probes.memory(trial, timed)
         if counted is None:
             return found
-        held = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
+        held = sum(found[name].value or 0 for name in ("weights_bytes", "optimizer_bytes"))
         return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
-
-    def _reference(self, workload: Workload, group: Group) -> TimedRound | None:
-        method = REFERENCE_METHODS.get(self.backend.settings.reference)
-        if method is None or not workload.paired:
-            return None
-        known, trial = self._references.get(workload.name, (None, None))
-        if trial is None or known != workload:  # two functions of a user can share a name
-            if trial is not None:
-                trial.close()
-            trial = workload.reference_trial(group.subject(method))
-            self._references[workload.name] = workload, trial
-            warm_up(self._timed(trial))
-        return self._timed(trial)
 
     def _plan(self) -> Plan:
         settings = self.backend.settings

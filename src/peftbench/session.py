@@ -118,10 +118,10 @@ class BenchSession:
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
+        self._runner = Runner(self._backend, session=self._session)
         if measuring:
             self._journal = Journal(self._config.rootpath / JOURNAL, self.identity(), resume=self.settings.resume)
             self.records.update({key: found for key, found in self._journal.finished.items() if key in ids.values()})
-        self._runner = Runner(self._backend, session=self._session)
 
     @property
     def backend(self) -> Backend:
@@ -152,18 +152,9 @@ class BenchSession:
 
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
-        from peftbench.environment import fingerprint
-
         backend = self.backend
-        settings = {
-            **self.settings.identity(),
-            "model": backend.model.name,
-            "device": backend.device.type,
-        }
-        return {
-            "settings": settings,
-            "fingerprint": fingerprint(backend.device, threads=self.settings.threads),
-        }
+        settings = {**self.settings.identity(), "model": backend.model.name, "device": backend.device.type}
+        return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 
     def run(self) -> Run:
         """Return what was measured so far."""

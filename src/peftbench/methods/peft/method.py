@@ -14,13 +14,14 @@ from peftbench.methods.base import Application, Method, head_names
 from peftbench.methods.peft.layers import NO_LAYERS, Layers, query_and_value
 from peftbench.methods.peft.library import faults_as, quiet, seeded
 from peftbench.methods.peft.overrides import checked
+from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
     from transformers import PreTrainedModel
 
-    from peftbench.tasks.base import Head, Task
+    from peftbench.tasks.base import Task
     from peftbench.workloads.base import Optimization
 
 FIRST: Final = "default"
@@ -53,6 +54,8 @@ class PeftMethod(Method):
     mergeable: bool = True
     keeps_base: bool = True
     """Whether applying it leaves the frozen weights as they were: without it the model computes as before."""
+    needs_task_type: bool = False
+    """Whether the tuner works in PEFT's models for one task only, not in its general one."""
     resumes: bool = True
     """Whether training can go on from a checkpoint; if not, a loaded model only infers."""
     frozen: str = ""
@@ -83,7 +86,7 @@ class PeftMethod(Method):
         if self.schedule is not None:
             settings = {**self.schedule(application.total_steps), **settings}
         with faults_as(_culprit(application), f"configure {self.name}"):
-            config = config_class(task_type=application.task.peft_task_type, **settings)
+            config = config_class(task_type=self._task_type(model, application.task), **settings)
         return _with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -172,6 +175,17 @@ class PeftMethod(Method):
         with faults_as(UnsupportedError, f"switch {self.name}"):
             cast("Any", model).set_adapter(adapter)
         self._freeze(model)
+
+    def _task_type(self, model: PreTrainedModel, task: Task) -> str | None:
+        """Return the task type; none for question answering, for PEFT's model of that swallows token_type_ids."""
+        if task.head is not Head.QUESTION_ANSWERING:
+            return task.peft_task_type
+        if self.needs_task_type and getattr(model.config, "type_vocab_size", 1) > 1:
+            raise UnsupportedError(
+                f"PEFT cannot do question answering with {self.name} on {model.config.model_type}: "
+                "its model for it swallows token_type_ids"
+            )
+        return task.peft_task_type if self.needs_task_type else None
 
     @contextmanager
     def _library(self, model: PreTrainedModel, application: Application, doing: str) -> Iterator[None]:
