@@ -35,7 +35,7 @@ def methods(catalogue: Catalogue, model: str, task: str | None) -> Iterator[Desc
     """
     source = models.resolve(model, catalogue.models)
     architecture = _architecture(source)
-    count = _counting(source, catalogue.task(task)) if task else None
+    count = _counting(source, catalogue.task(task), architecture) if task else None
     for method in catalogue.methods.values():
         refused = {
             known.name: reason
@@ -103,7 +103,7 @@ def _architecture(source: ModelSource) -> str:
     return str(load_config(source).model_type)
 
 
-def _counting(source: ModelSource, task: Task) -> Callable[[Method], Description]:
+def _counting(source: ModelSource, task: Task, architecture: str) -> Callable[[Method], Description]:
     """Return what counts the parameters that a method trains in the body and in the head of a model."""
     from peftbench import building
     from peftbench.measure.parameters import count_parameters
@@ -117,7 +117,7 @@ def _counting(source: ModelSource, task: Task) -> Callable[[Method], Description
         return {"body": parameters.trainable_body, "head": parameters.trainable_head}
 
     def count(method: Method) -> Description:
-        if reason := method.unsupported(task, architecture=_architecture(source)):
+        if reason := method.unsupported(task, architecture=architecture):
             return {"reason": reason}
         with suppress(Exception):  # a few methods start from the values of weights, which are not there
             return counted(method, building.build_unloaded(source, task))
