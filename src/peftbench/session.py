@@ -88,8 +88,8 @@ class BenchSession:
         """
         settings = self.settings
         workload = self.catalogue.workload(mark.workload)
-        selected = workload.name in settings.workloads if settings.workloads else workload.default or named
-        if not selected:
+        asked = settings.workloads and select("workload", settings.workloads, self.catalogue.workloads)
+        if not (workload.name in asked if asked else workload.default or named):
             return ()
         cases = matrix(
             self.catalogue,
@@ -122,10 +122,10 @@ class BenchSession:
         self._check_studies(planned)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
+        self._runner = Runner(self._backend, session=self._session)
         if measuring:
             self._journal = Journal(self._config.rootpath / JOURNAL, self.identity(), resume=self.settings.resume)
             self.records.update({key: found for key, found in self._journal.finished.items() if key in ids.values()})
-        self._runner = Runner(self._backend, session=self._session)
 
     def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> None:
         for name in dict.fromkeys(name for name, _ in planned):
@@ -162,18 +162,9 @@ class BenchSession:
 
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
-        from peftbench.environment import fingerprint
-
         backend = self.backend
-        settings = {
-            **self.settings.identity(),
-            "model": backend.model.name,
-            "device": backend.device.type,
-        }
-        return {
-            "settings": settings,
-            "fingerprint": fingerprint(backend.device, threads=self.settings.threads),
-        }
+        settings = {**self.settings.identity(), "model": backend.model.name, "device": backend.device.type}
+        return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 
     def run(self) -> Run:
         """Return what was measured so far."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from peftbench.measure.clock import Timing
 from peftbench.workloads.base import Trial, Workload
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend
     from peftbench.cases import Case
     from peftbench.measure.clock import Clock
+    from peftbench.measure.rounds import TimedRound
     from peftbench.record import CurvePoint, Metric, Record
     from peftbench.settings import Settings
     from peftbench.workloads.base import Subject
@@ -79,3 +82,26 @@ class Study(Workload):
         Raises:
             UnsupportedError, UserError: it cannot be done.
         """
+
+
+def recorded(
+    study: Study, case: Case, blank: Record, desk: Desk, observer: Callable[[TimedRound], TimedRound]
+) -> Record:
+    """Run a study and return the record of its case; to the observer the whole of it is one round."""
+    found: list[Findings] = []
+
+    def whole(number: int) -> Timing:
+        del number
+        start = perf_counter()
+        found.append(study.conduct(case, desk))
+        return Timing(perf_counter() - start)
+
+    took_s = observer(whole)(0).wall_s
+    return replace(
+        blank,
+        metrics=found[0].metrics,
+        curve=found[0].curve,
+        stop=found[0].stop,
+        warnings=found[0].warnings,
+        passes_s={"study": took_s},
+    )
