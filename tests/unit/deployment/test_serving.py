@@ -113,10 +113,12 @@ def test_bytes_are_those_of_what_is_held_and_shared_storage_counts_once(
 ) -> None:
     model = backend.new_model(backend.catalogue.task("nli"), 0)
     plain = sum(p.numel() * p.element_size() for p in (*model.parameters(), *model.buffers()))
-    head = 4 * (64 * 3 + 3)
+    hidden = backend.config.hidden_size
+    head = 4 * (hidden * 3 + 3)
     assert loaded("full", "models").resident_bytes() == 3 * plain
     assert loaded("mtl", "multitask").resident_bytes() == plain + 2 * head
-    adapter = 4 * 2 * (64 * 4 + 4 + 4 * 64 + 64)
+    small = hidden // 16
+    adapter = 4 * 2 * (2 * hidden * small + small + hidden)
     assert loaded("pfeiffer", "switch").resident_bytes() == plain + adapter + 2 * (adapter + head)
 
 
@@ -155,8 +157,9 @@ def test_a_case_says_what_serving_takes(backend: Backend, study: Deployment) -> 
     assert value["load_s"] > 0
     assert value["switch_s"] > 0
     assert value["load_slope_s"] is not None
-    lora = 4 * (2 * 2 * 2 * 8 * 64)
-    assert value["bytes_per_task"] == pytest.approx(lora + 4 * (64 * 3 + 3), rel=0.01)
+    hidden = backend.config.hidden_size
+    lora = 4 * (2 * 2 * 2 * 8 * hidden)
+    assert value["bytes_per_task"] == pytest.approx(lora + 4 * (hidden * 3 + 3), rel=0.01)
     one = study.conduct(served("lora", "switch", n=1), Desk(backend, CpuClock(), ()))
     assert one.metrics["switch_s"].value is None
     assert value["stored_bytes"] - (one.metrics["stored_bytes"].value or 0) > 3 * lora
@@ -166,7 +169,7 @@ def test_more_models_than_memory_holds_are_refused_before_any_is_loaded(
     backend: Backend, study: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Memory:
-        available = 1_000_000
+        available = 3_000_000
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
     study.conduct(served("full", "models", n=1), Desk(backend, CpuClock(), ()))
