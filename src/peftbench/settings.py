@@ -190,6 +190,7 @@ class Settings:
         "first seed; default: 3e-5,1e-4,3e-4,1e-3",
         parse=_each(_above_zero),
         metavar="LIST",
+        identity=True,
     )
     epochs: float = _option(10.0, "budget of a training", parse=_above_zero, metavar="EPOCHS", identity=True)
     stop: str = _option(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-from peftbench.measure.estimate import quantile
+from peftbench.measure.estimate import median_estimate, quantile
 from peftbench.record import Metric
 
 Mix = Literal["uniform", "skewed"]
@@ -48,10 +48,11 @@ def windows(stream: Sequence[Request], size: int) -> list[Sequence[Request]]:
 
 def latency_metrics(mix: Mix, latencies_s: Sequence[float], total_s: float) -> dict[str, Metric]:
     """Return the metrics of one mix: percentiles of the latency, and throughput."""
-    ordered = sorted(latencies_s)
+    ordered, middle = sorted(latencies_s), median_estimate(latencies_s)
     found = {
         f"{mix}_p{percent}_s": Metric(quantile(ordered, percent / 100), "s", noise="timed") for percent in PERCENTILES
     }
+    found[f"{mix}_p50_s"] = Metric(middle.median, "s", noise="timed", low=middle.low, high=middle.high)
     rate = Metric(len(ordered) / total_s, "request/s", better="higher", noise="timed")
     return {**found, f"{mix}_requests_per_s": rate}
 

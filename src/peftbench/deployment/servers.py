@@ -52,6 +52,9 @@ class Kit:
 class Server(ABC):
     """Answers requests for the tasks that were loaded, 0 first."""
 
+    switches = False
+    """Whether one task at a time is ready to be answered for."""
+
     def __init__(self, kit: Kit) -> None:
         self.kit = kit
 
@@ -181,6 +184,8 @@ class Switching(Server):
         kit: what it is made of.
         grouped: whether requests of one task share a batch.
     """
+
+    switches = True
 
     def __init__(self, kit: Kit, *, grouped: bool) -> None:
         super().__init__(kit)

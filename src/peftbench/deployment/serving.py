@@ -119,7 +119,7 @@ def _load(server: Server, count: int) -> dict[str, Metric]:
         server.load(number)
         load_s.append(perf_counter() - start)
         resident_bytes.append(server.resident_bytes())
-        if number > 0:
+        if number > 0 and server.switches:
             switch_s.append(_switch_s(server, number))
     each = slope(resident_bytes)
     return {
@@ -145,7 +145,7 @@ def _switch_s(server: Server, number: int) -> float:
 
 
 def _timed(value: float | None) -> Metric:
-    return Metric(value, "s", noise="timed", reason="" if value is not None else "too few tasks")
+    return Metric(value, "s", noise="timed", reason="" if value is not None else "too few tasks, or all are ready")
 
 
 def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> Kit:

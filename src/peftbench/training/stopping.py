@@ -47,6 +47,9 @@ class Target:
             raise UserError(f"target {text} is above what is possible: scores go up to 1, shares are written 97%")
         return cls(value, bool(percent))
 
+    def __str__(self) -> str:
+        return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
+
     def quality(self, full: float | None) -> float | None:
         """Return the target as a score, given the quality of full fine-tuning; None where it takes that and has none.
 
