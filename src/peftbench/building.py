@@ -101,6 +101,17 @@ def build_model(
     return model.train()
 
 
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Let training keep no activations within a layer, and compute them again for the backward pass.
+
+    Raises:
+        UnsupportedError: transformers cannot do that with this architecture.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise UnsupportedError(f"transformers has no gradient checkpointing for model type {model.config.model_type!r}")
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
 def build_unloaded(source: ModelSource, task: Task, *, device: str = "meta") -> PreTrainedModel:
     """Return the model with the head of `task` as its configuration describes it; no weights are read.
 
