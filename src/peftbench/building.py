@@ -109,7 +109,11 @@ def checkpoint_layers(model: PreTrainedModel) -> None:
     """
     if not model.supports_gradient_checkpointing:
         raise UnsupportedError(f"transformers has no gradient checkpointing for model type {model.config.model_type!r}")
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later releases of transformers
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
 def build_unloaded(source: ModelSource, task: Task, *, device: str = "meta") -> PreTrainedModel:
