@@ -29,6 +29,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.methods.adapter_drop:METHODS",
             "peftbench.methods.fusion:METHODS",
             "peftbench.methods.peft:METHODS",
+            "peftbench.methods.peft.excluded:METHODS",
         ),
         "peftbench.tasks": (
             "peftbench.tasks.classification:TASKS",
