@@ -87,7 +87,7 @@ class Backend:
             self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
         )
         if self.settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            building.checkpoint_layers(model)
         return model
 
     def group(self, task_name: str, batch_size: int) -> Group:
