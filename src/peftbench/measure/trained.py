@@ -32,8 +32,8 @@ loss. Those in evaluation mode serve layers that random depth skips nearly alway
 _LEAST_STEPS: Final = 2
 _LEARNING_RATE: Final = 1e-3
 """Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
-_SHAKE: Final = 0.05
-"""Standard deviation of what `shake` adds: more than most weights are in a random model."""
+_SEARCH: Final = 0.1
+"""Standard deviation of what is added to a tensor that waits for a gradient: more than most of its elements are."""
 _HALF_LOSS_SCALE: Final = 1024.0
 """As a gradient scaler does in training: float16 has no room for small gradients."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -50,6 +50,8 @@ class Origin:
     """Kept so that no identity is given to another tensor."""
     heads: frozenset[str]
     head_shapes: Mapping[str, torch.Size]
+    width: int
+    """Length of a token's embedding."""
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Self:
@@ -61,6 +63,7 @@ class Origin:
             tensors=tensors.values(),
             heads=heads,
             head_shapes={name: p.shape for name, p in model.named_parameters() if is_head(name, heads)},
+            width=model.get_input_embeddings().weight.shape[-1],
         )
 
 
@@ -149,7 +152,7 @@ def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batch
         optimizer.zero_grad(set_to_none=True)
         model.train(is_training)
         if step > _LEAST_STEPS:
-            shake(waiting.values(), zeros=True)
+            shake(waiting.values(), _SEARCH, zeros=True)
         with precision.forward_context(device):
             loss = model(**batches[(step - 1) % len(batches)]).loss
             extra = method.auxiliary_loss(model)
@@ -170,12 +173,12 @@ def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batch
     return Training(steps=step, without_gradient=frozenset(waiting))
 
 
-def shake(parameters: Iterable[torch.Tensor], *, zeros: bool) -> None:
-    """Move parameters at random, to where they matter; elements that are zero, since pruned perhaps, only if asked."""
+def shake(parameters: Iterable[torch.Tensor], deviation: float, *, zeros: bool) -> None:
+    """Move parameters at random; elements that are zero, since they were pruned perhaps, only if asked."""
     with torch.no_grad():
         for parameter in parameters:
             noise = torch.randn_like(parameter)
-            parameter.add_(noise if zeros else noise * (parameter != 0), alpha=_SHAKE)
+            parameter.add_(noise if zeros else noise * (parameter != 0), alpha=deviation)
 
 
 def largest_gradients(tensors: Tensors) -> dict[str, float]:

@@ -7,6 +7,7 @@ came of them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,11 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 4
 """Rows of a batch that are used: what is proven does not depend on their number, what it costs does."""
+
+_SIGNAL: Final = 0.3
+"""Standard deviation of what is added to trained tensors before outputs are compared, times the square root of the
+model's width. An adapter of a few steps does so little that its loss would go unnoticed; much more than this makes a
+deep model so steep that rounding shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +139,7 @@ class _Proof:
         if untrainable:
             self.notes.append(f"training not checked: {untrainable}")
         steps = 0 if untrainable else self.take_steps(trained)
-        # An adapter of a few steps does next to nothing: what follows would not notice if it were lost.
-        shake(trained.values(), zeros=False)
+        shake(trained.values(), _SIGNAL / math.sqrt(self.origin.width), zeros=False)
         return steps
 
     def take_steps(self, trained: Tensors) -> int:
