@@ -202,7 +202,7 @@ class Runner:
         with watch.during("energy"):
             after = self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
         if compilation:
-            times |= metrics.compile_metric(first_s, rounds, cached=compilation.cached)
+            times |= metrics.compile_metric(first_s, rounds)
         return replace(
             blank,
             metrics={
@@ -230,7 +230,7 @@ class Runner:
         """Return how long the first, cold round takes, and what is compiled in it."""
         if not (self.backend.settings.compile and workload.runs_model):
             return timed(0).wall_s, None
-        with compiling.watched() as compilation:
+        with compiling.from_scratch() as compilation:
             return timed(0).wall_s, compilation()
 
     def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:

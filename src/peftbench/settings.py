@@ -128,7 +128,7 @@ class Settings:
     optimizer: str = _option(
         "fused", f"implementation of AdamW: {', '.join(OPTIMIZERS)}", parse=_one_of(*OPTIMIZERS), identity=True
     )
-    compile: bool = _flag("compile the model with torch.compile", identity=True)
+    compile: bool = _flag("compile each model with torch.compile, from scratch", identity=True)
     gradient_checkpointing: bool = _flag("keep no activations of a layer; compute them again", identity=True)
     device: str = _option("auto", "cpu, cuda, cuda:N; auto: CUDA where there is one", identity=True)
     threads: int = _option(
