@@ -11,6 +11,7 @@ import pytest
 
 from peftbench.cases import Case
 from peftbench.errors import UserError
+from peftbench.marks import NAME, CaseMark
 
 
 class Mode(Enum):
@@ -48,6 +49,11 @@ def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
     for place, item in zip(places, ordered, strict=True):
         kept[place] = item
     return kept, dropped
+
+
+def planned(items: Sequence[pytest.Item]) -> list[tuple[str, Case]]:
+    """Return workload and case of each item that is one of ours."""
+    return [(CaseMark.of(item.get_closest_marker(NAME)).workload, case) for item in items if (case := case_of(item))]
 
 
 def is_named(config: pytest.Config, path: Path) -> bool:

@@ -14,6 +14,7 @@ from peftbench.measure.clock import Timing
 from peftbench.record import record_to_json
 from peftbench.runner import PoisonedError
 from peftbench.workloads.function import FunctionWorkload
+from peftbench.workloads.study import Study
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -56,9 +57,14 @@ class PeftCase:
             return None
         if self.id in self.bench.records:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
+        records = tuple(self.bench.records.values())
+        if isinstance(workload, Study) and (reason := workload.needless(self.case, self.bench.settings, records)):
+            pytest.skip(reason)
         benchmark.group = f"{workload.name} {self.case.group}"
         try:
-            record = self.bench.runner.measure(self.case, workload, id=self.id, observer=partial(_told, benchmark))
+            record = self.bench.runner.measure(
+                self.case, workload, id=self.id, observer=partial(_told, benchmark), records=records
+            )
         except UserError as error:
             pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
         except Exception as error:

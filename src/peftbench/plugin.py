@@ -67,15 +67,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check device, model, data and journal, before any model is built."""
-    cases = [case for item in session.items if (case := collection.case_of(item))]
-    if not cases or session.config.option.collectonly:
+    planned = collection.planned(session.items)
+    if not planned or session.config.option.collectonly:
         return
     with usage_errors():
         mode = collection.mode(session.config)
         if mode is not collection.Mode.SKIP:
             session.config.stash[BENCH].open(
                 collection.record_ids(session.items),
-                dict.fromkeys(case.task for case in cases),
+                planned,
                 measuring=mode is collection.Mode.MEASURE,
             )
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

@@ -18,6 +18,7 @@ from peftbench.errors import UserError
 from peftbench.marks import CaseMark
 from peftbench.record import Record, Run
 from peftbench.settings import Settings
+from peftbench.workloads.study import Study
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend
@@ -90,19 +91,20 @@ class BenchSession:
         asked = settings.workloads and select("workload", settings.workloads, self.catalogue.workloads)
         if not (workload.name in asked if asked else workload.default or named):
             return ()
-        return matrix(
+        cases = matrix(
             self.catalogue,
-            methods=mark.methods or settings.methods,
-            tasks=mark.tasks or settings.tasks,
-            batch_sizes=mark.batch_sizes or settings.batch_sizes,
+            methods=mark.methods or settings.methods or workload.methods,
+            tasks=mark.tasks or settings.tasks or workload.tasks,
+            batch_sizes=mark.batch_sizes or settings.batch_sizes or workload.batch_sizes,
         )
+        return tuple(workload.expand(cases, settings))
 
-    def open(self, ids: Mapping[str, str], tasks: Iterable[str], *, measuring: bool) -> None:
+    def open(self, ids: Mapping[str, str], planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
         """Check everything that needs torch, before any model is built; open the journal if anything is measured.
 
         Args:
             ids: What each case is called in a record, by node id.
-            tasks: Names of the tasks that occur.
+            planned: Workload and case of each item.
             measuring: Whether records are taken, or each case is only tried once.
 
         Raises:
@@ -115,13 +117,21 @@ class BenchSession:
         from peftbench.runner import Runner
 
         self._ids = ids
+        tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
+        self._check_studies(planned)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
         self._runner = Runner(self._backend, session=self._session)
         if measuring:
             self._journal = Journal(self._config.rootpath / JOURNAL, self.identity(), resume=self.settings.resume)
             self.records.update({key: found for key, found in self._journal.finished.items() if key in ids.values()})
+
+    def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> None:
+        for name in dict.fromkeys(name for name, _ in planned):
+            workload = self.catalogue.workload(name)
+            if isinstance(workload, Study):
+                workload.check(self.backend, [case for other, case in planned if other == name])
 
     @property
     def backend(self) -> Backend:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 from peftbench.errors import UserError, unknown
 from peftbench.precision import ATTENTIONS, DTYPES, OPTIMIZERS, Precision
+from peftbench.training.stopping import STOPS, Target
 
 T = TypeVar("T")
 
@@ -64,8 +66,20 @@ def _at_least(minimum: float, kind: Callable[[str], T]) -> Callable[[str], T]:
     return parse
 
 
-def _positive_integers(text: str) -> tuple[int, ...]:
-    return tuple(_at_least(1, int)(part) for part in _comma_separated(text))
+def _each(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    return lambda text: tuple(map(parse, _comma_separated(text)))
+
+
+def _above_zero(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError("must be above 0")
+    return value
+
+
+def _target(text: str) -> str:
+    Target.read(text)
+    return text
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -95,7 +109,7 @@ class Settings:
         identity=True,
     )
     methods: tuple[str, ...] = _option(
-        _comma_separated(DEFAULT_METHODS),
+        (),
         "methods or families (default, paper, peft, all), comma-separated; `lora(r=16)` overrides a configuration",
         parse=_comma_separated,
         metavar="LIST",
@@ -108,7 +122,10 @@ class Settings:
         metavar="LIST",
     )
     batch_sizes: tuple[int, ...] = _option(
-        (1, 8), "batch sizes, comma-separated; default: 1,8", parse=_positive_integers, metavar="LIST"
+        (),
+        "batch sizes, comma-separated; default: 1,8, of trainings 32",
+        parse=_each(_at_least(1, int)),
+        metavar="LIST",
     )
     seq_len: int | None = _option(
         None,
@@ -161,6 +178,72 @@ class Settings:
         parse=_one_of(*REFERENCES),
         identity=True,
     )
+    seeds: int = _option(
+        3,
+        "trainings of each method, with the seeds --peftbench-seed, + 1, ...",
+        parse=_at_least(1, int),
+        metavar="N",
+    )
+    learning_rates: tuple[float, ...] = _option(
+        (3e-5, 1e-4, 3e-4, 1e-3),
+        "of trainings: the first is used for every method, and so is the one of all that is a method's best with the "
+        "first seed; default: 3e-5,1e-4,3e-4,1e-3",
+        parse=_each(_above_zero),
+        metavar="LIST",
+        identity=True,
+    )
+    epochs: float = _option(10.0, "budget of a training", parse=_above_zero, metavar="EPOCHS", identity=True)
+    stop: str = _option(
+        "patience",
+        "what ends a training: patience (early stopping), target (as soon as it is reached), or budget alone",
+        parse=_one_of(*STOPS),
+        identity=True,
+    )
+    patience: float = _option(
+        3.0,
+        "epochs without improvement after which a training stops",
+        parse=_above_zero,
+        metavar="EPOCHS",
+        identity=True,
+    )
+    eval_every: int | None = _option(
+        None,
+        "steps between evaluations; default: a quarter of an epoch",
+        parse=_at_least(1, int),
+        metavar="STEPS",
+        identity=True,
+    )
+    target: str = _option(
+        "97%",
+        "quality to which costs are compared: a score, or a share of full fine-tuning's",
+        parse=_target,
+        metavar="SCORE",
+        identity=True,
+    )
+    metric: str | None = _option(None, "the score that trainings are judged by; default: the task's own", identity=True)
+    train_rows: int | None = _option(
+        None, "at most so many rows to train on", parse=_at_least(1, int), metavar="N", identity=True
+    )
+    eval_rows: int | None = _option(
+        None, "at most so many rows of each set to evaluate on", parse=_at_least(1, int), metavar="N", identity=True
+    )
+    group_by_length: bool = _flag("train on batches of examples of like length, with less padding", identity=True)
+    test_data: tuple[str, ...] = _option(
+        (),
+        "evaluate what was trained on these as well: splits of --peftbench-data (test.hi), or folders like it",
+        parse=_comma_separated,
+        metavar="LIST",
+        identity=True,
+    )
+    serve: tuple[int, ...] = _option(
+        (1, 2, 4, 8, 16),
+        "numbers of tasks that are deployed together; default: 1,2,4,8,16",
+        parse=_each(_at_least(1, int)),
+        metavar="LIST",
+    )
+    requests: int = _option(
+        200, "requests that a deployment serves", parse=_at_least(1, int), metavar="N", identity=True
+    )
     json: Path | None = _option(None, "write all records to this file", parse=Path, metavar="FILE")
     resume: bool = _flag("take finished cases from the journal of a killed run")
 
@@ -193,7 +276,8 @@ class Settings:
 
     def identity(self) -> dict[str, object]:
         """Return the settings that change a number, as JSON types."""
-        return {name: getattr(self, name) for name, option in options().items() if option.identity}
+        values = {name: getattr(self, name) for name, option in options().items() if option.identity}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def options() -> dict[str, Option]:

@@ -43,6 +43,9 @@ def _libraries() -> None:
         "peftbench.report.terminal",
         "peftbench.runfile",
         "rich.markdown",
+        "transformers.trainer_utils",
+        "sklearn.metrics",
+        "peftbench.training.run",
         "scipy.stats",
     ):
         import_module(module)
