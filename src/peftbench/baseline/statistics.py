@@ -8,7 +8,7 @@ differences of logarithms: `expm1` makes shares of them. `docs/gate.md` says why
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -118,6 +118,10 @@ class Shifts:
     low: Array
     high: Array
     """Bounds, each of which the shift is beyond with 1 - confidence (the interval between them holds less)."""
+
+    def at(self, cases: Array) -> Shifts:
+        """Return those of some cases."""
+        return Shifts(*(getattr(self, item.name)[cases] for item in fields(self)))
 
 
 def shifts(base: Moments, new: Moments, common: Array, rule: Rule) -> Shifts:
