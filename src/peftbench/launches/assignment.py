@@ -1,0 +1,50 @@
+"""What a parent tells a child process to do: a small file, named by an option that is not in the help."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from peftbench.fileio import read_json, write_atomically
+from peftbench.jsondata import decode, encode
+
+OPTION: Final = "--peftbench-assignment"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a child process is to do."""
+
+    session: str
+    """Date and a random word, the same for launches made together."""
+    nodes: tuple[str, ...]
+    """Node ids of the cases that are its own; it leaves out all other items."""
+    folder: str
+    """Where its journal and its run file go."""
+    resume: bool = False
+    """Whether finished cases are taken from a journal that is there already."""
+    socket: int | None = None
+    """File descriptor over which a parent asks for rounds in lock-step; None: measure on its own."""
+
+    @property
+    def journal(self) -> Path:
+        """Finished records, one by one."""
+        return Path(self.folder) / "journal.jsonl"
+
+    @property
+    def run_file(self) -> Path:
+        """The whole run, when it has ended."""
+        return Path(self.folder) / "run.json"
+
+    def write(self) -> Path:
+        """Write it into its folder; return the file."""
+        path = Path(self.folder) / "assignment.json"
+        write_atomically(path, json.dumps(encode(self)))
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read it back; raises UserError for a file that a parent did not write."""
+        return decode(cls, read_json(path), str(path))
