@@ -62,12 +62,14 @@ def suspects(base: Snapshot, new: Snapshot, rule: Rule | None = None, *, under_t
     if scope(base, new, under_test).time:
         return []
     timed = _timed(base, new)
-    doubtful = statistics.suspect(_shifts(base, new, timed, rule)[1], rule)
-    if not doubtful.any():
-        return []
-    cleared = np.flatnonzero(~doubtful)
-    evenly = np.linspace(0, len(cleared) - 1, min(rule.siblings, len(cleared))).round().astype(int)
-    return [timed[place] for place in sorted([*np.flatnonzero(doubtful), *cleared[evenly]])]
+    _, shifts = _shifts(base, new, timed, rule)
+    doubtful = statistics.suspect(shifts, rule) & (shifts.new_count < rule.all_launches)
+    again = np.flatnonzero(doubtful)
+    if len(again) and len(timed) >= rule.min_cases:
+        cleared = np.flatnonzero(~doubtful)
+        evenly = np.linspace(0, len(cleared) - 1, min(rule.siblings, len(cleared))).round().astype(int)
+        again = np.concatenate([again, cleared[evenly]])
+    return [timed[place] for place in sorted(again)]
 
 
 def _timed(base: Snapshot, new: Snapshot) -> list[str]:

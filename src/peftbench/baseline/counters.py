@@ -26,6 +26,8 @@ class CounterVerdict:
 
 def compare_counters(base: Case, new: Case, scope: Scope, rule: Rule) -> CounterVerdict:
     """Compare the counters of a case: any rise fails, save for what the rule lets the interpreter's rise by."""
+    if base.counters == new.counters and not scope.interpreter:  # nearly always, and there may be very many cases
+        return CounterVerdict("unchanged" if base.counters else None, (), tuple(base.counters), ())
     lost = tuple(sorted(base.counters.keys() - new.counters.keys()))
     names = [name for name in base.counters if name in new.counters and not scope.of_counter(name)]
     same = tuple([name for name in names if base.counters[name] == new.counters[name]])

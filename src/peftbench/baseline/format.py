@@ -41,6 +41,9 @@ class _CaseLine:
     p: str
 
 
+_FIELDS: Final = len(fields(_CaseLine))
+
+
 @dataclass(frozen=True, slots=True)
 class _SessionLine:
     name: str
@@ -159,18 +162,14 @@ def _read_case(line: Json, file: _File) -> Case:
     ms, counters = line["ms"], dict(zip(file.counters, line["c"], strict=True))
     if None in counters.values():
         counters = {name: value for name, value in counters.items() if value is not None}
-    numbers = (line["n"], ms or 0, sum(counters.values()))
-    if (
-        len(line) != len(fields(_CaseLine))
-        or not all(map(math.isfinite, numbers))
-        or line["x"].keys() - file.sessions.keys()
-    ):
+    numbers_are_finite = math.isfinite(sum(counters.values()) + line["n"] + (ms or 0.0))
+    if len(line) != _FIELDS or not numbers_are_finite or not line["x"].keys() <= file.sessions.keys():
         raise ValueError
     return Case(_logarithms(line["x"]), line["n"], ms and ms / 1e3, counters, file.profiles[line["p"]])
 
 
 def _logarithms(values: Mapping[str, Sequence[int]]) -> dict[str, tuple[float, ...]]:
-    if any(type(sum(launches)) is not int for launches in values.values()):
+    if type(sum(chain.from_iterable(values.values()))) is not int:
         raise TypeError
     return {session: tuple([value * UNIT for value in launches]) for session, launches in values.items()}
 

@@ -84,8 +84,11 @@ class Snapshot:
 
     def launches(self, case_id: str) -> list[float]:
         """Return x of each launch of a case, with what its session moved all cases by taken off."""
-        x = self.cases[case_id].x
-        return [value - self.sessions[name].shift for name, values in x.items() for value in values]
+        launches: list[float] = []
+        for name, values in self.cases[case_id].x.items():
+            shift = self.sessions[name].shift
+            launches += [value - shift for value in values] if shift else values
+        return launches
 
 
 def snapshot_of(run: Run) -> Snapshot:
@@ -94,11 +97,16 @@ def snapshot_of(run: Run) -> Snapshot:
 
 
 def collect(fingerprint: Mapping[str, str], settings: Mapping[str, Any], records: Iterable[Json]) -> Snapshot:
-    """Return what the gate knows of records in their JSON form (which may miss what is empty)."""
+    """Return what the gate knows of records in their JSON form (which may miss what is empty).
+
+    Nobody checks them before: whatever is wrong with one raises some builtin exception.
+    """
     profiles: dict[object, Profile] = {}
     cases: dict[str, Case] = {}
     anchored: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
+        if record["id"] in cases:
+            raise ValueError(record["id"])
         cases[record["id"]] = _case(record, profiles)
         group = f"{record['workload']} {record['task']}-bs{record['batch_size']}-len{record['seq_len']}"
         _add_references(anchored[group], record)
@@ -117,15 +125,18 @@ def _case(record: Json, profiles: dict[object, Profile]) -> Case:
     for launch in launches:
         if launch.get("x") is not None:
             x[launch["session"]] = (*x.get(launch["session"], ()), launch["x"])
-    return Case(
+    case = Case(
         x=x,
-        rounds=round(median(launch["rounds"] for launch in launches)) if launches else 0,
-        time_s=median(launch["time_s"] for launch in launches) if launches else None,
+        rounds=round(median([launch["rounds"] for launch in launches])) if launches else 0,
+        time_s=median([launch["time_s"] for launch in launches]) if launches else None,
         counters={name: metric["value"] for name, metric in record.get("metrics", {}).items() if _is_counter(metric)},
         profile=_shared_profile(record, profiles),
         status=record["status"],
         reason=record.get("reason", ""),
     )
+    if not math.isfinite(sum(chain(*x.values(), case.counters.values()), case.time_s or 0.0)):
+        raise ValueError(record["id"])
+    return case
 
 
 def _is_counter(metric: Json) -> bool:

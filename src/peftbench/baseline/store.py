@@ -18,6 +18,8 @@ from peftbench.fileio import locked, read_json, write_atomically
 
 NAMED: Final = ("device", "model", "dtype")
 """What a file's name begins with, for people; the rest of it is a hash."""
+PATIENCE_S: Final = 10.0
+"""How long a writer waits for another one."""
 
 
 def file_name(fingerprint: Mapping[str, str], settings: Mapping[str, Any]) -> str:
@@ -37,7 +39,7 @@ def load(path: Path) -> Snapshot:
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Keep other writers of a baseline out; raises UserError if there is one."""
-    with locked(path, timeout_s=10.0):
+    with locked(path, timeout_s=PATIENCE_S):
         yield
 
 
