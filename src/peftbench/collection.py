@@ -10,6 +10,7 @@ import pytest
 
 from peftbench.cases import Case
 from peftbench.errors import UserError
+from peftbench.shards import divide
 
 
 class Mode(Enum):
@@ -49,6 +50,16 @@ def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
     return kept, dropped
 
 
+def shard(items: Sequence[pytest.Item], part: int, parts: int) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the items of a part of the cases, and those of the others; items that are no cases go with the first."""
+    cases = [(item, case) for item in items if (case := case_of(item))]
+    places = divide([case.group for _, case in cases], parts)[part - 1]
+    own = {cases[place][0] for place in places}
+    if part == 1:
+        own |= {item for item in items if not case_of(item)}
+    return [item for item in items if item in own], [item for item in items if item not in own]
+
+
 def record_ids(items: Sequence[pytest.Item]) -> dict[str, str]:
     """Return what each case is called in a record, by node id: the test's name, where it is the only one of it."""
     ours = [item for item in items if case_of(item)]
@@ -71,6 +82,11 @@ def mode(config: pytest.Config) -> Mode:
     if session.skip:
         return Mode.SKIP
     return Mode.TRY_ONCE if session.disabled else Mode.MEASURE
+
+
+def measures(config: pytest.Config) -> bool:
+    """Tell whether cases are measured; raises UserError as `mode` does."""
+    return not config.option.collectonly and mode(config) is Mode.MEASURE
 
 
 def _has_no_case(item: pytest.Item) -> bool:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from peftbench import collection, marks, newhooks
+from peftbench.launches import assignment, child
+from peftbench.launches.hooks import Child, Parent
 from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from peftbench.fixture import PeftCase
 
 BENCH: Final = pytest.StashKey[BenchSession]()
+ASSIGNMENT: Final = "peftbench_assignment"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -30,6 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
         group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
+    group.addoption(assignment.OPTION, dest=ASSIGNMENT, default=None, help=argparse.SUPPRESS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Leave the user's files to the parent, in a child."""
+    if config.getoption(ASSIGNMENT):
+        child.quieten(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,10 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", marks.HELP)
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
     ini = {name: config.getini(f"peftbench_{name}") for name in options()}
+    assigned = config.getoption(ASSIGNMENT)
     with usage_errors():
         table = _pyproject_table(config)
         refuse_unknown(table)
-        bench = config.stash[BENCH] = BenchSession(config, [given, ini, table])
+        own = assignment.Assignment.read(Path(assigned)) if assigned else None
+        bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
+        if own or bench.delegates:
+            config.pluginmanager.register(Child(own) if own else Parent(bench))
         if table or any(value for source in (given, ini) for value in source.values()):
             bench.check()
 
@@ -57,25 +76,34 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop functions whose workload is not selected, and keep the cases of a group together."""
-    kept, dropped = collection.arrange(items)
-    items[:] = kept
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
+    items[:], others = collection.arrange(items)
+    with usage_errors():
+        part = config.stash[BENCH].settings.shard
+    if part is not None:
+        items[:], elsewhere = collection.shard(items, *part)
+        others += elsewhere
+    if others:
+        config.hook.pytest_deselected(items=others)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Remember which cases exist, though they are not run."""
+    for item in items:
+        item.config.stash[BENCH].deselected.append(item)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check device, model, data and journal, before any model is built."""
+    bench = session.config.stash[BENCH]
     cases = [case for item in session.items if (case := collection.case_of(item))]
     if not cases or session.config.option.collectonly:
         return
+    bench.ids = collection.record_ids([*session.items, *bench.deselected])
     with usage_errors():
         mode = collection.mode(session.config)
-        if mode is not collection.Mode.SKIP:
-            session.config.stash[BENCH].open(
-                collection.record_ids(session.items),
-                dict.fromkeys(case.task for case in cases),
-                measuring=mode is collection.Mode.MEASURE,
-            )
+        measuring = mode is collection.Mode.MEASURE
+        if mode is not collection.Mode.SKIP and not (measuring and bench.delegates):
+            bench.open(dict.fromkeys(case.task for case in cases), measuring=measuring)
 
 
 @pytest.fixture

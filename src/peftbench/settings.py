@@ -190,16 +190,16 @@ class Settings:
     )
     record: bool = _flag("take launches enough for `peftbench accept` (5, or --peftbench-launches)")
     gate: bool = _flag("compare with the baseline; a regression is a red test and exit status 1")
-    baseline: Path = _option(Path("baselines"), "folder of baselines; default: baselines", parse=Path, metavar="DIR")
+    baseline: Path | None = _option(
+        None, "folder of baselines; default: baselines in pytest's root directory", parse=Path, metavar="DIR"
+    )
     against: str = _option(
         "",
         'another state of the code, run in lock-step with this one: a git revision, requirements ("peft==0.20.0"), '
         "or both, separated by spaces",
         metavar="STATE",
     )
-    pairs: int = _option(
-        5, "pairs of processes in lock-step; default: 5", parse=_at_least(2, int), metavar="N"
-    )
+    pairs: int = _option(5, "pairs of processes in lock-step; default: 5", parse=_at_least(2, int), metavar="N")
     strict: bool = _flag("fail on inconclusive, missing and not comparable cases too, and without a baseline")
     diff_json: Path | None = _option(None, "write the comparison to this file", parse=Path, metavar="FILE")
     bencher_json: Path | None = _option(
@@ -247,7 +247,9 @@ class Settings:
             if self.against and getattr(self, name):
                 raise UserError(f"{flag_name(name)} cannot be combined with {flag_name('against')}")
         if self.reference == "none" and (self.record or self.gate):
-            raise UserError(f"{given[0]} needs a reference: times are compared as ratios to it; not --peftbench-reference=none")
+            raise UserError(
+                f"{given[0]} needs a reference: times are compared as ratios to it; not --peftbench-reference=none"
+            )
 
     @property
     def precision(self) -> Precision:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
     from peftbench.launches.assignment import Assignment
 
-PARENTS_AFFAIR: Final[Mapping[str, Any]] = MappingProxyType(
+OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
     {
+        "basetemp": None,
         "xmlpath": None,
         "usepdb": False,
         "lf": False,
@@ -30,7 +31,7 @@ PARENTS_AFFAIR: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Options of pytest and pytest-benchmark that write files, select by the last run, or wait for a person."""
-OUR_AFFAIR: Final = frozenset(
+PARENTS: Final = frozenset(
     {
         "json",
         "resume",
@@ -52,19 +53,19 @@ OUR_AFFAIR: Final = frozenset(
 
 def quieten(config: pytest.Config) -> None:
     """Switch off what only the parent's run is to do; called before other plugins look at their options."""
-    for name, value in PARENTS_AFFAIR.items():
+    for name, value in OTHERS.items():
         if hasattr(config.option, name):
             setattr(config.option, name, value)
 
 
-def without_parents_affair(source: Mapping[str, object]) -> dict[str, object]:
-    """Return a source of settings without those that a child does not follow."""
-    return {name: value for name, value in source.items() if name not in OUR_AFFAIR}
+def sources(found: Sequence[Mapping[str, object]], assignment: Assignment) -> list[Mapping[str, object]]:
+    """Return the sources of a child's settings, most important first."""
+    own = {"json": str(assignment.run_file), "resume": "true" if assignment.resume else None}
+    followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
+    return [own, *followed]
 
 
-def divide(
-    items: Sequence[pytest.Item], assignment: Assignment
-) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Return the items that are the child's own, and the others."""
-    own = set(assignment.nodes)
+def divide(items: Sequence[pytest.Item], nodes: Collection[str]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the items that are among `nodes`, and the others."""
+    own = set(nodes)
     return [item for item in items if item.nodeid in own], [item for item in items if item.nodeid not in own]

@@ -59,20 +59,20 @@ class Launcher:
         Raises:
             UserError: a child refused what it was asked for.
         """
-        found = [self._one(targets, number, after + count) for number in range(after + 1, after + count + 1)]
+        found = [self._one(targets, number) for number in range(after + 1, after + count + 1)]
         return [run for run in found if run is not None]
 
-    def _one(self, targets: Sequence[Target], number: int, total: int) -> Run | None:
+    def _one(self, targets: Sequence[Target], number: int) -> Run | None:
         folder = self.folder / str(number)
         if not self.devices:
-            return self._process(targets, folder, self.command, f"launch {number} of {total}")
+            return self._process(targets, folder, self.command, f"launch {number}")
         parts = divide([target.group for target in targets], len(self.devices))
         jobs = [
             (
                 [targets[place] for place in part],
                 folder / str(place),
                 replace(self.command, environment={**self.command.environment, "CUDA_VISIBLE_DEVICES": device}),
-                f"launch {number} of {total} on {device}",
+                f"launch {number} on {device}",
             )
             for place, (device, part) in enumerate(zip(self.devices, parts, strict=True))
             if part
