@@ -217,7 +217,7 @@ class Settings:
         parse=_comma_separated,
         metavar="LIST",
     )
-    rule: Rule = Rule()
+    rule: Rule = field(default_factory=Rule)
     """When the gate calls a case slower: the options `--peftbench-gate-*`."""
 
     @classmethod

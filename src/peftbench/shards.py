@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
@@ -21,7 +22,7 @@ def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
         members[group].append(place)
     if len(members) < parts:
         cuts = [len(groups) * part // parts for part in range(parts + 1)]
-        return [list(range(start, end)) for start, end in zip(cuts, cuts[1:], strict=False)]
+        return [list(range(start, end)) for start, end in pairwise(cuts)]
     found: list[list[int]] = [[] for _ in range(parts)]
     for places in sorted(members.values(), key=len, reverse=True):
         min(found, key=len).extend(places)
