@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.quiet import quiet
+from peftbench.libraries import quiet, reason
 from peftbench.tasks.base import Head, Task, Vocabulary
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def load_config(source: ModelSource) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
-    if source.preset:
-        return AutoConfig.for_model(source.preset.model_type, **source.preset.config)
     with _reported("configuration of model", source):
+        if source.preset:
+            return AutoConfig.for_model(source.preset.model_type, **source.preset.config)
         return AutoConfig.from_pretrained(source.location, trust_remote_code=False)
 
 
@@ -47,6 +47,9 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
         tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, trust_remote_code=False)
     if not tokenizer.is_fast:
         raise UserError(f"model {source.name!r} has no fast tokenizer (tokenizer.json), which offsets and words need")
+    # Without files transformers makes up a tokenizer that knows special tokens only: all words would be unknown.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise UserError(f"model {source.name!r} comes without its tokenizer: save tokenizer.json beside config.json")
     return tokenizer
 
 
@@ -165,9 +168,8 @@ def _reported(part: str, source: ModelSource) -> Iterator[None]:
         with quiet("transformers"):
             yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = "" if source.preset or source.folder else "; give a preset, or a folder with the model"
-        raise UserError(f"{part} {source.name!r} cannot be loaded: {reason}{hint}") from error
+        raise UserError(f"{part} {source.name!r} cannot be loaded: {reason(error)}{hint}") from error
     finally:
         if bars:
             logging.enable_progress_bar()

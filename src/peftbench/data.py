@@ -10,6 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from peftbench.errors import UserError
+from peftbench.libraries import reason
 from peftbench.rows import READERS, Place, read_rows
 from peftbench.tasks.base import Batch, Features, Row, Task, Vocabulary
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 POOL: Final = 10_000
 """Rows from which a benchmark's batches are drawn: enough to be typical, read in a moment."""
+
+MAX_FOUND: Final = 10
+"""Names that an error lists of what a folder has instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +150,8 @@ def _hub_rows(task: Task, split: str) -> Iterator[tuple[Place, Any]]:
         for ours, theirs in (hub.columns or {}).items():
             rows = rows.rename_column(theirs, ours)
     except Exception as error:  # network, cache, unknown split: each layer has errors of its own
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"task {task.name!r}: data set {hub.path!r} ({split}) cannot be loaded from the hub: {reason}; "
+            f"task {task.name!r}: data set {hub.path!r} ({split}) cannot be loaded from the hub: {reason(error)}; "
             f"give a folder with {_expected(task.name)}"
         ) from error
     for number, row in enumerate(rows, start=1):
@@ -161,9 +164,13 @@ def _data_file(folder: Path, task: str, split: str) -> Path:
         raise UserError(f"{folder / task} has both {files[0].name} and {files[1].name}: keep one of them")
     if files:
         return files[0]
-    missing = f"split {split!r} of task {task!r}" if (folder / task).is_dir() else f"data for task {task!r}"
-    place = folder / task if (folder / task).is_dir() else folder
-    found = ", ".join(sorted(path.name for path in place.iterdir())) or "nothing"
+    if (folder / task).is_dir():
+        missing = f"split {split!r} of task {task!r}"
+        names = sorted(path.name for path in (folder / task).iterdir() if path.is_file())
+    else:
+        missing = f"data for task {task!r}"
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    found = ", ".join([*names[:MAX_FOUND], *(["..."] if len(names) > MAX_FOUND else [])]) or "nothing"
     raise UserError(f"no {missing} in {folder}: expected {folder / _expected(task, split)}; found {found}")
 
 

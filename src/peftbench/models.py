@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from peftbench.errors import UserError, unknown
+from peftbench.libraries import reason
 
 MIN_SEQ_LEN: Final = 8
 """Tokens that a pair of texts needs at least: its special tokens and a few words."""
@@ -101,7 +102,7 @@ def raw_config(source: ModelSource) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise UserError(f"model folder {source.name!r} has no config.json: save a model there") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {reason(error)}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise UserError(f"{path} is no model's configuration: it must be an object with a model_type")
     return config
@@ -118,7 +119,7 @@ def max_positions(config: Mapping[str, Any]) -> int | None:
     if config.get("model_type") not in PADDED_POSITIONS:
         return positions
     padding = config.get("pad_token_id")
-    return positions - (1 if padding is None else padding) - 1
+    return positions - 1 - (padding if isinstance(padding, int) else 1)
 
 
 def check_seq_len(name: str, config: Mapping[str, Any], seq_len: int) -> None:
@@ -147,7 +148,9 @@ def _check_weights(folder: Path) -> None:
             with safe_open(path, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise UserError(f"weights {path} cannot be read, the file is cut short or broken: {error}") from None
+            raise UserError(
+                f"weights {path} cannot be read, the file is cut short or broken: {reason(error)}"
+            ) from None
 
 
 def _bert(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as the configuration takes them

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from peftbench.errors import UserError
-from peftbench.quiet import quiet
+from peftbench.libraries import quiet, reason
 
 Place = str
 """`line 3`, or `row 3` where a file has no lines."""
@@ -39,8 +39,7 @@ def read_rows(path: Path) -> Iterator[tuple[Place, Any]]:
 def _json_lines(path: Path) -> Iterator[tuple[Place, Any]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            text = _decoded(path, line, number)
-            if text.strip():
+            if text := _decoded(path, line, number).strip():
                 yield f"line {number}", _parsed(path, text, number)
 
 
@@ -71,7 +70,7 @@ def _csv(path: Path) -> Iterator[tuple[Place, Any]]:
         for row in reader:
             yield f"line {reader.line_num}", row
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: no valid CSV: {error}") from None
+        raise UserError(f"{path}, line {reader.line_num + 1}: no valid CSV: {error}") from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
@@ -85,7 +84,7 @@ def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
             rows = datasets.load_dataset("parquet", data_files=escape(str(path)), split="train", streaming=True)
             yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
     except Exception as error:  # a damaged file fails in whatever layer meets it first
-        raise UserError(f"{path} is no parquet file that can be read: {error}") from error
+        raise UserError(f"{path} is no parquet file that can be read: {reason(error)}") from error
 
 
 READERS: Final[Mapping[str, Callable[[Path], Iterator[tuple[Place, Any]]]]] = MappingProxyType(

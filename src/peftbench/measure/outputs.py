@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
 
 Outputs = tuple[torch.Tensor, ...]
-"""The floating-point tensors among the outputs, in order: loss, logits, ..."""
+"""The floating-point tensors among the outputs, in order: logits, or those of start and end, ... Not the loss: some
+methods add a regulariser to it, which a merged or reloaded model has no use for."""
 
 _TOLERANCES: Final[Mapping[torch.dtype, float]] = {
     torch.float64: 1e-10,
@@ -32,7 +33,8 @@ def evaluate(model: torch.nn.Module, batch: Batch) -> Outputs:
     """
     model.eval()
     with torch.no_grad():
-        outputs = tuple(v for v in model(**batch).values() if isinstance(v, torch.Tensor) and v.is_floating_point())
+        named = model(**batch).items()
+    outputs = tuple(v for name, v in named if name != "loss" and isinstance(v, torch.Tensor) and v.is_floating_point())
     if not all(bool(tensor.isfinite().all()) for tensor in outputs):
         raise ValidityError("the output in evaluation mode is not finite")
     return outputs

@@ -46,6 +46,11 @@ def count_parameters(model: torch.nn.Module, heads: frozenset[str]) -> Parameter
     return Parameters(trainable_body=body, trainable_head=head, total=total, modules=dict(modules))
 
 
+def plain_name(name: str) -> str:
+    """Return a tensor's name without the prefix that PEFT's wrapping gives it."""
+    return name.removeprefix("base_model.").removeprefix("model.")
+
+
 def _module(parameter_name: str) -> str:
-    module = parameter_name.removeprefix("base_model.model.").rpartition(".")[0]
+    module = plain_name(parameter_name).rpartition(".")[0]
     return re.sub(r"(?<![^.])\d+(?![^.])", "*", module)

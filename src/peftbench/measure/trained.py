@@ -6,29 +6,34 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import torch
 
 from peftbench.errors import ValidityError
-from peftbench.methods.base import head_names, is_head
+from peftbench.measure.parameters import plain_name
+from peftbench.methods.base import is_head
+from peftbench.workloads.base import Optimization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from peftbench.methods.base import Method
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Subject
 
 Tensors = Mapping[str, torch.Tensor]
 """Parameters and buffers by name."""
 
 _MODES: Final = (True, True, True, False, False)
 """Training or evaluation mode of each step. Two steps serve most methods: where a factor starts at zero, the other
-factor's gradient is zero in the first. The others are taken only while a tensor waits for a gradient: the third for
-bad luck (dropout, random depth), those in evaluation mode for the layers that random depth skips nearly always."""
+factor's gradient is zero in the first. The others are taken only while a tensor waits for a gradient, with tokens
+moved along, since what the loss reads may have met dead ReLUs only; those in evaluation mode for the layers that
+random depth skips nearly always."""
 _LEAST_STEPS: Final = 2
 _LEARNING_RATE: Final = 1e-3
-"""Or the resolution of the trained weights' dtype at 1.0, if that is coarser: a smaller step would change nothing."""
+"""Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
+_HALF_LOSS_SCALE: Final = 1024.0
+"""As a gradient scaler does in training: float16 has no room for small gradients."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> a dtype that shows its bits."""
 
@@ -43,20 +48,28 @@ class Origin:
     """Kept so that no identity is given to another tensor."""
     heads: frozenset[str]
     head_shapes: Mapping[str, torch.Size]
-    parameters: int
 
     @classmethod
-    def of(cls, model: PreTrainedModel) -> Origin:
+    def of(cls, model: torch.nn.Module, heads: frozenset[str]) -> Self:
         """Look at a model that no method has touched."""
         tensors = named_tensors(model)
-        heads = head_names(model)
         return cls(
             names={id(tensor): name for name, tensor in tensors.items()},
             tensors=tensors.values(),
             heads=heads,
             head_shapes={name: p.shape for name, p in model.named_parameters() if is_head(name, heads)},
-            parameters=sum(p.numel() for p in model.parameters()),
         )
+
+
+def frozen_tensors(model: torch.nn.Module, origin: Origin) -> dict[str, torch.Tensor]:
+    """Return what training must leave alone: all that is not trained, save buffers that the method brought.
+
+    Those are its state: running statistics of gradients, priors that follow the weights.
+    """
+    names = set(origin.names.values())
+    parameters = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    buffers = {n: b for n, b in model.named_buffers() if id(b) in origin.names or plain_name(n) in names}
+    return parameters | buffers
 
 
 def named_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -75,12 +88,12 @@ def claimed(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) ->
     frozen_head = Counter(origin.head_shapes.values())
     frozen_head.subtract(p.shape for name, p in trained.items() if is_head(name, origin.heads))
     if missing := [name for name, shape in origin.head_shapes.items() if frozen_head[shape] > 0]:
-        raise ValidityError(f"the task head is not trained: {_some(missing)} frozen")
+        raise ValidityError(f"the task head is not trained: {some(missing)} frozen")
     body = {name: p for name, p in model.named_parameters() if not is_head(name, origin.heads)}
     brings_own = any(id(p) not in origin.names for p in body.values())
     matrices = [n for n, p in body.items() if p.requires_grad and id(p) in origin.names and p.dim() > 1]
     if brings_own and matrices and not trains_backbone:
-        raise ValidityError(f"weights of the backbone are trained beside the method's own: {_some(matrices)}")
+        raise ValidityError(f"weights of the backbone are trained beside the method's own: {some(matrices)}")
     return trained
 
 
@@ -98,30 +111,32 @@ class Training:
     """Trained tensors whose gradient was missing, or zero in every element, in each step."""
 
 
-def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> Training:
-    """Train as real training does: the method's regulariser in the loss, its hook after each step, AdamW.
+def take_steps(method: Method, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> Training:
+    """Train as real training does: the method's regulariser in the loss, its hook after each step.
 
-    Weight decay is off, so that only gradients move weights.
+    Only the learning rate is another one, and weight decay is off, so that only gradients move weights.
 
     Raises:
         ValidityError: the loss or a gradient is not finite.
     """
-    learning_rate = max(_LEARNING_RATE, *(torch.finfo(p.dtype).eps for p in trained.values()))
-    optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=0.0)
-    hook = subject.method.step_hook(model)
+    learning_rate = max(_LEARNING_RATE, *(torch.finfo(p.dtype).eps * _smallest(p) for p in trained.values()))
+    loss_scale = _HALF_LOSS_SCALE if any(p.dtype == torch.float16 for p in model.parameters()) else 1.0
+    optimizer = Optimization(learning_rate=learning_rate, weight_decay=0.0).optimizer(model)
+    hook = method.step_hook(model)
     waiting = set(trained)
     for step, is_training in enumerate(_MODES, start=1):
         optimizer.zero_grad(set_to_none=True)
         model.train(is_training)
-        loss = model(**batches[(step - 1) % len(batches)]).loss
-        extra = subject.method.auxiliary_loss(model)
+        batch = batches[(step - 1) % len(batches)]
+        loss = model(**(batch if step <= _LEAST_STEPS else _moved(batch, by=step))).loss
+        extra = method.auxiliary_loss(model)
         loss = loss if extra is None else loss + extra
         if not math.isfinite(loss.item()):
             raise ValidityError(f"the loss is {loss.item()} in step {step}")
-        loss.backward()
+        (loss * loss_scale).backward()
         largest = largest_gradients(trained)
         if bad := [name for name, value in largest.items() if not math.isfinite(value)]:
-            raise ValidityError(f"the gradient is not finite in step {step}: {_some(bad)}")
+            raise ValidityError(f"the gradient is not finite in step {step}: {some(bad)}")
         waiting -= {name for name, value in largest.items() if value > 0}
         optimizer.step()
         if hook is not None:
@@ -147,8 +162,8 @@ def check_changes(
     """Check that what is trained received gradients and changed, and that the rest is what it was, bit by bit.
 
     Args:
-        before: Parameters and buffers before the steps, a `snapshot`.
-        after: The same after them.
+        before: A `snapshot` from before the steps of what is trained and what is frozen.
+        after: Parameters and buffers after them.
         trained: Names of those that are trained.
         training: What the steps showed.
         idle: Returns the names (as after the method was applied) of tensors of the plain model that its output does
@@ -161,17 +176,17 @@ def check_changes(
         ValidityError: otherwise; says which tensors.
     """
     if gone := sorted(before.keys() - after.keys()):
-        raise ValidityError(f"training removed {_some(gone)}")
+        raise ValidityError(f"training removed {some(gone)}")
     changed = {name for name, tensor in before.items() if not _same_bits(tensor, after[name])}
     if touched := [name for name in before if name in changed and name not in trained]:
-        raise ValidityError(f"training changed what is frozen: {_some(touched)}")
+        raise ValidityError(f"training changed what is frozen: {some(touched)}")
     still = [name for name in trained if name in training.without_gradient or name not in changed]
     excused = set(idle()) if still else set()
     wrong = [name for name in still if name not in excused]
     if starved := [name for name in wrong if name in training.without_gradient]:
-        raise ValidityError(f"no gradient reaches {_some(starved)} in {training.steps} steps")
+        raise ValidityError(f"no gradient reaches {some(starved)} in {training.steps} steps")
     if wrong:
-        raise ValidityError(f"{_some(wrong)} did not change in {training.steps} steps")
+        raise ValidityError(f"{some(wrong)} did not change in {training.steps} steps")
     return tuple(still)
 
 
@@ -192,6 +207,14 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
     return frozenset(idle)
 
 
+def _smallest(parameter: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(parameter.detach(), ord=-math.inf))
+
+
+def _moved(batch: Batch, *, by: int) -> Batch:
+    return {name: tensor.roll(by, dims=-1) if tensor.dim() > 1 else tensor for name, tensor in batch.items()}
+
+
 def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:
     after = after.detach().cpu()
     if before.shape != after.shape or before.dtype != after.dtype:
@@ -200,6 +223,7 @@ def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:
     return torch.equal(before, after) if bits is None else torch.equal(before.view(bits), after.view(bits))
 
 
-def _some(names: Sequence[str]) -> str:
-    first = names[0].removeprefix("base_model.model.")
+def some(names: Sequence[str]) -> str:
+    """Name the first of some tensors and say how many more there are."""
+    first = plain_name(names[0])
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

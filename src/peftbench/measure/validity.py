@@ -13,22 +13,25 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import torch
 
 from peftbench.errors import UnsupportedError, ValidityError
 from peftbench.measure.outputs import Outputs, difference, evaluate, is_equal, tolerance
+from peftbench.measure.parameters import plain_name
 from peftbench.measure.trained import (
     Origin,
-    Training,
     check_changes,
     claimed,
+    frozen_tensors,
     idle_parameters,
     named_tensors,
     snapshot,
+    some,
     take_steps,
 )
+from peftbench.methods.base import is_head
 from peftbench.record import Metric
 
 if TYPE_CHECKING:
@@ -66,117 +69,144 @@ class Validity:
         }
 
 
-def check(subject: Subject) -> Validity:
+def check(subject: Subject, *, heads: frozenset[str]) -> Validity:
     """Put a method to the proof on a fresh model, with the first rows of the case's batches.
 
     The loss and all gradients are finite; the head and everything else that requires a gradient receives a non-zero
     one and changes; every other parameter and buffer stays as it was, bit by bit; two evaluations are equal; a saved
     and reloaded model, and a merged one, compute the same. Random generators are put back afterwards.
 
+    Args:
+        subject: The method on its task.
+        heads: Names of the top-level modules that are the task head, from `head_names` of the plain model.
+
     Raises:
         ValidityError: one of these does not hold; says which, in one line.
         UnsupportedError: the method cannot be applied to this model.
     """
     start = time.perf_counter()
-    batches = [{name: tensor[:_ROWS] for name, tensor in batch.items()} for batch in subject.batches]
-    spare = cache(subject.fresh_model)  # made when first asked for: after training, when its memory is free again
-    found = _Findings()
-    with torch.random.fork_rng(_cuda_devices(batches)):
+    with torch.random.fork_rng(_cuda_devices(subject.batches)):
         torch.manual_seed(subject.application.seed)
-        fresh = subject.fresh_model()
-        origin = Origin.of(fresh)
-        model = subject.method.apply(fresh, subject.application)
-        training = _train(subject, model, origin, batches, spare, found)
-        outputs = evaluate(model, batches[0])
-        if not is_equal(outputs, evaluate(model, batches[0])):
-            raise ValidityError("two evaluations of the same batch differ")
-        found.facts.append("two evaluations of the same batch are equal")
-        checkpoint_bytes = _reload(subject, model, outputs, batches[0], spare(), found)
-        _merge(subject, model, outputs, batches[0], origin, found)
+        proof = _Proof.begin(subject, heads)
+        steps = proof.train()
+        outputs = proof.evaluate_twice()
+        checkpoint_bytes = proof.reload(outputs)
+        proof.merge(outputs)
     return Validity(
-        steps=training.steps,
+        steps=steps,
         duration_s=time.perf_counter() - start,
         tolerance=tolerance(outputs),
         checkpoint_bytes=checkpoint_bytes,
-        facts=tuple(found.facts),
-        notes=tuple(found.notes),
+        facts=tuple(proof.facts),
+        notes=tuple(proof.notes),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Findings:
+class _Proof:
+    """The steps of the proof in the order in which they must be taken; the last one consumes the model."""
+
+    subject: Subject
+    batches: Sequence[Batch]
+    origin: Origin
+    model: torch.nn.Module
+    spare: Callable[[], PreTrainedModel]
+    """Returns one more fresh model, made when first asked for: after training, when memory is free again."""
     facts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def begin(cls, subject: Subject, heads: frozenset[str]) -> Self:
+        fresh = _awake(subject.fresh_model())
+        return cls(
+            subject=subject,
+            batches=[{name: tensor[:_ROWS] for name, tensor in batch.items()} for batch in subject.batches],
+            origin=Origin.of(fresh, heads),
+            model=subject.method.apply(fresh, subject.application),
+            spare=cache(lambda: _awake(subject.fresh_model())),
+        )
 
-def _train(
-    subject: Subject,
-    model: torch.nn.Module,
-    origin: Origin,
-    batches: Sequence[Batch],
-    spare: Callable[[], PreTrainedModel],
-    found: _Findings,
-) -> Training:
-    trained = claimed(model, origin, trains_backbone=subject.method.trains_backbone)
-    before = snapshot(named_tensors(model))
-    training = take_steps(subject, model, trained, batches)
+    def train(self) -> int:
+        trained = claimed(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
+        frozen = frozen_tensors(self.model, self.origin)
+        before = snapshot(trained | frozen)
+        training = take_steps(self.subject.method, self.model, trained, self.batches)
 
-    def idle() -> frozenset[str]:
-        names = idle_parameters(spare(), batches)
-        return frozenset(name for name, tensor in trained.items() if origin.names.get(id(tensor)) in names)
+        def idle() -> frozenset[str]:
+            names = idle_parameters(self.spare(), self.batches)
+            return frozenset(name for name, tensor in trained.items() if self.origin.names.get(id(tensor)) in names)
 
-    still = check_changes(before, named_tensors(model), trained, training, idle)
-    steps = f"in {training.steps} steps"
-    found.facts.append(f"loss and gradients are finite {steps}")
-    found.facts.append(f"{len(trained) - len(still)} trained tensors received gradients and changed {steps}")
-    found.facts.append(f"{len(before) - len(trained)} frozen tensors stayed as they were, bit by bit")
-    found.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
-    return training
+        still = check_changes(before, named_tensors(self.model), trained, training, idle)
+        steps = f"in {training.steps} steps"
+        self.facts.append(f"loss and gradients are finite {steps}")
+        self.facts.append(f"{len(trained) - len(still)} trained tensors received gradients and changed {steps}")
+        self.facts.append(f"{len(frozen)} frozen tensors stayed as they were, bit by bit")
+        self.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
+        return training.steps
 
+    def evaluate_twice(self) -> Outputs:
+        outputs = evaluate(self.model, self.batches[0])
+        if not is_equal(outputs, evaluate(self.model, self.batches[0])):
+            raise ValidityError("two evaluations of the same batch differ")
+        self.facts.append("two evaluations of the same batch are equal")
+        return outputs
 
-def _reload(
-    subject: Subject, model: torch.nn.Module, outputs: Outputs, batch: Batch, plain: PreTrainedModel, found: _Findings
-) -> int | None:
-    with TemporaryDirectory(prefix="peftbench-") as name:
-        folder = Path(name)
+    def reload(self, outputs: Outputs) -> int | None:
+        method, application = self.subject.method, self.subject.application
+        with TemporaryDirectory(prefix="peftbench-") as name:
+            folder = Path(name)
+            try:
+                method.save(self.model, folder)
+                written_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                reloaded = method.load(self.spare(), application, folder)
+            except UnsupportedError as error:
+                self.notes.append(f"saving and reloading not available: {error}")
+                return None
+            again = evaluate(reloaded, self.batches[0])
+        self.facts.append(f"saved ({written_bytes} bytes) and {_compared('reloaded', outputs, again)}")
+        return written_bytes
+
+    def merge(self, outputs: Outputs) -> None:
+        if not self.subject.method.mergeable:
+            self.facts.append("does not claim to be mergeable")
+            return
         try:
-            subject.method.save(model, folder)
-            written_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-            reloaded = subject.method.load(plain, subject.application, folder)
-        except UnsupportedError as error:
-            found.notes.append(f"saving and reloading not available: {error}")
-            return None
-        again = evaluate(reloaded, batch)
-    if is_equal(outputs, again):
-        found.facts.append(f"saved ({written_bytes} bytes) and reloaded, the output is equal")
-    else:
-        found.facts.append(f"saved ({written_bytes} bytes) and reloaded, {_within('reloaded', outputs, again)}")
-    return written_bytes
+            merged = self.subject.method.merge(self.model)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
+            reason = str(error).partition("\n")[0]
+            self.notes.append(f"merge not available: {type(error).__name__}: {reason}")
+            return
+        names = set(self.origin.names.values())
+        left = [name for name, _ in merged.named_parameters() if plain_name(name) not in names]
+        if body := [name for name in left if not is_head(name, self.origin.heads)]:
+            raise ValidityError(f"the merged model still has parameters of the method: {some(body)}")
+        if left:
+            self.notes.append(f"the merged model's head is still wrapped: {some(left)}")
+        self.facts.append(_compared("merged", outputs, evaluate(merged, self.batches[0])))
 
 
-def _merge(
-    subject: Subject, model: torch.nn.Module, outputs: Outputs, batch: Batch, origin: Origin, found: _Findings
-) -> None:
-    if not subject.method.mergeable:
-        found.notes.append("cannot be merged")
-        return
-    try:
-        merged = subject.method.merge(model)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
-        found.notes.append(f"merge not available: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
-        return
-    found.facts.append(f"merged, {_within('merged', outputs, evaluate(merged, batch))}")
-    if extra := sum(p.numel() for p in merged.parameters()) - origin.parameters:
-        raise ValidityError(f"the merged model has {extra} parameters more than the plain one")
+def _awake(model: PreTrainedModel) -> PreTrainedModel:
+    """Give a fresh model's zero vectors small values, the same each time.
+
+    A trained model has none; random weights come with biases of zero, and a method that scales a bias would look dead.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1 and not parameter.any():
+                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return model
 
 
-def _within(kind: str, outputs: Outputs, others: Outputs) -> str:
+def _compared(kind: str, outputs: Outputs, others: Outputs) -> str:
+    if is_equal(outputs, others):
+        return f"{kind}: the output is equal, bit by bit"
     apart, allowed = difference(outputs, others), tolerance(outputs)
     if apart > allowed:
-        raise ValidityError(f"the {kind} model's output differs by {apart:.1e} of its scale; {allowed:.0e} is allowed")
-    return f"the output differs by {apart:.1e} of its scale ({allowed:.0e} is allowed)"
+        raise ValidityError(f"the {kind} model's output differs by {apart:.1e} of its scale, {allowed:.0e} is allowed")
+    return f"{kind}: the output differs by {apart:.1e} of its scale, {allowed:.0e} is allowed"
 
 
 def _cuda_devices(batches: Sequence[Batch]) -> list[int]:

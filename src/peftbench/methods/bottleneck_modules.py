@@ -109,15 +109,14 @@ class AdaptedOutput(Switchable):
     def forward(self, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
         """Map x [batch, tokens, inner] and i [batch, tokens, hidden] to [batch, tokens, hidden]."""
         output = self.dropout(self.dense(hidden_states))
-        total = output + input_tensor
         if not self.enabled or (self.dropped_in_training if self.training else self.dropped_in_evaluation):
-            normed: Tensor = self.LayerNorm(total)
+            normed: Tensor = self.LayerNorm(output + input_tensor)
             return normed
         if self.reads == "norm":
-            z = self.LayerNorm(total)
+            z = self.LayerNorm(output + input_tensor)
         elif self.reads == "output":
             z = output
         else:
             z = input_tensor
-        adapted: Tensor = self.LayerNorm(torch.add(total, self.adapter(z), alpha=self.scaling))
+        adapted: Tensor = self.LayerNorm(torch.add(output, self.adapter(z), alpha=self.scaling) + input_tensor)
         return adapted

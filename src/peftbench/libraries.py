@@ -1,4 +1,4 @@
-"""Keeps libraries quiet while they load something whose errors we report in our own words."""
+"""What other libraries say while they load something: kept quiet, and an error told in one line."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ def quiet(library: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error's text without its full stop, or the error's type where it has no text."""
+    lines = (line.strip().rstrip(".") for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
