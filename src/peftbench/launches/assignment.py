@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Self
 
@@ -27,6 +27,8 @@ class Assignment:
     """Whether finished cases are taken from a journal that is there already."""
     socket: int | None = None
     """File descriptor over which a parent asks for rounds in lock-step; None: measure on its own."""
+    avoid: str = ""
+    """Folder of another state of the code, from which nothing may be imported."""
 
     @property
     def journal(self) -> Path:
@@ -46,5 +48,7 @@ class Assignment:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read it back; raises UserError for a file that a parent did not write."""
-        return decode(cls, read_json(path), str(path))
+        """Read it back, without what a later revision's parent may have added; raises UserError for any other file."""
+        data = read_json(path)
+        known = {item.name for item in fields(cls)}
+        return decode(cls, {name: value for name, value in dict(data).items() if name in known}, str(path))
