@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from statistics import median
 from typing import Any
@@ -81,6 +81,10 @@ class Snapshot:
     """By the name that `x` and `references` use."""
     accepted: tuple[Acceptance, ...] = ()
     """Oldest first; none of a run."""
+
+    def select(self, matches: Callable[[str], bool]) -> Snapshot:
+        """Return the snapshot of the cases whose id matches."""
+        return replace(self, cases={name: case for name, case in self.cases.items() if matches(name)})
 
     def launches(self, case_id: str) -> list[float]:
         """Return x of each launch of a case, with what its session moved all cases by taken off."""

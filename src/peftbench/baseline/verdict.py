@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from peftbench.baseline.rule import Rule
@@ -115,6 +115,10 @@ class Comparison:
     notes: tuple[str, ...] = ()
     """What was not compared as a whole, and why: one sentence each."""
     rule: Rule = field(default_factory=Rule)
+
+    def select(self, matches: Callable[[str], bool]) -> Comparison:
+        """Return the comparison of some cases; what all cases told of each other stays."""
+        return replace(self, cases=tuple(case for case in self.cases if matches(case.id)))
 
     def counts(self) -> Mapping[Verdict, int]:
         """Return how many cases have each verdict, in the order of VERDICTS, those that none has left out."""

@@ -113,13 +113,14 @@ def test_another_session_moves_nothing_but_the_lines_of_its_cases() -> None:
 
 
 def test_a_full_line_of_a_large_model_has_at_most_400_bytes() -> None:
-    # XLM-R large, batch size 32: FLOPs, bytes saved and live, parameters (body, head, total), bytes of the checkpoint,
-    # operator calls, allocations, Python calls, bytecodes
-    digits = (14, 11, 11, 9, 7, 9, 10, 5, 5, 6, 8)
+    # XLM-R large on CUDA, batch size 32: allocations, bytecodes, bytes of the checkpoint, FLOPs, bytes of gradients,
+    # operator calls, bytes of the optimizer, peak, peak of live storages, Python calls, bytes saved, parameters (total,
+    # body, head), bytes of weights
+    digits = (5, 6, 8, 14, 7, 5, 8, 11, 11, 5, 11, 9, 7, 7, 10)
     counters = {f"counter {i}": 10**n - 1 for i, n in enumerate(digits)}
     x = {str(10 + s): (-0.2345,) * 5 for s in range(4)}
     case = Case(x, 400, 1.2345, counters, PROFILE)
-    name = "train_step[lora(r=16,target_modules=all-linear)-paraphrase-bs32]"
+    name = "train_step[lora(target_modules=all-linear)-paraphrase-bs32]"
     snapshot = replace(
         BASELINE, cases={name: case}, sessions={str(10 + s): Session("s") for s in range(4)}, references={}
     )
@@ -223,7 +224,7 @@ def test_a_hand_edited_file_gives_one_line_that_says_where(tmp_path: Path, old: 
     assert "\n" not in str(caught.value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(share=st.floats(0, 1))
 def test_a_truncated_baseline_is_refused_in_one_line(share: float, tmp_path: Path) -> None:
     save(BASELINE, tmp_path / "b.json")
@@ -246,7 +247,7 @@ garbage = st.recursive(
 )
 
 
-@settings(max_examples=80)
+@settings(deadline=None, max_examples=80)
 @given(data=st.data(), junk=garbage)
 def test_garbage_anywhere_is_read_or_refused_in_one_line(data: st.DataObject, junk: Json) -> None:
     whole: Any = json.loads(to_text(BASELINE))

@@ -122,7 +122,7 @@ def test_a_foreign_file_gives_one_line(tmp_path: Path, content: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(share=st.floats(0, 1))
 def test_a_truncated_run_is_refused_in_one_line(share: float, tmp_path: Path) -> None:
     save_run(RUN, tmp_path / "run.json")
