@@ -59,7 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
         own = assignment.Assignment.read(Path(assigned)) if assigned else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
         if own or bench.delegates:
-            config.pluginmanager.register(Child(own) if own else Parent(bench))
+            config.pluginmanager.register(Child(bench, own) if own else Parent(bench))
         if table or any(value for source in (given, ini) for value in source.values()):
             bench.check()
 
@@ -143,12 +143,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the run to its file, whatever ended it."""
+    """Write the run to its files, whatever ended it."""
     bench = session.config.stash[BENCH]
-    if bench.records and bench.settings.json:
-        from peftbench.runfile import save_run
+    if bench.records:
+        from peftbench.report.files import write_run
 
-        save_run(bench.run(), bench.settings.json)
+        write_run(bench.run(), bench.settings, bench.run_file)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench.cases import MethodSpec
 from peftbench.errors import UnsupportedError, UserError, ValidityError
@@ -18,7 +18,7 @@ from peftbench.measure.device_memory import parts, parts_metrics, release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import classify, context_is_alive
 from peftbench.measure.resident import resident
-from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
 
@@ -37,6 +37,14 @@ REFERENCE_METHODS: Final = {"base": MethodSpec("head"), "full": MethodSpec("full
 
 Observer = Callable[[TimedRound], TimedRound]
 """Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
+
+
+class Take(Protocol):
+    """Takes the rounds of a case."""
+
+    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        """Call both as often as the plan says."""
+        ...
 
 
 class PoisonedError(Exception):
@@ -66,6 +74,8 @@ class Runner:
 
     def __init__(self, backend: Backend, *, session: str) -> None:
         self.backend = backend
+        self.take: Take = interleave
+        """How the rounds of a case and its reference are taken."""
         self._session = session
         self._clock = clock_for(backend.device)
         self._group: Group | None = None
@@ -174,7 +184,7 @@ class Runner:
             reference = self._reference(workload, group)
             with undisturbed():
                 warm_up(timed)
-                rounds = interleave(observer(timed), reference, self._plan(), seed=blank.id)
+                rounds = self.take(observer(timed), reference, self._plan(), seed=blank.id)
         watch.seconds["rounds"] = rounds.timed_s
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=group.tokens, first_s=first_s)
         return replace(

@@ -22,6 +22,8 @@ from peftbench.record import Record, Run
 from peftbench.settings import Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from peftbench.backend import Backend
     from peftbench.journal import Journal
     from peftbench.launches.assignment import Assignment
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from peftbench.runner import Runner
 
 JOURNAL: Final = ".peftbench/journal.jsonl"
-"""Relative to pytest's root directory."""
+RECORDED: Final = ".peftbench/run.json"
+"""Both relative to pytest's root directory."""
 
 T = TypeVar("T")
 
@@ -80,6 +83,11 @@ class BenchSession:
         settings = self.settings
         asked = settings.launches or settings.record or settings.gate or settings.against or settings.gpus
         return bool(asked) and self._assignment is None
+
+    @property
+    def run_file(self) -> Path | None:
+        """Where the run is written; launches that are recorded for a baseline always are."""
+        return self.settings.json or (self._config.rootpath / RECORDED if self.settings.record else None)
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -40,6 +40,7 @@ PARENTS: Final = frozenset(
         "record",
         "gate",
         "against",
+        "pairs",
         "strict",
         "diff_json",
         "bencher_json",
@@ -61,6 +62,8 @@ def quieten(config: pytest.Config) -> None:
 def sources(found: Sequence[Mapping[str, object]], assignment: Assignment) -> list[Mapping[str, object]]:
     """Return the sources of a child's settings, most important first."""
     own = {"json": str(assignment.run_file), "resume": "true" if assignment.resume else None}
+    if assignment.socket is not None:
+        own["reference"] = "none"  # the other state's rounds are the reference
     followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
     return [own, *followed]
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Child:
     """Runs the cases that it was assigned."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, bench: BenchSession, assignment: Assignment) -> None:
+        self._bench = bench
         self._assignment = assignment
 
     @pytest.hookimpl(trylast=True)
@@ -29,6 +30,21 @@ class Child:
         items[:], others = child.divide(items, self._assignment.nodes)
         if others:
             config.hook.pytest_deselected(items=others)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Run items as a parent in lock-step asks for them; else let pytest run all."""
+        if self._assignment.socket is None or session.testsfailed:
+            return None
+        from peftbench.lockstep.channel import Channel
+        from peftbench.lockstep.child import Server
+
+        channel = Channel.of_descriptor(self._assignment.socket)
+        server = Server(channel, avoid=self._assignment.avoid)
+        self._bench.runner.take = server.take
+        server.serve(session, self._bench)
+        channel.close()
+        return True
 
 
 class Parent:
@@ -55,20 +71,24 @@ class Parent:
         return result
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """Print the verdict below the table."""
-        if self._bench.outcome and self._bench.outcome.judgement:
+        """Print the verdict below the table, or what to do with recorded launches."""
+        outcome, run_file = self._bench.outcome, self._bench.run_file
+        if outcome is not None and outcome.judgement is not None:
             from peftbench.launches import display
 
+            width, color = config.get_terminal_writer().fullwidth, terminalreporter.hasmarkup
             terminalreporter.section("peftbench gate")
-            width = config.get_terminal_writer().fullwidth
-            terminalreporter.write(display.terminal(self._bench.outcome.judgement, width, terminalreporter.hasmarkup))
+            terminalreporter.write(display.terminal(outcome.judgement, width=width, color=color))
+        elif self._bench.settings.record and self._bench.records:
+            terminalreporter.write_line(f'make it the baseline: peftbench accept {run_file} --why "..."')
 
     def pytest_sessionfinish(self) -> None:
-        """Write the files that were asked for, and what CI shows."""
-        if self._bench.outcome is not None:
+        """Write the comparison to where it was asked for, and where CI shows it."""
+        outcome = self._bench.outcome
+        if outcome is not None and outcome.judgement is not None:
             from peftbench.launches import display
 
-            display.write(self._bench.outcome, self._bench.settings)
+            display.write(outcome.judgement, self._bench.settings)
 
 
 def _report_failure(session: pytest.Session, name: str, message: str) -> None:

@@ -16,9 +16,9 @@ from peftbench.baseline.verdict import SuiteVerdict
 from peftbench.gating import Gate, Judgement, merged
 from peftbench.launches.launcher import Launcher, Target
 from peftbench.launches.process import Command
-from peftbench.launches.display import message, suite_message
 from peftbench.marks import CaseMark
 from peftbench.record import Record, Run
+from peftbench.report import wording
 from peftbench.selection import Selection
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class Outcome:
     def failure(self, case_id: str) -> str:
         """Return why a case fails the gate, in one line, or ''."""
         verdict = self.verdicts.get(case_id)
-        return message(verdict) if verdict and self.judgement and verdict.verdict in self.judgement.fail_on else ""
+        if verdict is None or self.judgement is None or verdict.verdict not in self.judgement.fail_on:
+            return ""
+        return f"{case_id} {self._told(verdict)}"
 
     def stray_failures(self, ids: AbstractSet[str]) -> Iterator[tuple[str, str]]:
         """Yield name and message of what fails the gate and is none of the cases `ids`: missing ones, and the suite."""
@@ -66,18 +68,25 @@ class Outcome:
             yield "baseline", self.judgement.base
         for failing in self.judgement.failing:
             if isinstance(failing, SuiteVerdict):
-                yield failing.name, suite_message(failing)
+                yield failing.name, wording.suite_line(failing)
             elif failing.id not in ids:
-                yield failing.id, message(failing)
+                yield failing.id, self._told(failing)
+
+    def _told(self, verdict: CaseVerdict) -> str:
+        comparison = self.judgement and self.judgement.comparison
+        return wording.message(verdict, comparison) if comparison else ""
 
 
-def conduct(config: pytest.Config, bench: BenchSession, cases: Sequence[pytest.Item]) -> Outcome:
+def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.Item]) -> Outcome:
     """Run the cases as often as the settings or the gate say, and judge them if these ask for it.
 
     Raises:
         UserError: a child refused what it was asked for, or the baseline cannot be read.
     """
     settings = bench.settings
+    cases = targets(bench, items)
+    if settings.against:
+        return _in_lockstep(config, bench, cases)
     launcher = Launcher(
         command=pytest_command(config, settings.launch_timeout),
         folder=config.rootpath / FOLDER,
@@ -93,7 +102,27 @@ def conduct(config: pytest.Config, bench: BenchSession, cases: Sequence[pytest.I
             strict=settings.strict,
             covers=_selection(config, bench).covers,
         )
-    return run_launches(launcher, targets(bench, cases), launches(settings), gate)
+    return run_launches(launcher, cases, launches(settings), gate)
+
+
+def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Target]) -> Outcome:
+    from platformdirs import user_cache_path
+
+    from peftbench.lockstep.duel import Duel
+    from peftbench.lockstep.pair import State
+    from peftbench.lockstep.states import THIS, other_state
+
+    settings, say = bench.settings, _teller(config)
+    command = pytest_command(config, settings.launch_timeout)
+    duel = Duel(
+        base=other_state(settings.against, command, config.rootpath, user_cache_path("peftbench"), say),
+        new=State(name=THIS, command=command),
+        folder=config.rootpath / FOLDER,
+        session=bench.name,
+        say=say,
+    )
+    judgement = duel.judge(cases, settings.pairs, settings.rule, strict=settings.strict)
+    return Outcome(judgement.run, judgement) if judgement else Outcome(None)
 
 
 def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: Gate | None) -> Outcome:

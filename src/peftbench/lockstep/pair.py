@@ -42,6 +42,15 @@ class PairedCase:
     """Of the new state, those of the base being the reference; None where a side has none."""
 
 
+class CaseLostError(Exception):
+    """A case failed in a round; the process goes on."""
+
+    def __init__(self, side: Side, record: Record | None) -> None:
+        super().__init__()
+        self.side = side
+        self.record = record
+
+
 class Side:
     """One process of a pair."""
 
@@ -75,8 +84,10 @@ class Side:
         return Plan(**answer["ready"]) if "ready" in answer else self._record(answer)
 
     def round(self, number: int) -> Timing:
-        """Run one round."""
+        """Run one round; raises CaseLostError if the case failed in it."""
         answer = self._channel.ask({"do": "round", "number": number})
+        if "record" in answer:
+            raise CaseLostError(self, self._record(answer))
         return Timing(answer["wall_s"], device_s=answer["device_s"])
 
     def finish(self) -> Record | None:
@@ -135,16 +146,21 @@ def run_pair(base: Side, new: Side, cases: Sequence[Target], *, seed: str) -> It
     for case in cases:
         for side in (base, new):
             side.begin(case.node)
-        states = [side.ready() for side in (base, new)]
-        rounds = None
-        if isinstance(states[0], Plan) and isinstance(states[1], Plan):
-            rounds = interleave(new.round, base.round, states[1], seed=f"{seed} {case.id}")
-        records = [_finish(side, state) for side, state in zip((base, new), states, strict=True)]
-        yield PairedCase(case.id, records[0], records[1], rounds)
+        yield _pair_up(base, new, case.id, seed=f"{seed} {case.id}")
 
 
-def _finish(side: Side, state: Plan | Record | None) -> Record | None:
-    if not isinstance(state, Plan):
-        return state
-    side.round(0)  # where the other side has none, a record needs at least one
-    return side.finish()
+def _pair_up(base: Side, new: Side, case_id: str, *, seed: str) -> PairedCase:
+    states = {side: side.ready() for side in (base, new)}
+    plans = [state for state in states.values() if isinstance(state, Plan)]
+    rounds = None
+    try:
+        if len(plans) == len(states):
+            rounds = interleave(new.round, base.round, plans[0], seed=seed)
+        else:
+            for side, state in states.items():
+                if isinstance(state, Plan):
+                    side.round(0)  # alone, since a record needs one
+    except CaseLostError as lost:
+        states[lost.side] = lost.record
+    records = {side: side.finish() if isinstance(state, Plan) else state for side, state in states.items()}
+    return PairedCase(case_id, records[base], records[new], rounds)
