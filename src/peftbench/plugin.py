@@ -12,6 +12,7 @@ import pytest
 from peftbench import collection, marks, newhooks
 from peftbench.launches import assignment, child
 from peftbench.launches.hooks import Child, Parent
+from peftbench.report.progress import Progress
 from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
@@ -102,8 +103,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with usage_errors():
         mode = collection.mode(session.config)
         measuring = mode is collection.Mode.MEASURE
-        if mode is not collection.Mode.SKIP and not (measuring and bench.delegates):
+        here = not (measuring and bench.delegates)
+        if here and mode is not collection.Mode.SKIP:
             bench.open(dict.fromkeys(case.task for case in cases), measuring=measuring)
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and here and measuring:
+        session.config.pluginmanager.register(Progress(reporter, session.items), "peftbench-progress")
 
 
 @pytest.fixture

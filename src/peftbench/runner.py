@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench.cases import MethodSpec
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, metrics, validity
+from peftbench.measure import counters, metrics, resident, validity
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import parts, parts_metrics, release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import classify, context_is_alive
-from peftbench.measure.resident import resident
 from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
@@ -167,8 +166,9 @@ class Runner:
         with watch.during("build"):
             group = self._group_of(case)
             subject = group.subject(case.method)
+            heads = head_names(group.template)
         with watch.during("validity"):
-            proof = self._prove(case, subject)
+            proof = self._prove(case, subject, heads)
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
@@ -177,7 +177,7 @@ class Runner:
             first_s = timed(0).wall_s
         with watch.during("counters"):
             timed(0)
-            counted = counters.count(partial(timed, 0), trial.model, heads=head_names(group.template))
+            counted = counters.count(partial(timed, 0), trial.model, heads=heads)
         with watch.during("memory"):
             memory = self._memory(trial, timed, counted.metrics())
         with watch.during("time"):
@@ -191,21 +191,21 @@ class Runner:
             blank,
             metrics={**times, **memory, **counted.metrics(), **proof.metrics()},
             launches=(metrics.launch(rounds, session=self._session),),
-            operators=counted.operators.operators,
-            operator_hash=counted.operators.operator_hash,
-            modules=counted.parameters.modules,
+            operators=counted.operators,
+            operator_hash=counted.work.operator_hash,
+            modules=counted.modules,
             passes_s=watch.seconds,
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
             warnings=proof.notes,
         )
 
-    def _prove(self, case: Case, subject: Subject) -> validity.Validity:
+    def _prove(self, case: Case, subject: Subject, heads: frozenset[str]) -> validity.Validity:
         """Check once that the method does what it claims to; the other workloads of the group rely on it."""
         key = (case.method, case.group)
         if key not in self._proofs:
             try:
-                self._proofs[key] = validity.check(subject)
+                self._proofs[key] = validity.check(subject, heads=heads)
             except ValidityError as error:
                 self._proofs[key] = error
         proof = self._proofs[key]
@@ -218,7 +218,7 @@ class Runner:
         owned = parts(trial.model, trial.optimizer)
         held = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
         peak = Metric(held + (counted["peak_live_bytes"].value or 0), "B")
-        return {"peak_bytes": peak, **parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
+        return {"peak_bytes": peak, **parts_metrics(owned), "peak_resident_bytes": resident.peak(partial(timed, 0))}
 
     def _reference(self, workload: Workload, group: Group) -> TimedRound | None:
         method = REFERENCE_METHODS.get(self.backend.settings.reference)

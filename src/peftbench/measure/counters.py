@@ -27,30 +27,20 @@ from peftbench.record import Metric
 class Counters:
     """What one round of a workload does."""
 
-    work: OperatorWork
+    operators: OperatorWork
     saved_bytes: int
     """Storages that autograd kept for backward, each once, without parameters and buffers."""
     python: PythonWork
     parameters: Parameters
 
-    @property
-    def operators(self) -> Mapping[str, int]:
-        """Calls of each operator, by name."""
-        return self.work.operators
-
-    @property
-    def modules(self) -> Mapping[str, int]:
-        """Trainable parameters by module."""
-        return self.parameters.modules
-
     def metrics(self) -> Mapping[str, Metric]:
         """Return the counters as metrics of a record: exact, and better when lower."""
         numbers = {
-            "flops": (self.work.flops, "FLOP"),
-            "operator_calls": (sum(self.operators.values()), "1"),
+            "flops": (self.operators.flops, "FLOP"),
+            "operator_calls": (sum(self.operators.operators.values()), "1"),
             "saved_bytes": (self.saved_bytes, "B"),
-            "peak_live_bytes": (self.work.peak_live_bytes, "B"),
-            "allocations": (self.work.allocations, "1"),
+            "peak_live_bytes": (self.operators.peak_live_bytes, "B"),
+            "allocations": (self.operators.allocations, "1"),
             "trainable_body": (self.parameters.trainable_body, "1"),
             "trainable_head": (self.parameters.trainable_head, "1"),
             "total_parameters": (self.parameters.total, "1"),
@@ -87,10 +77,10 @@ def count(
         _prepare(seed, reset)
         saved = saved_bytes(run, kept=chain(model.parameters(), model.buffers()))
         _prepare(seed, reset)
-        work = observe(run)
+        operators = observe(run)
         _prepare(seed, reset)
         python = trace(run)
-    return Counters(work=work, saved_bytes=saved, python=python, parameters=count_parameters(model, heads))
+    return Counters(operators=operators, saved_bytes=saved, python=python, parameters=count_parameters(model, heads))
 
 
 def _prepare(seed: int, reset: Callable[[], object] | None) -> None:

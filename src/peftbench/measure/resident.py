@@ -7,6 +7,7 @@ allocator's habits, so it is for people to read, never for an exact gate.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,19 +21,32 @@ _FORGET_PEAK: Final = "5"
 """What proc(5) asks to be written to set the high-water mark back to the present size."""
 
 
-def size() -> Metric:
-    """Return the resident set size of this process now, in bytes."""
-    return Metric(value=psutil.Process().memory_info().rss, unit="B", noise="sampled")
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """Resident set size around and within one call."""
+
+    after_bytes: int
+    peak_bytes: int | None
+    reason: str = ""
+    """Why there is no peak."""
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return size after the call and peak within it, as metrics of a record."""
+        return {
+            "resident_bytes": Metric(value=self.after_bytes, unit="B", noise="sampled"),
+            "resident_peak_bytes": Metric(value=self.peak_bytes, unit="B", noise="sampled", reason=self.reason),
+        }
 
 
-def peak(run: Callable[[], object]) -> Metric:
-    """Call `run` and return the highest resident set size of this process within it, in bytes.
+def resident(run: Callable[[], object]) -> Resident:
+    """Call `run` and return the resident set size of this process: after it, and the peak within it.
 
-    Where the system cannot set its high-water mark back, the metric has no value and says so; `run` is called anyway.
+    Where the system cannot set its high-water mark back there is no peak; `run` is called anyway.
     """
     reason = _forget_peak()
     run()
-    return Metric(value=None if reason else _peak_bytes(), unit="B", noise="sampled", reason=reason)
+    peak_bytes = None if reason else _peak_bytes()
+    return Resident(after_bytes=psutil.Process().memory_info().rss, peak_bytes=peak_bytes, reason=reason)
 
 
 def _forget_peak() -> str:

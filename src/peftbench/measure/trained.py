@@ -5,33 +5,35 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import torch
 
 from peftbench.errors import ValidityError
 from peftbench.measure.parameters import plain_name
-from peftbench.methods.base import is_head
+from peftbench.methods.base import head_names, is_head
 from peftbench.workloads.base import Optimization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from peftbench.methods.base import Method
     from peftbench.tasks.base import Batch
+    from peftbench.workloads.base import Subject
 
 Tensors = Mapping[str, torch.Tensor]
 """Parameters and buffers by name."""
 
-_MODES: Final = (True, True, True, False, False)
+_MODES: Final = (True, True, True, True, False, False, False, False)
 """Training or evaluation mode of each step. Two steps serve most methods: where a factor starts at zero, the other
-factor's gradient is zero in the first. The others are taken only while a tensor waits for a gradient, with tokens
-moved along, since what the loss reads may have met dead ReLUs only; those in evaluation mode for the layers that
-random depth skips nearly always."""
+factor's gradient is zero in the first. More are taken only while a tensor waits for a gradient: those in evaluation
+mode for the layers that random depth skips nearly always."""
 _LEAST_STEPS: Final = 2
 _LEARNING_RATE: Final = 1e-3
 """Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
+_SHAKE: Final = 0.1
+"""Standard deviation of what is added to a tensor that waits for a gradient before each further step. A few ReLUs may
+all be dead where they start; what receives no gradient wherever it stands takes no part in the loss."""
 _HALF_LOSS_SCALE: Final = 1024.0
 """As a gradient scaler does in training: float16 has no room for small gradients."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -50,15 +52,29 @@ class Origin:
     head_shapes: Mapping[str, torch.Size]
 
     @classmethod
-    def of(cls, model: torch.nn.Module, heads: frozenset[str]) -> Self:
+    def of(cls, model: PreTrainedModel) -> Self:
         """Look at a model that no method has touched."""
         tensors = named_tensors(model)
+        heads = head_names(model)
         return cls(
             names={id(tensor): name for name, tensor in tensors.items()},
             tensors=tensors.values(),
             heads=heads,
             head_shapes={name: p.shape for name, p in model.named_parameters() if is_head(name, heads)},
         )
+
+
+def plain_names(name: str, tensor: torch.Tensor, origin: Origin) -> tuple[str, ...]:
+    """Return which of the plain model's parameters a trained tensor is, or may be a copy of; empty for a new one.
+
+    PEFT trains a copy of the head under another name: any of the head's parameters of the same kind may be its model.
+    """
+    if id(tensor) in origin.names:
+        return (origin.names[id(tensor)],)
+    if not is_head(name, origin.heads):
+        return ()
+    kind = name.rpartition(".")[2]
+    return tuple(n for n, shape in origin.head_shapes.items() if shape == tensor.shape and n.endswith(f".{kind}"))
 
 
 def frozen_tensors(model: torch.nn.Module, origin: Origin) -> dict[str, torch.Tensor]:
@@ -111,33 +127,38 @@ class Training:
     """Trained tensors whose gradient was missing, or zero in every element, in each step."""
 
 
-def take_steps(method: Method, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> Training:
-    """Train as real training does: the method's regulariser in the loss, its hook after each step.
+def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> Training:
+    """Train as real training does: the method's regulariser in the loss, its optimizer, its hook after each step.
 
     Only the learning rate is another one, and weight decay is off, so that only gradients move weights.
 
     Raises:
         ValidityError: the loss or a gradient is not finite.
     """
+    method, precision = subject.method, subject.precision
+    device = next(model.parameters()).device
     learning_rate = max(_LEARNING_RATE, *(torch.finfo(p.dtype).eps * _smallest(p) for p in trained.values()))
-    loss_scale = _HALF_LOSS_SCALE if any(p.dtype == torch.float16 for p in model.parameters()) else 1.0
-    optimizer = Optimization(learning_rate=learning_rate, weight_decay=0.0).optimizer(model)
+    optimization = Optimization(learning_rate=learning_rate, weight_decay=0.0)
+    optimizer = replace(subject, optimization=optimization).optimizer(model)
+    loss_scale = _HALF_LOSS_SCALE if precision.dtype == "float16" else 1.0
     hook = method.step_hook(model)
-    waiting = set(trained)
+    waiting = dict(trained)
     for step, is_training in enumerate(_MODES, start=1):
         optimizer.zero_grad(set_to_none=True)
         model.train(is_training)
-        batch = batches[(step - 1) % len(batches)]
-        loss = model(**(batch if step <= _LEAST_STEPS else _moved(batch, by=step))).loss
-        extra = method.auxiliary_loss(model)
-        loss = loss if extra is None else loss + extra
+        if step > _LEAST_STEPS:
+            _shake(waiting.values())
+        with precision.forward_context(device):
+            loss = model(**batches[(step - 1) % len(batches)]).loss
+            extra = method.auxiliary_loss(model)
+            loss = loss if extra is None else loss + extra
         if not math.isfinite(loss.item()):
             raise ValidityError(f"the loss is {loss.item()} in step {step}")
         (loss * loss_scale).backward()
         largest = largest_gradients(trained)
         if bad := [name for name, value in largest.items() if not math.isfinite(value)]:
             raise ValidityError(f"the gradient is not finite in step {step}: {some(bad)}")
-        waiting -= {name for name, value in largest.items() if value > 0}
+        waiting = {name: p for name, p in waiting.items() if not largest.get(name)}
         optimizer.step()
         if hook is not None:
             hook(step - 1)
@@ -207,12 +228,14 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
     return frozenset(idle)
 
 
+def _shake(parameters: Iterable[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(torch.randn_like(parameter), alpha=_SHAKE)
+
+
 def _smallest(parameter: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(parameter.detach(), ord=-math.inf))
-
-
-def _moved(batch: Batch, *, by: int) -> Batch:
-    return {name: tensor.roll(by, dims=-1) if tensor.dim() > 1 else tensor for name, tensor in batch.items()}
 
 
 def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 import torch
 
-from peftbench.errors import UnsupportedError, ValidityError
-from peftbench.measure.outputs import Outputs, difference, evaluate, is_equal, tolerance
+from peftbench.errors import PeftbenchError, UnsupportedError, ValidityError
+from peftbench.measure.failures import classify
+from peftbench.measure.outputs import Outputs, difference, evaluate, is_equal, resolution, tolerance
 from peftbench.measure.parameters import plain_name
 from peftbench.measure.trained import (
     Origin,
@@ -27,6 +28,7 @@ from peftbench.measure.trained import (
     frozen_tensors,
     idle_parameters,
     named_tensors,
+    plain_names,
     snapshot,
     some,
     take_steps,
@@ -69,16 +71,13 @@ class Validity:
         }
 
 
-def check(subject: Subject, *, heads: frozenset[str]) -> Validity:
+def check(subject: Subject) -> Validity:
     """Put a method to the proof on a fresh model, with the first rows of the case's batches.
 
     The loss and all gradients are finite; the head and everything else that requires a gradient receives a non-zero
     one and changes; every other parameter and buffer stays as it was, bit by bit; two evaluations are equal; a saved
-    and reloaded model, and a merged one, compute the same. Random generators are put back afterwards.
-
-    Args:
-        subject: The method on its task.
-        heads: Names of the top-level modules that are the task head, from `head_names` of the plain model.
+    and reloaded model, and a merged one, compute the same. Torch's random generators are put back
+    afterwards.
 
     Raises:
         ValidityError: one of these does not hold; says which, in one line.
@@ -87,7 +86,7 @@ def check(subject: Subject, *, heads: frozenset[str]) -> Validity:
     start = time.perf_counter()
     with torch.random.fork_rng(_cuda_devices(subject.batches)):
         torch.manual_seed(subject.application.seed)
-        proof = _Proof.begin(subject, heads)
+        proof = _Proof.begin(subject)
         steps = proof.train()
         outputs = proof.evaluate_twice()
         checkpoint_bytes = proof.reload(outputs)
@@ -116,12 +115,12 @@ class _Proof:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, subject: Subject, heads: frozenset[str]) -> Self:
+    def begin(cls, subject: Subject) -> Self:
         fresh = _awake(subject.fresh_model())
         return cls(
             subject=subject,
             batches=[{name: tensor[:_ROWS] for name, tensor in batch.items()} for batch in subject.batches],
-            origin=Origin.of(fresh, heads),
+            origin=Origin.of(fresh),
             model=subject.method.apply(fresh, subject.application),
             spare=cache(lambda: _awake(subject.fresh_model())),
         )
@@ -130,11 +129,12 @@ class _Proof:
         trained = claimed(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
         frozen = frozen_tensors(self.model, self.origin)
         before = snapshot(trained | frozen)
-        training = take_steps(self.subject.method, self.model, trained, self.batches)
+        training = take_steps(self.subject, self.model, trained, self.batches)
 
         def idle() -> frozenset[str]:
-            names = idle_parameters(self.spare(), self.batches)
-            return frozenset(name for name, tensor in trained.items() if self.origin.names.get(id(tensor)) in names)
+            dead = idle_parameters(self.spare(), self.batches)
+            plain = {name: plain_names(name, tensor, self.origin) for name, tensor in trained.items()}
+            return frozenset(name for name, names in plain.items() if names and dead.issuperset(names))
 
         still = check_changes(before, named_tensors(self.model), trained, training, idle)
         steps = f"in {training.steps} steps"
@@ -144,9 +144,14 @@ class _Proof:
         self.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
         return training.steps
 
+    def evaluate(self, model: torch.nn.Module) -> Outputs:
+        batch = self.batches[0]
+        with self.subject.precision.forward_context(next(model.parameters()).device):
+            return evaluate(model, batch)
+
     def evaluate_twice(self) -> Outputs:
-        outputs = evaluate(self.model, self.batches[0])
-        if not is_equal(outputs, evaluate(self.model, self.batches[0])):
+        outputs = self.evaluate(self.model)
+        if not is_equal(outputs, self.evaluate(self.model)):
             raise ValidityError("two evaluations of the same batch differ")
         self.facts.append("two evaluations of the same batch are equal")
         return outputs
@@ -162,8 +167,12 @@ class _Proof:
             except UnsupportedError as error:
                 self.notes.append(f"saving and reloading not available: {error}")
                 return None
-            again = evaluate(reloaded, self.batches[0])
-        self.facts.append(f"saved ({written_bytes} bytes) and {_compared('reloaded', outputs, again)}")
+            except Exception as error:
+                raise ValidityError(_told(error, "saving and reloading")) from error
+            again = self.evaluate(reloaded)
+        self.facts.append(
+            f"saved ({written_bytes} bytes), {_compared('reloaded', outputs, again, resolution(outputs))}"
+        )
         return written_bytes
 
     def merge(self, outputs: Outputs) -> None:
@@ -172,11 +181,8 @@ class _Proof:
             return
         try:
             merged = self.subject.method.merge(self.model)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
-            reason = str(error).partition("\n")[0]
-            self.notes.append(f"merge not available: {type(error).__name__}: {reason}")
+            self.notes.append(f"merge not available: {_told(error, 'merging')}")
             return
         names = set(self.origin.names.values())
         left = [name for name, _ in merged.named_parameters() if plain_name(name) not in names]
@@ -184,7 +190,7 @@ class _Proof:
             raise ValidityError(f"the merged model still has parameters of the method: {some(body)}")
         if left:
             self.notes.append(f"the merged model's head is still wrapped: {some(left)}")
-        self.facts.append(_compared("merged", outputs, evaluate(merged, self.batches[0])))
+        self.facts.append(_compared("merged", outputs, self.evaluate(merged), tolerance(outputs)))
 
 
 def _awake(model: PreTrainedModel) -> PreTrainedModel:
@@ -200,13 +206,21 @@ def _awake(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _compared(kind: str, outputs: Outputs, others: Outputs) -> str:
+def _compared(kind: str, outputs: Outputs, others: Outputs, allowed: float) -> str:
     if is_equal(outputs, others):
         return f"{kind}: the output is equal, bit by bit"
-    apart, allowed = difference(outputs, others), tolerance(outputs)
+    apart = difference(outputs, others)
     if apart > allowed:
         raise ValidityError(f"the {kind} model's output differs by {apart:.1e} of its scale, {allowed:.0e} is allowed")
     return f"{kind}: the output differs by {apart:.1e} of its scale, {allowed:.0e} is allowed"
+
+
+def _told(error: Exception, phase: str) -> str:
+    """Return what a method failed of, in one line; what is the machine's failure is raised again."""
+    failure = classify(error, phase)
+    if failure.kind != "failed":
+        raise error
+    return str(error) if isinstance(error, PeftbenchError) else failure.reason
 
 
 def _cuda_devices(batches: Sequence[Batch]) -> list[int]:

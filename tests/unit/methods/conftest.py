@@ -1,6 +1,8 @@
 """Tiny encoders, and the paper's methods in sizes that fit them."""
 
+import copy
 from collections.abc import Mapping
+from functools import cache
 from unittest.mock import create_autospec
 
 import pytest
@@ -26,38 +28,45 @@ FITTING: Mapping[str, Mapping[str, Scalar]] = {
 """Overrides that make a method fit a hidden size of 32, by method."""
 
 
+@cache
+def prototype(
+    model_type: str, attention: str, changes: tuple[tuple[str, object], ...], *, choices: bool
+) -> PreTrainedModel:
+    shape = {
+        "vocab_size": 100,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 40,
+        "initializer_range": 0.2,
+        "num_labels": 3,
+        **dict(changes),
+    }
+    config = AutoConfig.for_model(model_type, **shape)
+    auto = AutoModelForMultipleChoice if choices else AutoModelForSequenceClassification
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return auto.from_config(config, attn_implementation=attention).eval()
+
+
 class Lab:
     """Makes tiny encoders, and applies the paper's methods to them."""
 
     def __init__(self) -> None:
         known = (*bottleneck.METHODS, *prefix.METHODS, *adapter_drop.METHODS, *fusion.METHODS)
         self.methods: dict[str, Method] = {method.name: method for method in known}
+        self.task: Task = create_autospec(Task, instance=True)
 
     @staticmethod
     def encoder(
         model_type: str = "bert", *, attention: str = "sdpa", choices: bool = False, **changes: object
     ) -> PreTrainedModel:
         """Make an encoder in evaluation mode, equal to all others of its shape."""
-        shape = {
-            "vocab_size": 100,
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "intermediate_size": 64,
-            "max_position_embeddings": 40,
-            "initializer_range": 0.2,
-            "num_labels": 3,
-            **changes,
-        }
-        config = AutoConfig.for_model(model_type, **shape)
-        auto = AutoModelForMultipleChoice if choices else AutoModelForSequenceClassification
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return auto.from_config(config, attn_implementation=attention).eval()
+        return copy.deepcopy(prototype(model_type, attention, tuple(changes.items()), choices=choices))
 
-    @staticmethod
-    def application(overrides: Mapping[str, Scalar] = NO_OVERRIDES, seed: int = 0) -> Application:
-        return Application(task=create_autospec(Task, instance=True), overrides=overrides, seed=seed)
+    def application(self, overrides: Mapping[str, Scalar] = NO_OVERRIDES, seed: int = 0) -> Application:
+        return Application(task=self.task, overrides=overrides, seed=seed)
 
     def fitting(self, name: str, seed: int = 0, **overrides: Scalar) -> Application:
         """Return an application whose overrides make the method fit a hidden size of 32."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -72,3 +73,13 @@ def test_evaluation_skips_a_fixed_number(lab: Lab, batch: Batch) -> None:
 def test_without_skipped_layers_it_is_pfeiffer(lab: Lab, batch: Batch) -> None:
     pfeiffer, dropping = (lab.apply(name) for name in ("pfeiffer", "adapterdrop"))
     assert torch.equal(pfeiffer(**batch).logits, dropping(**batch).logits)
+
+
+def test_a_copy_drops_for_itself(lab: Lab) -> None:
+    model = lab.apply("adapterdrop", num_hidden_layers=4)
+    twin = copy.deepcopy(model)
+    step = next(step for step in range(100) if layer_drop(model).begin(step) > 0)
+    layer_drop(twin).begin(0)
+    assert layer_drop(model).begin(step) > 0
+    assert model.base_model.encoder.layer[0].output.dropped_in_training
+    assert not twin.base_model.encoder.layer[0].output.dropped_in_training

@@ -91,8 +91,8 @@ def test_adapters_that_cannot_be_loaded(lab: Lab, tmp_path: Path) -> None:
     paths = os.pathsep.join([str(tmp_path)] * 2)
     with pytest.raises(UserError, match=r"adapter.safetensors: cannot be read .*; give a folder"):
         lab.apply("adapterfusion", {"adapters": 2, "paths": paths})
-    with pytest.raises(UserError, match=r"adapterfusion\(adapters=3\): is not the number of folders in paths, 2$"):
-        lab.apply("adapterfusion", {"adapters": 3, "paths": paths})
+    with pytest.raises(UserError, match=r"adapterfusion\(paths=.*\): 2 folders are given for 6 adapters$"):
+        lab.apply("adapterfusion", {"paths": paths})
     lab.methods["pfeiffer"].save(lab.apply("pfeiffer", {"scaling": 2.0}), tmp_path)
     with pytest.raises(UserError, match=r"saved from pfeiffer with .*'scaling': 2.0.*, not from pfeiffer with .*1.0"):
         lab.apply("adapterfusion", {"adapters": 2, "paths": paths})
@@ -101,11 +101,25 @@ def test_adapters_that_cannot_be_loaded(lab: Lab, tmp_path: Path) -> None:
         lab.apply("adapterfusion", {"adapters": 2, "paths": paths})
 
 
-def test_random_adapters_belong_to_the_checkpoint(lab: Lab, tmp_path: Path) -> None:
+def test_a_checkpoint_belongs_to_its_adapters(lab: Lab, tmp_path: Path) -> None:
     fusion = lab.methods["adapterfusion"]
     fusion.save(lab.apply_fitting("adapterfusion", seed=1), tmp_path)
-    with pytest.raises(UserError, match="saved with seed 1, not 2"):
+    with pytest.raises(UserError, match=r"saved with adapters \w{16}, not \w{16}$"):
         fusion.load(lab.encoder(), lab.fitting("adapterfusion", seed=2), tmp_path)
+
+
+def test_loaded_adapters_may_move(lab: Lab, batch: Batch, tmp_path: Path) -> None:
+    here, there, fused = (tmp_path / name for name in ("here", "there", "fused"))
+    for folder in (here, there, fused):
+        folder.mkdir()
+    pfeiffer, fusion = lab.methods["pfeiffer"], lab.methods["adapterfusion"]
+    pfeiffer.save(lab.apply("pfeiffer", seed=5), here)
+    pfeiffer.save(lab.apply("pfeiffer", seed=5), there)
+    model = lab.apply("adapterfusion", {"adapters": 2, "paths": os.pathsep.join([str(here)] * 2)}, seed=1)
+    lab.perturb(model)
+    fusion.save(model, fused)
+    moved = lab.application({"adapters": 2, "paths": os.pathsep.join([str(there)] * 2)}, seed=2)
+    assert torch.equal(fusion.load(lab.encoder(), moved, fused)(**batch).logits, model(**batch).logits)
 
 
 def test_regularisation_is_the_distance_from_the_identity(lab: Lab) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -195,6 +197,12 @@ def test_what_can_be_overridden_is_listed_as_defaults(paper: str, lab: Lab) -> N
     known = ", ".join(sorted(lab.methods[paper].defaults))
     with pytest.raises(UserError, match=rf"^unknown override of {re.escape(paper)} 'xyz': known: {known}$"):
         lab.apply(paper, {"xyz": 3})
+
+
+def test_the_definitions_import_no_torch() -> None:
+    modules = ", ".join(f"peftbench.methods.{name}" for name in ("bottleneck", "prefix", "adapter_drop", "fusion"))
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 HIDDEN = r"does not divide the model's hidden size 32; choose one of 1, 2, 4, 8, 16, 32$"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from peftbench.errors import PeftbenchError, UnsupportedError, UserError
 from peftbench.methods.base import Application, Method, head_names
-from peftbench.methods.peft.layers import Layers, query_and_value
+from peftbench.methods.peft.layers import NO_LAYERS, Layers, query_and_value
 from peftbench.methods.peft.library import faults_as, quiet, seeded
 from peftbench.methods.peft.overrides import checked
 
@@ -77,10 +77,9 @@ class PeftMethod(Method):
         overrides = checked(self.name, config_class, application.overrides)
         structure = {} if "target_modules" in overrides else self.targets(model)
         settings = {**self.defaults, **structure, **overrides}
-        if "target_modules" in settings:
-            layers = Layers.of(model, settings["target_modules"])
-            self._check_dimensions(layers, overrides)
-            settings = {**self.fit(layers), **settings}
+        layers = Layers.of(model, settings["target_modules"]) if "target_modules" in settings else NO_LAYERS
+        self._check_dimensions(layers, overrides)
+        settings = {**self.fit(layers), **settings}
         if self.schedule is not None:
             settings = {**self.schedule(application.total_steps), **settings}
         with faults_as(_culprit(application), f"configure {self.name}"):
@@ -183,6 +182,8 @@ class PeftMethod(Method):
             raise UnsupportedError(f"{self.name} cannot be merged into the weights of the model")
 
     def _check_dimensions(self, layers: Layers, overrides: Mapping[str, Any]) -> None:
+        if not layers.smallest:
+            return
         for name in self.ranks:
             if name in overrides and not 1 <= overrides[name] <= layers.smallest:
                 raise UserError(
@@ -207,7 +208,7 @@ def _config_class(tuner: str) -> type[PeftConfig]:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     try:
-        return PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]]
+        return cast("type[PeftConfig]", PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]])
     except KeyError:
         raise UnsupportedError(f"the installed PEFT {peft.__version__} has no tuner {tuner}") from None
 
