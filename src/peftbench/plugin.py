@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from peftbench import collection, marks, newhooks
-from peftbench.launches import assignment, child
-from peftbench.launches.hooks import Child, Parent
+from peftbench.launches import child
 from peftbench.report.progress import Progress
 from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
@@ -38,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
         group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
-    group.addoption(assignment.OPTION, dest=ASSIGNMENT, default=None, help=argparse.SUPPRESS)
+    group.addoption(child.OPTION, dest=ASSIGNMENT, default=None, help=argparse.SUPPRESS)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,9 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
     with usage_errors():
         table = _pyproject_table(config)
         refuse_unknown(table)
-        own = assignment.Assignment.read(Path(assigned)) if assigned else None
+        own = child.assignment(assigned) if assigned else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
         if own or bench.delegates:
+            from peftbench.launches.hooks import Child, Parent
+
             config.pluginmanager.register(Child(bench, own) if own else Parent(bench))
         if table or any(value for source in (given, ini) for value in source.values()):
             bench.check()

@@ -1,16 +1,14 @@
-"""What a parent tells a child process to do: a small file, named by an option that is not in the help."""
+"""What a parent tells a child process to do: a small file."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from peftbench.fileio import read_json, write_atomically
 from peftbench.jsondata import decode, encode
-
-OPTION: Final = "--peftbench-assignment"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
     from peftbench.launches.assignment import Assignment
 
+OPTION: Final = "--peftbench-assignment"
+"""Names the file that tells a child process what to do; not in the help."""
 OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "basetemp": None,
@@ -52,6 +55,13 @@ PARENTS: Final = frozenset(
 """Settings that a parent follows, and its children do not."""
 
 
+def assignment(path: str) -> Assignment:
+    """Read what a parent wrote; raises UserError for any other file."""
+    from peftbench.launches.assignment import Assignment
+
+    return Assignment.read(Path(path))
+
+
 def quieten(config: pytest.Config) -> None:
     """Switch off what only the parent's run is to do; called before other plugins look at their options."""
     for name, value in OTHERS.items():
@@ -59,13 +69,13 @@ def quieten(config: pytest.Config) -> None:
             setattr(config.option, name, value)
 
 
-def sources(found: Sequence[Mapping[str, object]], assignment: Assignment) -> list[Mapping[str, object]]:
+def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:
     """Return the sources of a child's settings, most important first."""
-    own = {"json": str(assignment.run_file), "resume": "true" if assignment.resume else None}
-    if assignment.socket is not None:
-        own["reference"] = "none"  # the other state's rounds are the reference
+    told = {"json": str(own.run_file), "resume": "true" if own.resume else None}
+    if own.socket is not None:
+        told["reference"] = "none"  # the other state's rounds are the reference
     followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
-    return [own, *followed]
+    return [told, *followed]
 
 
 def divide(items: Sequence[pytest.Item], nodes: Collection[str]) -> tuple[list[pytest.Item], list[pytest.Item]]:

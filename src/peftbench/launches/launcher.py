@@ -10,7 +10,8 @@ from pathlib import Path
 
 from peftbench.errors import UserError
 from peftbench.journal import salvage
-from peftbench.launches.assignment import OPTION, Assignment
+from peftbench.launches.assignment import Assignment
+from peftbench.launches.child import OPTION
 from peftbench.launches.merge import join
 from peftbench.launches.process import Command, Ending, run
 from peftbench.record import Run

@@ -58,7 +58,7 @@ class Outcome:
         verdict = self.verdicts.get(case_id)
         if verdict is None or self.judgement is None or verdict.verdict not in self.judgement.fail_on:
             return ""
-        return f"{case_id} {self._told(verdict)}"
+        return self._told(verdict)
 
     def stray_failures(self, ids: AbstractSet[str]) -> Iterator[tuple[str, str]]:
         """Yield name and message of what fails the gate and is none of the cases `ids`: missing ones, and the suite."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from peftbench.errors import UserError
-from peftbench.launches.assignment import OPTION, Assignment
+from peftbench.launches.assignment import Assignment
+from peftbench.launches.child import OPTION
 from peftbench.launches.launcher import Target
 from peftbench.launches.process import Command, deadline, describe, started
 from peftbench.lockstep.channel import PROTOCOL, Channel, PeerLostError
