@@ -106,6 +106,8 @@ def gate(_modules: None, world: World, pytester: pytest.Pytester, monkeypatch: p
     """Runs the gate on six cases against a baseline of twenty launches each."""
     del world
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin,peftbench.plugin")
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     pytester.makeini("[pytest]\npython_files = bench_*.py\n")

@@ -57,7 +57,7 @@ class Duel:
             UserError: a state cannot run what it was asked for.
         """
         pairs = self.run(targets, count)
-        doubtful = set(suspects(numbers(pairs), rule))
+        doubtful = set(suspects(numbers(pairs), rule)) if rule.more_launches else set()
         if again := [target for target in targets if target.id in doubtful]:
             pairs += self.run(again, MORE * count, after=count)
         if not pairs:
