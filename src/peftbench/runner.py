@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench.cases import MethodSpec
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, metrics, resident, validity
+from peftbench.measure import counters, metrics, validity
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import parts, parts_metrics, release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import classify, context_is_alive
+from peftbench.measure.resident import resident
 from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
@@ -168,7 +169,7 @@ class Runner:
             subject = group.subject(case.method)
             heads = head_names(group.template)
         with watch.during("validity"):
-            proof = self._prove(case, subject, heads)
+            proof = self._prove(case, subject)
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
@@ -191,21 +192,21 @@ class Runner:
             blank,
             metrics={**times, **memory, **counted.metrics(), **proof.metrics()},
             launches=(metrics.launch(rounds, session=self._session),),
-            operators=counted.operators,
-            operator_hash=counted.work.operator_hash,
-            modules=counted.modules,
+            operators=counted.operators.operators,
+            operator_hash=counted.operators.operator_hash,
+            modules=counted.parameters.modules,
             passes_s=watch.seconds,
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
             warnings=proof.notes,
         )
 
-    def _prove(self, case: Case, subject: Subject, heads: frozenset[str]) -> validity.Validity:
+    def _prove(self, case: Case, subject: Subject) -> validity.Validity:
         """Check once that the method does what it claims to; the other workloads of the group rely on it."""
         key = (case.method, case.group)
         if key not in self._proofs:
             try:
-                self._proofs[key] = validity.check(subject, heads=heads)
+                self._proofs[key] = validity.check(subject)
             except ValidityError as error:
                 self._proofs[key] = error
         proof = self._proofs[key]
@@ -218,7 +219,7 @@ class Runner:
         owned = parts(trial.model, trial.optimizer)
         held = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
         peak = Metric(held + (counted["peak_live_bytes"].value or 0), "B")
-        return {"peak_bytes": peak, **parts_metrics(owned), "peak_resident_bytes": resident.peak(partial(timed, 0))}
+        return {"peak_bytes": peak, **parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
 
     def _reference(self, workload: Workload, group: Group) -> TimedRound | None:
         method = REFERENCE_METHODS.get(self.backend.settings.reference)

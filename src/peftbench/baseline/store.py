@@ -32,7 +32,7 @@ def file_name(fingerprint: Mapping[str, str], settings: Mapping[str, Any]) -> st
 
 def load(path: Path) -> Snapshot:
     """Read a baseline; raises UserError, which says where the file is wrong and what to do."""
-    data = read_json(path, what_to_do=f"restore it (git checkout {path}), or accept a run anew")
+    data = read_json(path, what_to_do=f"restore it (git checkout {path}), or delete it and accept a run")
     return from_json(data, str(path))
 
 

@@ -126,6 +126,9 @@ class _Proof:
         )
 
     def train(self) -> int:
+        if untrainable := self.subject.precision.untrainable:
+            self.notes.append(f"training not checked: {untrainable}")
+            return 0
         trained = claimed(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
         frozen = frozen_tensors(self.model, self.origin)
         before = snapshot(trained | frozen)

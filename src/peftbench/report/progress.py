@@ -21,6 +21,7 @@ class Progress:
     def __init__(self, reporter: pytest.TerminalReporter, items: list[pytest.Item]) -> None:
         self._reporter = reporter
         self._groups = {item.nodeid: case.group for item in items if (case := case_of(item))}
+        self._last_of_groups = frozenset({group: nodeid for nodeid, group in self._groups.items()}.values())
         self._done = 0
         self._started_s = time.monotonic()
         self._changing = reporter.isatty and reporter.verbosity <= 0
@@ -31,15 +32,15 @@ class Progress:
             return "passed", "", ""
         return None
 
-    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
-        """Say how far the run is."""
-        if item.nodeid not in self._groups or self._reporter.verbosity < 0:
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Say how far the run is; here, unlike in a teardown, nothing is captured."""
+        if nodeid not in self._groups or self._reporter.verbosity < 0:
             return
         self._done += 1
         line = describe(self._done, len(self._groups), time.monotonic() - self._started_s)
         if self._changing:
-            self._reporter.rewrite(f"{line}; last: {item.name}", erase=True)
-        elif nextitem is None or self._groups.get(nextitem.nodeid) != self._groups[item.nodeid]:
+            self._reporter.rewrite(f"{line}; last: {nodeid.rpartition('::')[2]}", erase=True)
+        elif nodeid in self._last_of_groups:
             self._reporter.ensure_newline()
             self._reporter.write_line(f"peftbench: {line}")
 
