@@ -95,10 +95,11 @@ def _ran(case: Case | None) -> bool:
 
 def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
     """Return the common shift and what the launches say, for each case."""
-    old = statistics.ragged_moments([base.launches(name) for name in timed])
     launches = [new.launches(name) for name in timed]
-    common = statistics.staged_shift(old, launches, rule)
-    return common, statistics.shifts(old, statistics.ragged_moments(launches), common, rule)
+    old = statistics.ragged_moments([base.launches(name) for name in timed])
+    now = statistics.ragged_moments(launches)
+    common = statistics.staged_shift(old, now, launches, rule)
+    return common, statistics.shifts(old, now, common, rule)
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:
@@ -169,8 +170,7 @@ def _case(
     if base is None or new is None or base.status != "ok" or new.status != "ok":
         return CaseVerdict(name, *_unpaired(base, new))
     counters = compare_counters(base, new, allowed, rule)
-    parts = {time.verdict if time is not None else None, counters.verdict}
-    verdict: Verdict = next((verdict for verdict in VERDICTS if verdict in parts), "not comparable")
+    verdict = _worse(time.verdict if time is not None else None, counters.verdict)
     moved = (
         base.profile is not new.profile and (verdict != "unchanged" or bool(counters.changes)) and not allowed.counters
     )
@@ -191,6 +191,12 @@ def _case(
     )
 
 
+def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:
+    if one is None or other is None or one == other:
+        return one or other or "not comparable"
+    return min(one, other, key=VERDICTS.index)
+
+
 def _unpaired(base: Case | None, new: Case | None) -> tuple[Verdict, str]:
     """Return verdict and reason of a case that has no numbers on one side."""
     if new is None:
@@ -206,9 +212,11 @@ def _unpaired(base: Case | None, new: Case | None) -> tuple[Verdict, str]:
 def _reason(time: Time | None, counters: CounterVerdict, allowed: Scope, rule: Rule) -> str:
     reasons = []
     if time is not None and time.verdict is None and not allowed.time:
-        reasons.append(f"{time.base_launches} launches in the baseline, its time needs {rule.min_baseline}")
+        reasons.append(
+            f"the baseline holds {time.base_launches} of the {rule.min_baseline} launches that its time needs"
+        )
     if time is not None and time.verdict == "inconclusive" and time.new_launches < rule.launches:
-        reasons.append(f"{time.new_launches} launches, a verdict needs {rule.launches}")
+        reasons.append(f"made {time.new_launches} of the {rule.launches} launches that a verdict needs")
     if counters.lost:
         reasons.append("not measured any more: " + ", ".join(counters.lost))
     if time is None and counters.verdict is None and not allowed.settings:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.baseline.format import SCHEMA as BASELINE_SCHEMA
-from peftbench.baseline.format import from_json
+from peftbench.baseline.format import from_json, from_text
 from peftbench.baseline.snapshot import Snapshot, collect, snapshot_of
 from peftbench.errors import UserError
-from peftbench.fileio import read_json
+from peftbench.fileio import parse_json, read_text
 from peftbench.jsondata import Json, decode
 from peftbench.record import SCHEMA as RUN_SCHEMA
 from peftbench.record import Run
 from peftbench.runfile import run_from_json
 
+_BASELINE: Final = f'{{\n"schema": "{BASELINE_SCHEMA}"'
+"""How a baseline begins."""
 _RECORDS: Final = '"records": [\n'
 """The line after which `save_run` writes one record a line."""
 _HEAD_LINES: Final = 20
@@ -33,16 +35,17 @@ def load_snapshot(path: Path) -> Snapshot:
     quick = _stream_run(path)
     if quick is not None:
         return quick
-    data = read_json(path)
+    text = read_text(path)
+    if text.startswith(_BASELINE):
+        return from_text(text, str(path))
+    data = parse_json(text, source=str(path))
     schema = data.get("schema") if isinstance(data, dict) else None
     kinds = [name.rpartition("/")[0] for name in (BASELINE_SCHEMA, RUN_SCHEMA)]
     kind = str(schema).rpartition("/")[0]
     if kind not in kinds:
         found = "it has no schema" if schema is None else f"its schema is {str(schema)[:60]!r}"
         raise UserError(f"{path}: is neither a {kinds[0]} nor a {kinds[1]} file: {found}; is it the right file?")
-    if kind == kinds[0]:
-        return from_json(data, str(path))
-    return snapshot_of(run_from_json(data, str(path)))
+    return from_json(data, str(path)) if kind == kinds[0] else snapshot_of(run_from_json(data, str(path)))
 
 
 def _stream_run(path: Path) -> Snapshot | None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from peftbench.baseline.format import from_json, to_text
+from peftbench.baseline.format import from_text, to_text
 from peftbench.baseline.scope import differences
 from peftbench.baseline.snapshot import Snapshot
-from peftbench.fileio import locked, read_json, write_atomically
+from peftbench.fileio import locked, read_text, write_atomically
 
 NAMED: Final = ("device", "model", "dtype")
 """What a file's name begins with, for people; the rest of it is a hash."""
@@ -32,8 +32,7 @@ def file_name(fingerprint: Mapping[str, str], settings: Mapping[str, Any]) -> st
 
 def load(path: Path) -> Snapshot:
     """Read a baseline; raises UserError, which says where the file is wrong and what to do."""
-    data = read_json(path, what_to_do=f"restore it (git checkout {path}), or delete it and accept a run")
-    return from_json(data, str(path))
+    return from_text(read_text(path), str(path))
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
     young = sum(count < rule.min_baseline for count in counts)
     if young:
         lines.append(
-            f"  {cases(young)} with {min(counts)} launches or more: times are compared from {rule.min_baseline} on; "
+            f"  {cases(young)} with fewer than {rule.min_baseline} launches, whose time is not compared yet: "
             "record with --peftbench-launches, or accept further runs with --append"
         )
     return lines

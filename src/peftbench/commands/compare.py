@@ -28,7 +28,7 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "compare",
         help="a verdict for each case of two files",
-        description="Compare two runs, or a run with a baseline. Exit status: 0 fine, 1 a verdict of --fail-on, 2 error.",
+        description="Compare two runs, or a run with a baseline. Exit status: 0 fine, 1 not (--fail-on), 2 an error.",
         usage="%(prog)s [options] BASE NEW",
     )
     parser.add_argument(

@@ -223,9 +223,9 @@ def test_what_a_session_moved_by_when_accepted_is_taken_off(
 def test_too_few_launches_are_said(make_baseline: MakeSnapshot, make_run: MakeSnapshot) -> None:
     young = with_case(make_baseline(), "a", x={"0": (0.2, 0.2)})
     found = by_id(compare(young, make_run({"a": 1.0})))["a"]
-    assert (found.verdict, found.reason) == ("unchanged", "2 launches in the baseline, its time needs 5")
+    assert (found.verdict, found.reason) == ("unchanged", "the baseline holds 2 of the 5 launches that its time needs")
     found = by_id(compare(make_baseline(), make_run({"a": 1.0}, launches=2)))["a"]
-    assert (found.verdict, found.reason) == ("inconclusive", "2 launches, a verdict needs 3")
+    assert (found.verdict, found.reason) == ("inconclusive", "made 2 of the 3 launches that a verdict needs")
     bare = with_case(make_baseline(), "a", x={}, counters={})
     found = by_id(compare(bare, make_run()))["a"]
     assert (found.verdict, found.reason) == (

@@ -111,7 +111,7 @@ def test_young_baselines_and_cases_without_numbers_are_told(
     out = capsys.readouterr().out
     assert "7 cases accepted" in out
     assert "a not accepted: failed: boom" in out
-    assert "7 cases with 3 launches or more: times are compared from 5 on" in out
+    assert "7 cases with fewer than 5 launches, whose time is not compared yet" in out
 
 
 def test_the_commit_is_recorded(record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
