@@ -10,7 +10,6 @@ import pytest
 
 from peftbench.cases import Case
 from peftbench.errors import UserError
-from peftbench.shards import divide
 
 
 class Mode(Enum):
@@ -48,16 +47,6 @@ def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
     for place, item in zip(places, ordered, strict=True):
         kept[place] = item
     return kept, dropped
-
-
-def shard(items: Sequence[pytest.Item], part: int, parts: int) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Return the items of a part of the cases, and those of the others; items that are no cases go with the first."""
-    cases = [(item, case) for item in items if (case := case_of(item))]
-    places = divide([case.group for _, case in cases], parts)[part - 1]
-    own = {cases[place][0] for place in places}
-    if part == 1:
-        own |= {item for item in items if not case_of(item)}
-    return [item for item in items if item in own], [item for item in items if item not in own]
 
 
 def record_ids(items: Sequence[pytest.Item]) -> dict[str, str]:

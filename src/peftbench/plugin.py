@@ -15,9 +15,10 @@ from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from peftbench.fixture import PeftCase
+    from peftbench.launches.assignment import Assignment
 
 BENCH: Final = pytest.StashKey[BenchSession]()
 ASSIGNMENT: Final = "peftbench_assignment"
@@ -57,10 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
         refuse_unknown(table)
         own = child.assignment(assigned) if assigned else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
-        if own or bench.delegates:
-            from peftbench.launches.hooks import Child, Parent
-
-            config.pluginmanager.register(Child(bench, own) if own else Parent(bench))
+        for part in _parts(bench, own):
+            config.pluginmanager.register(part)
         if table or any(value for source in (given, ini) for value in source.values()):
             bench.check()
 
@@ -78,11 +77,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop functions whose workload is not selected, and keep the cases of a group together."""
     items[:], others = collection.arrange(items)
-    with usage_errors():
-        part = config.stash[BENCH].settings.shard
-    if part is not None:
-        items[:], elsewhere = collection.shard(items, *part)
-        others += elsewhere
     if others:
         config.hook.pytest_deselected(items=others)
 
@@ -160,6 +154,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Give back what the session holds."""
     if BENCH in config.stash:
         config.stash[BENCH].close()
+
+
+def _parts(bench: BenchSession, own: Assignment | None) -> Iterator[object]:
+    """Yield what only some runs need."""
+    if own is not None or bench.delegates:
+        from peftbench.launches.hooks import Child, Parent
+
+        yield Child(bench, own) if own else Parent(bench)
+    if bench.settings.shard is not None:
+        from peftbench.sharding import Sharding
+
+        yield Sharding(bench, *bench.settings.shard)
 
 
 def _pyproject_table(config: pytest.Config) -> dict[str, object]:

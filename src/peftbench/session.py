@@ -68,6 +68,8 @@ class BenchSession:
         self.deselected: list[pytest.Item] = []
         self.outcome: Outcome | None = None
         """What came of the launches, where the cases run in processes of their own."""
+        self.more_notes: dict[str, Any] = {}
+        """What is to be known of the run besides."""
         self.records: dict[str, Record] = {}
         self.resident_bytes: list[int] = []
         """After each case, to show that memory does not grow."""
@@ -189,7 +191,8 @@ class BenchSession:
         """Return what was measured so far, here or in other processes."""
         if self.outcome is not None and self.outcome.run is not None:
             run = self.outcome.run
-            return replace(run, notes={**run.notes, "duration_s": time.perf_counter() - self._started_s})
+            duration_s = time.perf_counter() - self._started_s
+            return replace(run, notes={**run.notes, **self.more_notes, "duration_s": duration_s})
         return Run(records=tuple(self.records.values()), notes=self.notes(), **self.identity())
 
     def notes(self) -> dict[str, Any]:
@@ -206,6 +209,7 @@ class BenchSession:
             "resident_bytes": self.resident_bytes[:1] + self.resident_bytes[-1:],
             "random_weights": self.backend.model.random_weights,
             "noise": noise(),
+            **self.more_notes,
         }
 
     def release(self) -> None:

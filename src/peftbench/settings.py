@@ -246,6 +246,8 @@ class Settings:
         for name in ("resume", "gpus", "launches"):
             if self.against and getattr(self, name):
                 raise UserError(f"{flag_name(name)} cannot be combined with {flag_name('against')}")
+        if self.gpus and self.device not in ("auto", "cuda"):
+            raise UserError(f"--peftbench-gpus and --peftbench-device={self.device}: give one of them")
         if self.reference == "none" and (self.record or self.gate):
             raise UserError(
                 f"{given[0]} needs a reference: times are compared as ratios to it; not --peftbench-reference=none"

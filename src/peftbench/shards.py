@@ -1,10 +1,20 @@
-"""Cases to parts: the same parts on every machine, of nearly equal size, groups kept together where that can be."""
+"""Cases to parts, the same on every machine, groups kept together where that can be; and parts to the whole."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any, Final
+
+from peftbench.errors import UserError
+from peftbench.launches.merge import join
+from peftbench.record import Run
+
+NOTE: Final = "shard"
+"""What a run's notes say of the part that it is: number, how many there are, how many cases in all, its own."""
 
 
 def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
@@ -27,3 +37,37 @@ def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
     for places in sorted(members.values(), key=len, reverse=True):
         min(found, key=len).extend(places)
     return [sorted(places) for places in found]
+
+
+def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
+    """Return the shards of a run as one, in their order, and what is missing: cases, and shards that had any.
+
+    Args:
+        runs: By file, in any order; those that are no shards (the rest of a matrix) come last.
+
+    Raises:
+        UserError: they differ in settings, fingerprint or number of parts, or a case is in two of them.
+    """
+    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE, {}) for name, run in runs.items()}
+    for kind in ("parts", "cases"):
+        found = {note[kind]: name for name, note in notes.items() if note}
+        if len(found) > 1:
+            (one, first), (other, second), *_ = found.items()
+            raise UserError(f"{first} and {second} are not shards of one run: of {one} and of {other} {kind}")
+    ordered = sorted(runs, key=lambda name: notes[name].get("part", math.inf))
+    whole = join({name: runs[name] for name in ordered})
+    whole = replace(whole, notes={name: note for name, note in whole.notes.items() if name != NOTE})
+    shards = [note for note in notes.values() if note]
+    return whole, tuple(_missing(shards, {record.id for record in whole.records}))
+
+
+def _missing(shards: Sequence[Mapping[str, Any]], done: Collection[str]) -> Iterator[str]:
+    if not shards:
+        return
+    for shard in shards:
+        yield from (f"{case}, of shard {shard['part']}" for case in shard["planned"] if case not in done)
+    parts, present = shards[0]["parts"], {shard["part"] for shard in shards}
+    elsewhere = shards[0]["cases"] - sum(len(shard["planned"]) for shard in shards)
+    if elsewhere > 0:
+        absent = ", ".join(str(part) for part in range(1, parts + 1) if part not in present)
+        yield f"{elsewhere} cases, of shard {absent} of {parts}"

@@ -6,9 +6,10 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +20,11 @@ from peftbench.measure.metrics import launch
 from peftbench.measure.rounds import Plan, interleave
 from peftbench.record import Metric, Record
 from peftbench.session import BenchSession
+
+if TYPE_CHECKING:
+    from peftbench.cases import Case
+    from peftbench.runner import Observer, Take
+    from peftbench.workloads.base import Workload
 
 FINGERPRINT = {"cpu": "stand-in", "device": "none", "threads": "1", **versions()}
 IDENTITY: dict[str, Any] = {
@@ -33,14 +39,14 @@ class StandIn:
     """Measures a case by calling `underlying.work(method)`; counts `underlying.FLOPS`."""
 
     def __init__(self, session: str) -> None:
-        self.take: Any = interleave
+        self.take: Take = interleave
         self._session = session
         self._underlying = import_module("underlying")
 
-    def blank(self, case: Any, workload: Any, id: str) -> Record:  # noqa: A002
+    def blank(self, case: Case, workload: Workload, id: str) -> Record:  # noqa: A002
         return Record(id, workload.name, str(case.method), case.task, case.batch_size, seq_len=8, status="ok")
 
-    def measure(self, case: Any, workload: Any, *, id: str, observer: Any, **_: Any) -> Record:  # noqa: A002
+    def measure(self, case: Case, workload: Workload, *, id: str, observer: Observer, **_: object) -> Record:  # noqa: A002
         method = str(case.method)
         if DIE_ONCE.exists() and DIE_ONCE.read_text() == method:
             DIE_ONCE.unlink()
@@ -55,10 +61,10 @@ class StandIn:
         rounds = self.take(observer(timed), timed, Plan(budget_s=0.1, exactly=5), seed=id)
         flops = Metric(self._underlying.FLOPS, "FLOP")
         times = {"time_s": Metric(rounds.case[0].wall_s, "s", noise="timed")}
-        blank = self.blank(case, workload, id)
-        return Record(
-            **{name: getattr(blank, name) for name in blank.__slots__} | {"metrics": {"flops": flops, **times}}
-            | {"launches": (launch(rounds, session=self._session),)}
+        return replace(
+            self.blank(case, workload, id),
+            metrics={"flops": flops, **times},
+            launches=(launch(rounds, session=self._session),),
         )
 
     def release(self) -> None: ...

@@ -2,126 +2,35 @@
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
+from tests.plugin.processes import LORA, METHODS, SETTINGS, World, brackets, made_up
 from tests.plugin.running import records
 from tests.plugin.standin import FINGERPRINT
 
 from peftbench.baseline import store
 from peftbench.baseline.snapshot import snapshot_of
-from peftbench.launches import launcher
-from peftbench.launches.assignment import Assignment
-from peftbench.launches.process import Command, Ending
-from peftbench.record import Launch, Metric, Record, Run
-from peftbench.runfile import save_run
-
-METHODS: Final = ("full", "head", "bitfit", "lora", "dora", "ia3")
-BENCH: Final = """
-from peftbench import bench
-
-@bench("train_step")
-def train_step(peft_case):
-    peft_case.measure()
-"""
-SETTINGS: Final = {"model": "tiny", "dtype": "float32", "data": "none", "reference": "base"}
-LORA: Final = "train_step[lora-nli-bs2]"
-
-
-def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 1000) -> Record:
-    """Launches that differ by 1 % or so, in a way of their own for each method."""
-    xs = [0.3 + shift + 0.01 * ((7 * number + 3 * METHODS.index(method)) % 5 - 2) for number in launches]
-    return Record(
-        id=f"train_step[{method}-nli-bs2]",
-        workload="train_step",
-        method=method,
-        task="nli",
-        batch_size=2,
-        seq_len=8,
-        status="ok",
-        metrics={"flops": Metric(flops, "FLOP"), "time_s": Metric(0.01, "s", noise="timed")},
-        launches=tuple(Launch("day", 40, 0.01, x=x) for x in xs),
-    )
-
-
-def brackets(name: str) -> str:
-    """Escape a name for fnmatch."""
-    return name.replace("[", "[[]")
-
-
-class World:
-    """What the made-up processes find, and what they were asked for."""
-
-    def __init__(self) -> None:
-        self.shift: dict[str, float] = {}
-        self.flops: dict[str, int] = {}
-        self.fingerprint: Mapping[str, str] = FINGERPRINT
-        self.asked: list[list[str]] = []
-
-    def run(self, command: Command, log: Path, *, more: list[str], **_: Any) -> Ending:
-        """Stand in for a child process."""
-        assert command.arguments[1:3] in (("-m", "pytest"), ("-P", "-m"))
-        assignment = Assignment.read(Path(more[0].partition("=")[2]))
-        methods = [node.partition("[")[2].partition("-")[0] for node in assignment.nodes]
-        self.asked.append(methods)
-        number = len(self.asked)
-        found = tuple(
-            made_up(
-                method,
-                launches=range(number, number + 1),
-                shift=self.shift.get(method, 0.0),
-                flops=self.flops.get(method, 1000),
-            )
-            for method in methods
-        )
-        save_run(Run(self.fingerprint, SETTINGS, found), assignment.run_file)
-        return Ending("", 1.0, log)
-
+from peftbench.record import Run
 
 Gate = Callable[..., pytest.RunResult]
 
 
-@pytest.fixture(scope="session")
-def _modules() -> None:
-    """Import what a run imports: pytester forgets modules that are first imported in one of its in-process runs."""
-    for module in ("launches.parent", "launches.display", "launches.hooks", "report.terminal", "report.files", "fixture"):
-        import_module(f"peftbench.{module}")
-    for module in ("rich.console", "rich.table", "rich.markdown", "xml.etree.ElementTree", "cpuinfo"):
-        import_module(module)
-
-
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    found = World()
-    monkeypatch.setattr(launcher, "run", found.run)
-    return found
-
-
-@pytest.fixture
-def gate(_modules: None, world: World, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def gate(project: pytest.Pytester) -> Gate:
     """Runs the gate on six cases against a baseline of twenty launches each."""
-    del world
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin,peftbench.plugin")
-    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
-        monkeypatch.delenv(name, raising=False)
-    pytester.makeini("[pytest]\npython_files = bench_*.py\n")
-    pytester.makepyfile(bench_all=BENCH)
     baseline = Run(FINGERPRINT, SETTINGS, tuple(made_up(method, launches=range(20)) for method in METHODS))
-    accept(pytester.path / "baselines", baseline)
+    accept(project.path / "baselines", baseline)
 
     def run(*arguments: str, methods: str = ",".join(METHODS)) -> pytest.RunResult:
-        return pytester.runpytest_inprocess(
+        return project.runpytest_inprocess(
             *("--peftbench-gate", f"--peftbench-methods={methods}", "--peftbench-tasks=nli"),
             *("--peftbench-batch-sizes=2", "-p", "no:cacheprovider", *arguments),
         )
 
-    yield run
+    return run
 
 
 def accept(folder: Path, run: Run) -> None:
@@ -145,7 +54,9 @@ def test_a_slower_case_is_launched_again_with_siblings_and_is_red(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [len(methods) for methods in world.asked] == [6] * 3 + [5] * 7
     assert all("lora" in methods for methods in world.asked)
-    result.stdout.fnmatch_lines([f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed +6.* against its reference*"])
+    result.stdout.fnmatch_lines(
+        [f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed +6.* against its reference*"]
+    )
     result.stdout.no_fnmatch_line("*Traceback*")
     (failure,) = ET.parse(pytester.path / "junit.xml").iter("failure")  # noqa: S314 - written by pytest
     assert "regressed +6." in failure.attrib["message"]
@@ -172,7 +83,8 @@ def test_an_improvement_passes(gate: Gate, world: World) -> None:
     result.stdout.fnmatch_lines([f"{brackets(LORA)}*improved*"])
 
 
-def test_a_case_that_is_gone_is_a_row_and_fails_a_strict_gate(gate: Gate, pytester: pytest.Pytester) -> None:
+@pytest.mark.usefixtures("gate")
+def test_a_case_that_is_gone_is_a_row_and_fails_a_strict_gate(pytester: pytest.Pytester) -> None:
     gone = replace(made_up("lora", launches=range(20)), id="train_step[gone-nli-bs2]")
     cases = (*(made_up(method, launches=range(20)) for method in METHODS), gone)
     accept(pytester.path / "baselines", Run(FINGERPRINT, SETTINGS, cases))

@@ -1,7 +1,6 @@
 """Launches in real processes: a stand-in takes the place of models, so that each costs a pytest start only."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest

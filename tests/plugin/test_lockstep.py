@@ -32,9 +32,15 @@ def repository(
 def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytester) -> None:
     (repository.path / "src/underlying.py").write_text(SLOWER)
     result = repository.runpytest_subprocess(
-        *ARGUMENTS, "-k", "lora or ordinary", "--peftbench-against=HEAD", "--peftbench-pairs=2",
-        "--peftbench-gate-launches=2", "--peftbench-gate-more-launches=0",
-        "--peftbench-diff-json=diff.json", "--peftbench-json=run.json",
+        *ARGUMENTS,
+        "-k",
+        "lora or ordinary",
+        "--peftbench-against=HEAD",
+        "--peftbench-pairs=2",
+        "--peftbench-gate-launches=2",
+        "--peftbench-gate-more-launches=0",
+        "--peftbench-diff-json=diff.json",
+        "--peftbench-json=run.json",
     )
     result.assert_outcomes(passed=1, failed=1)
     diff = json.loads((repository.path / "diff.json").read_text())
@@ -42,7 +48,9 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
     assert case["verdict"] == case["time"]["verdict"] == "regressed"
     assert case["time"]["low"] > 1  # five times the work
     assert [(change["name"], change["before"], change["after"]) for change in case["counters"]] == [("flops", 100, 101)]
-    result.stdout.fnmatch_lines(["peftbench: pair 1: 1 cases", "this checkout in lock-step with HEAD", "Failed: 1 of 1*"])
+    result.stdout.fnmatch_lines(
+        ["peftbench: pair 1: 1 cases", "this checkout in lock-step with HEAD", "Failed: 1 of 1*"]
+    )
     (record,) = json.loads((repository.path / "run.json").read_text())["records"]
     assert [launch["x"] > 0.7 for launch in record["launches"]] == [True, True]
     assert record["metrics"]["against"]["value"] > 2

@@ -23,6 +23,8 @@ class Assignment:
     """Where its journal and its run file go."""
     resume: bool = False
     """Whether finished cases are taken from a journal that is there already."""
+    device: str = ""
+    """In place of the user's --peftbench-device."""
     socket: int | None = None
     """File descriptor over which a parent asks for rounds in lock-step; None: measure on its own."""
     avoid: str = ""

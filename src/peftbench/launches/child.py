@@ -72,6 +72,8 @@ def quieten(config: pytest.Config) -> None:
 def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:
     """Return the sources of a child's settings, most important first."""
     told = {"json": str(own.run_file), "resume": "true" if own.resume else None}
+    if own.device:
+        told["device"] = own.device
     if own.socket is not None:
         told["reference"] = "none"  # the other state's rounds are the reference
     followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]

@@ -87,6 +87,7 @@ class Launcher:
         assignment = Assignment(
             session=self.session,
             nodes=tuple(target.node for target in targets),
+            device="cuda" if self.devices else "",
             folder=str(folder),
             resume=self.resume and (folder / "journal.jsonl").exists(),
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench import collection
 from peftbench.baseline.verdict import SuiteVerdict
+from peftbench.device import choose_gpus
 from peftbench.gating import Gate, Judgement, merged
 from peftbench.launches.launcher import Launcher, Target
 from peftbench.launches.process import Command
@@ -92,6 +93,7 @@ def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.I
         folder=config.rootpath / FOLDER,
         session=bench.name,
         say=_teller(config),
+        devices=choose_gpus(settings.gpus) if settings.gpus else (),
         resume=settings.resume,
     )
     gate = None

@@ -82,7 +82,9 @@ def test_a_timed_metric_is_the_median_within_its_interval(values: list[float]) -
 def test_runs_that_differ_are_refused_by_name() -> None:
     one = run(record())
     other = replace(run(record(), machine="n"), settings={"seed": 1})
-    with pytest.raises(UserError, match=r"^a.json and b.json cannot be merged, since they differ: seed 0 and 1, cpu m and n$"):
+    with pytest.raises(
+        UserError, match=r"^a.json and b.json cannot be merged, since they differ: seed 0 and 1, cpu m and n$"
+    ):
         merge_launches({"a.json": one, "b.json": other})
     with pytest.raises(UserError, match="no run"):
         merge_launches({})

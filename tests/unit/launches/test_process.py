@@ -43,7 +43,7 @@ def test_a_child_that_takes_too_long_is_killed_and_nothing_polls(tmp_path: Path)
 def test_a_usage_error_of_a_child_is_the_users(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("ERROR: usage: pytest\nERROR: peftbench: unknown method 'lorra'\n\n")
-    with pytest.raises(UserError, match="^unknown method 'lorra'$"):
+    with pytest.raises(UserError, match=r"^unknown method 'lorra'$"):
         describe(4, log)
     log.write_text("something else\n\n")
     with pytest.raises(UserError, match=r"^something else \(see "):

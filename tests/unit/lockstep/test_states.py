@@ -4,12 +4,14 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import pluggy
 import pytest
 
 from peftbench.errors import UserError
 from peftbench.launches.process import Command
 from peftbench.lockstep import states
 from peftbench.lockstep.overlay import python_with, unsatisfied
+from peftbench.lockstep.pair import State
 from peftbench.lockstep.revision import Repository, moved, requirements
 from peftbench.lockstep.states import other_state
 
@@ -95,7 +97,7 @@ def test_an_environment_has_what_is_asked_for_and_shares_the_rest(
     code = "import zz_first, zz_second, pluggy; print(zz_first.VERSION, zz_second.VERSION, pluggy.__file__)"
     said = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert said[:2] == ["2.0", "3.1"]
-    assert said[2] == str(Path(__import__("pluggy").__file__))
+    assert said[2] == pluggy.__file__
     made = python.stat().st_mtime_ns
     assert python_with(["zz_first==2.0"], tmp_path / "cache").stat().st_mtime_ns == made
     with pytest.raises(UserError, match=r"^--peftbench-against: `.*` failed: .*zz.first"):
@@ -106,10 +108,15 @@ def test_a_state_is_a_revision_or_requirements_or_both(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(states, "python_with", lambda packages, _: asked.append(list(packages)) or Path("/new/python"))
+
+    def python_with(packages: list[str], _: Path) -> Path:
+        asked.append(packages)
+        return Path("/new/python")
+
+    monkeypatch.setattr(states, "python_with", python_with)
     command = Command(arguments=(sys.executable, "-m", "pytest"), folder=root)
 
-    def state(text: str) -> states.State:
+    def state(text: str) -> State:
         return other_state(text, command, root, tmp_path / "cache", lambda _: None)
 
     plain = state("main")
