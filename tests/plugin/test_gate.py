@@ -67,7 +67,7 @@ def test_a_slower_case_is_launched_again_with_siblings_and_is_red(
 
 
 def test_a_counter_that_rises_is_red_on_any_machine_after_one_launch(gate: Gate, world: World) -> None:
-    world.fingerprint = {**FINGERPRINT, "cpu": "another"}
+    world.fingerprint = {**FINGERPRINT, "cpu": "another", "torch": f"{FINGERPRINT['torch']}+another.build"}
     world.shift["full"] = 0.5  # not judged
     world.flops["lora"] = 1001
     result = gate()
