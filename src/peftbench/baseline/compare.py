@@ -43,7 +43,7 @@ def compare(
         timed = [] if allowed.settings else _timed(base, new)
         common, shifts = _shifts(base, new, timed, rule)
         if not allowed.time:
-            suite += _common_shift(common, rule) + _references(base, new, rule)
+            suite += _common_shift(common, shifts, rule) + _references(base, new, rule)
     else:
         timed = [] if allowed.settings else sorted(pairs)
         shifts = pair_shifts([pairs[name] for name in timed], rule)
@@ -133,10 +133,11 @@ def _time_verdicts(shifts: Shifts, rule: Rule) -> list[Verdict | None]:
     return [verdicts[choice] for choice in choices.tolist()]
 
 
-def _common_shift(common: Array, rule: Rule) -> list[SuiteVerdict]:
-    if len(common) < rule.min_cases:
+def _common_shift(common: Array, shifts: Shifts, rule: Rule) -> list[SuiteVerdict]:
+    judged = common[statistics.comparable(shifts, rule)]
+    if len(judged) < rule.min_cases:
         return []
-    shift = float(np.median(common))
+    shift = float(np.median(judged))
     return [SuiteVerdict("common shift", _beyond(shift, rule.max_shift), shift, rule.max_shift)]
 
 
