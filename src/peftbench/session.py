@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from peftbench.launches.parent import Outcome
     from peftbench.runner import Runner
 
-JOURNAL: Final = ".peftbench/journal.jsonl"
-RECORDED: Final = ".peftbench/run.json"
-"""Both relative to pytest's root directory."""
+WORK: Final = ".peftbench"
+"""Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
 
 T = TypeVar("T")
 
@@ -56,7 +55,6 @@ class BenchSession:
         self._config = config
         self._sources = child.sources(sources, assignment) if assignment else sources
         self._assignment = assignment
-        self._journal_path = assignment.journal if assignment else config.rootpath / JOURNAL
         self.name = assignment.session if assignment else f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(3)}"
         self._started_s = time.perf_counter()
         self._backend: Backend | None = None
@@ -89,7 +87,12 @@ class BenchSession:
     @property
     def run_file(self) -> Path | None:
         """Where the run is written; launches that are recorded for a baseline always are."""
-        return self.settings.json or (self._config.rootpath / RECORDED if self.settings.record else None)
+        return self.settings.json or (self.work / "run.json" if self.settings.record else None)
+
+    @property
+    def work(self) -> Path:
+        """The folder of the journal and of launches."""
+        return self.settings.work or self._config.rootpath / WORK
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -140,7 +143,8 @@ class BenchSession:
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
         if measuring:
-            self._journal = Journal(self._journal_path, self.identity(), resume=self.settings.resume)
+            journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
+            self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
             wanted = set(self.ids.values())
             self.records.update({key: found for key, found in self._journal.finished.items() if key in wanted})
         self._runner = Runner(self._backend, session=self.name)

@@ -179,6 +179,12 @@ class Settings:
     )
     json: Path | None = _option(None, "write all records to this file", parse=Path, metavar="FILE")
     resume: bool = _flag("take finished cases from the journal of a killed run")
+    work: Path | None = _option(
+        None,
+        "folder of the journal and of launches; default: .peftbench in pytest's root directory",
+        parse=Path,
+        metavar="DIR",
+    )
     launches: int | None = _option(
         None,
         "run the cases in this many fresh processes, and report medians over them",

@@ -74,7 +74,8 @@ class StandIn:
 
 def _open(self: BenchSession, tasks: Iterable[str], *, measuring: bool) -> None:
     del tasks, measuring
-    self._journal = Journal(self._journal_path, self.identity(), resume=self.settings.resume)
+    assert self._assignment is not None
+    self._journal = Journal(self._assignment.journal, self.identity(), resume=self.settings.resume)
     self.records.update(self._journal.finished)
     self._runner = StandIn(self.name)  # type: ignore[assignment]
 

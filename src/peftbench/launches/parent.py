@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from peftbench.session import BenchSession
     from peftbench.settings import Settings
 
-FOLDER: Final = ".peftbench/launches"
+FOLDER: Final = "launches"
+"""Relative to the folder of the journal."""
 BASELINES: Final = "baselines"
-"""Both relative to pytest's root directory."""
+"""Relative to pytest's root directory."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.I
         return _in_lockstep(config, bench, cases)
     launcher = Launcher(
         command=pytest_command(config, settings.launch_timeout),
-        folder=config.rootpath / FOLDER,
+        folder=bench.work.absolute() / FOLDER,
         session=bench.name,
         say=_teller(config),
         devices=choose_gpus(settings.gpus) if settings.gpus else (),
@@ -119,7 +120,7 @@ def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Tar
     duel = Duel(
         base=other_state(settings.against, command, config.rootpath, user_cache_path("peftbench"), say),
         new=State(name=THIS, command=command),
-        folder=config.rootpath / FOLDER,
+        folder=bench.work.absolute() / FOLDER,
         session=bench.name,
         say=say,
     )
