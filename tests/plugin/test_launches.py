@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.plugin.running import records
+from tests.plugin.running import Run, records
 
 UNDERLYING = """
 FLOPS = 100
@@ -23,6 +23,7 @@ def train_step(peft_case):
 def test_ordinary():
     pass
 """
+ROOT = Path(__file__).parents[2]
 ARGUMENTS = (
     *("-p", "pytest_benchmark.plugin", "-p", "peftbench.plugin", "-p", "tests.plugin.standin"),
     "--peftbench-methods=full,lora,ia3",
@@ -32,20 +33,19 @@ ARGUMENTS = (
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    root = Path(__file__).parents[2]
+def light_project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pytester.path / "src"), str(root / "src"), str(root)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pytester.path / "src"), str(ROOT / "src"), str(ROOT)]))
     pytester.makeini("[pytest]\n")
     pytester.makepyfile(test_bench=BENCH, **{"src/underlying": UNDERLYING})
     return pytester
 
 
 def test_cases_run_in_fresh_processes_and_one_that_dies_costs_what_it_had_not_finished(
-    project: pytest.Pytester,
+    light_project: pytest.Pytester,
 ) -> None:
-    (project.path / "die-once").write_text("ia3")
-    result = project.runpytest_subprocess(
+    (light_project.path / "die-once").write_text("ia3")
+    result = light_project.runpytest_subprocess(
         *ARGUMENTS, "--peftbench-launches=2", "--peftbench-json=run.json", "--junitxml=junit.xml"
     )
     result.assert_outcomes(passed=4)
@@ -55,11 +55,24 @@ def test_cases_run_in_fresh_processes_and_one_that_dies_costs_what_it_had_not_fi
             "peftbench: launch 2: 3 cases, *",
         ]
     )
-    found = records(project.path / "run.json")
+    found = records(light_project.path / "run.json")
     assert {name: len(record["launches"]) for name, record in found.items()} == {
         "train_step[full-nli-bs2]": 2,
         "train_step[lora-nli-bs2]": 2,
         "train_step[ia3-nli-bs2]": 1,
     }
     assert len({launch["session"] for record in found.values() for launch in record["launches"]}) == 1
-    assert (project.path / "junit.xml").read_text().count("<testcase") == 4
+    assert (light_project.path / "junit.xml").read_text().count("<testcase") == 4
+
+
+def test_a_real_case_is_measured_in_a_process_of_its_own(
+    run: Run, benches: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    result = run("-k", "train_step and lora", "--peftbench-launches=1", "--peftbench-json=run.json")
+    result.assert_outcomes(passed=1)
+    (record,) = records(benches.path / "run.json").values()
+    assert record["metrics"]["flops"]["value"] > 0
+    assert record["launches"][0]["rounds"] == 3
+    assert record["launches"][0]["x"] is not None
+    assert not (benches.path / ".peftbench/journal.jsonl").exists()
