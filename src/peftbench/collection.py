@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum, auto
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,12 @@ def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
     for place, item in zip(places, ordered, strict=True):
         kept[place] = item
     return kept, dropped
+
+
+def is_named(config: pytest.Config, path: Path) -> bool:
+    """Tell whether a file is named on the command line, not only a folder that it is in."""
+    named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
+    return any(candidate.resolve() == path.resolve() for candidate in named)
 
 
 def record_ids(items: Sequence[pytest.Item]) -> dict[str, str]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftbench.errors import UserError
+from peftbench.errors import UnsupportedError, UserError
 from peftbench.measure.clock import Timing
 from peftbench.record import record_to_json
+from peftbench.runner import PoisonedError
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:
@@ -49,7 +50,10 @@ class PeftCase:
         workload = self.workload if function is None else FunctionWorkload.of(function)
         benchmark = self.benchmark
         if benchmark.disabled:
-            benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
+            try:
+                benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
+            except UnsupportedError as error:
+                pytest.skip(f"unsupported: {error}")
             return None
         benchmark.group = f"{workload.name} {self.case.group}"
         if self.bench.outcome is not None:
@@ -63,6 +67,8 @@ class PeftCase:
         except Exception as error:
             blank = self.bench.runner.blank(self.case, workload, self.id)
             self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
+            if isinstance(error, PoisonedError):
+                pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
             raise
         self.bench.add(record)
         return self._shown(record)
@@ -105,11 +111,13 @@ def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
     """
 
     def observed(number: int) -> Timing:
-        if number == 0:
-            timing: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
-        else:
-            timing = timed(number)
-            benchmark.stats.stats.update(timing.wall_s)
+        if benchmark.stats is None:
+            first: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
+            return first
+        if number == 0:  # the rounds are taken again: the device was slowed down
+            benchmark.stats.stats.data.clear()
+        timing = timed(number)
+        benchmark.stats.stats.update(timing.wall_s)
         return timing
 
     return observed

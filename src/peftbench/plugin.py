@@ -69,7 +69,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "peft_case" in metafunc.fixturenames:
         with usage_errors():
             mark = marks.CaseMark.of(metafunc.definition.get_closest_marker(marks.NAME))
-            cases = metafunc.config.stash[BENCH].cases(mark)
+            named = collection.is_named(metafunc.config, metafunc.definition.path)
+            cases = metafunc.config.stash[BENCH].cases(mark, named=named)
         metafunc.parametrize("peft_case", cases, ids=[case.id for case in cases], indirect=True)
 
 

@@ -110,11 +110,17 @@ class BenchSession:
         self.cases(CaseMark())
         select("workload", self.settings.workloads, self.catalogue.workloads)
 
-    def cases(self, mark: CaseMark) -> tuple[Case, ...]:
-        """Return the cases of a benchmark function: none if its workload is not selected."""
+    def cases(self, mark: CaseMark, *, named: bool = False) -> tuple[Case, ...]:
+        """Return the cases of a benchmark function: none if its workload is not selected.
+
+        Args:
+            mark: of the function.
+            named: whether the function's file is named on the command line, not only a folder that it is in.
+        """
         settings = self.settings
-        self.catalogue.workload(mark.workload)
-        if settings.workloads and mark.workload not in settings.workloads:
+        workload = self.catalogue.workload(mark.workload)
+        asked = settings.workloads and select("workload", settings.workloads, self.catalogue.workloads)
+        if not (workload.name in asked if asked else workload.default or named):
             return ()
         return matrix(
             self.catalogue,
@@ -142,12 +148,12 @@ class BenchSession:
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
+        self._runner = Runner(self._backend, session=self.name)
         if measuring:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
             wanted = set(self.ids.values())
             self.records.update({key: found for key, found in self._journal.finished.items() if key in wanted})
-        self._runner = Runner(self._backend, session=self.name)
 
     @property
     def backend(self) -> Backend:
@@ -178,18 +184,9 @@ class BenchSession:
 
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
-        from peftbench.environment import fingerprint
-
         backend = self.backend
-        settings = {
-            **self.settings.identity(),
-            "model": backend.model.name,
-            "device": backend.device.type,
-        }
-        return {
-            "settings": settings,
-            "fingerprint": fingerprint(backend.device, threads=self.settings.threads),
-        }
+        settings = {**self.settings.identity(), "model": backend.model.name, "device": backend.device.type}
+        return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 
     def run(self) -> Run:
         """Return what was measured so far, here or in other processes."""

@@ -121,7 +121,10 @@ class Settings:
     )
     tasks: tuple[str, ...] = _option((), "tasks, comma-separated; default: all", parse=_comma_separated, metavar="LIST")
     workloads: tuple[str, ...] = _option(
-        (), "workloads, comma-separated; default: all that are collected", parse=_comma_separated, metavar="LIST"
+        (),
+        "workloads, comma-separated, or all; default: train_step and inference, and those of files that are named",
+        parse=_comma_separated,
+        metavar="LIST",
     )
     batch_sizes: tuple[int, ...] = _option(
         (1, 8), "batch sizes, comma-separated; default: 1,8", parse=_positive_integers, metavar="LIST"

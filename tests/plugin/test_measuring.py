@@ -85,9 +85,9 @@ def test_a_record_holds_what_it_promises(measured: pytest.RunResult, benches: py
     phases = [full.metrics[f"{phase}_s"].value for phase in ("forward", "backward", "optimizer")]
     assert all(phase is not None and phase > 0 for phase in phases)
     assert "backward_s" not in full_inference.metrics
-    # 2 layers x query and value x two factors of rank 8 and width 64; 3 classes.
-    assert lora.metrics["trainable_body"].value == 2 * 2 * 2 * 8 * 64
-    assert lora.metrics["trainable_head"].value == full.metrics["trainable_head"].value == 64 * 3 + 3
+    # 2 layers x query and value x two factors of rank 8 and width 128; 3 classes.
+    assert lora.metrics["trainable_body"].value == 2 * 2 * 2 * 8 * 128
+    assert lora.metrics["trainable_head"].value == full.metrics["trainable_head"].value == 128 * 3 + 3
     lora_bytes, full_bytes = (record.metrics["peak_bytes"].value for record in (lora, full))
     assert lora_bytes is not None
     assert full_bytes is not None

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -10,33 +9,12 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification
 
 import peftbench
-from peftbench import catalogue
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.tasks.base import Head, HubSource, Task
+from peftbench.tasks.tokens import TASKS
 
 CONFIG = BertConfig(
     vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, num_labels=2
 )
-
-
-def task_of(name: str, head: Head, peft_task_type: str) -> Task:
-    fields: dict[str, Any] = {"labels": (), "max_length": 8, "fields": (), "metric": "f1", "hub": HubSource(path="")}
-    abstract = dict.fromkeys(("encode", "synthetic", "collate"))
-    head_only: Any = type("HeadOnly", (Task,), abstract)
-    task: Task = head_only(name=name, head=head, peft_task_type=peft_task_type, **fields)
-    return task
-
-
-TASKS = (
-    task_of("sort", Head.SEQUENCE_CLASSIFICATION, "SEQ_CLS"),
-    task_of("tag", Head.TOKEN_CLASSIFICATION, "TOKEN_CLS"),
-)
-
-
-@pytest.fixture(autouse=True)
-def only_these_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    built_in = {**catalogue.BUILT_IN, "peftbench.tasks": (f"{__name__}:TASKS",), "peftbench.models": ()}
-    monkeypatch.setattr(catalogue, "BUILT_IN", MappingProxyType(built_in))
 
 
 def configuration(model: Any) -> Any:  # noqa: ANN401
@@ -56,7 +34,7 @@ def test_the_task_follows_from_the_models_head(model_class: Any) -> None:  # noq
 
 
 def test_the_task_can_be_named_or_given() -> None:
-    for task in ("tag", TASKS[1]):
+    for task in ("ner", TASKS[0]):
         model = peftbench.apply_method("head", BertForTokenClassification(CONFIG), task=task)
         assert trained(model) == {"classifier.weight", "classifier.bias"}
 
@@ -78,16 +56,16 @@ def test_the_new_weights_follow_from_the_seed() -> None:
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(UserError, match="unknown method 'lorra': did you mean 'lora'"):
         peftbench.apply_method("lorra", BertForSequenceClassification(CONFIG))
-    with pytest.raises(UserError, match="unknown task 'tags': did you mean 'tag'"):
-        peftbench.apply_method("lora", BertForSequenceClassification(CONFIG), task="tags")
-    with pytest.raises(UserError, match="task tag needs a model of AutoModelForTokenClassification, this is a Bert"):
-        peftbench.apply_method("lora", BertForSequenceClassification(CONFIG), task="tag")
+    with pytest.raises(UserError, match="unknown task 'nerr': did you mean 'ner'"):
+        peftbench.apply_method("lora", BertForSequenceClassification(CONFIG), task="nerr")
+    with pytest.raises(UserError, match="task ner needs a model of AutoModelForTokenClassification, this is a Bert"):
+        peftbench.apply_method("lora", BertForSequenceClassification(CONFIG), task="ner")
     with pytest.raises(UserError, match=r"BertForMaskedLM has no task head; its class must be one of \*ForSequence"):
         peftbench.apply_method("lora", BertForMaskedLM(CONFIG))
 
 
 def test_an_unsupported_pair_says_why() -> None:
-    with pytest.raises(UnsupportedError, match=r"^prompt-tuning cannot do tag: PEFT lengthens the input"):
+    with pytest.raises(UnsupportedError, match=r"^prompt-tuning cannot do ner: PEFT lengthens the input"):
         peftbench.apply_method("prompt-tuning", BertForTokenClassification(CONFIG))
 
 

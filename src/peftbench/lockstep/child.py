@@ -25,6 +25,8 @@ class Server:
         """Keep the channel, and the folder of the other state of the code, from which nothing may be imported."""
         self._channel = channel
         self._avoid = Path(avoid) if avoid else None
+        self._rounds: Rounds | None = None
+        """Of the present case."""
 
     def serve(self, session: pytest.Session, bench: BenchSession) -> None:
         """Run each test that is asked for, until the parent hangs up."""
@@ -33,6 +35,7 @@ class Server:
             self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **bench.identity()})
             while True:
                 item = items[self._channel.receive()["node"]]
+                self._rounds = None
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
                 record = bench.records.get(bench.id_of(item))
                 self._channel.send({"record": record and record_to_json(record), "stray": self._stray()})
@@ -40,15 +43,21 @@ class Server:
             return
 
     def take(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
-        """Run rounds when the parent says so, until it has enough: stands in for `interleave`."""
+        """Run rounds when the parent says so, until it has enough: stands in for `interleave`.
+
+        Asked again, because a GPU was slowed down meanwhile, it has no others: the other state's rounds are over.
+        """
         del reference, seed  # the parent pairs rounds, and orders them
+        if self._rounds is not None:
+            return self._rounds
         timed: list[Timing] = []
         self._channel.send({"ready": {"budget_s": plan.budget_s, "exactly": plan.exactly}})
         while (request := self._channel.receive())["do"] == "round":
             timing = case(request["number"])
             timed.append(timing)
             self._channel.send({"wall_s": timing.wall_s, "device_s": timing.device_s})
-        return Rounds(case=tuple(timed), reference=(), stop="rounds")
+        self._rounds = Rounds(case=tuple(timed), reference=(), stop="rounds")
+        return self._rounds
 
     def _stray(self) -> str:
         """Return a module of the other state that was imported here all the same, or ''."""

@@ -55,7 +55,7 @@ _OWN: Final[Mapping[Any, Formula]] = MappingProxyType(
 
 _PRODUCT: Final = re.compile(
     r"aten::(\w*(mm|mv|dot|matmul|linear|convolution|attention|trilinear|cdist|cell)(_(?!out)\w+)?"
-    r"|_?linalg_(?!vector_norm|cross)\w+|_?fft_\w+|addr|ger)(\.\w+)?"
+    r"|_?linalg_(?!vector_norm|cross|check_errors)\w+|_?fft_\w+|addr|ger)(\.\w+)?"
 )
 
 

@@ -14,28 +14,29 @@ if TYPE_CHECKING:
     from peftbench.measure.rounds import Rounds
 
 
-def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float, first_s: float) -> dict[str, Metric]:
+def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float | None, first_s: float) -> dict[str, Metric]:
     """Return the metrics of a time pass.
 
     Args:
         rounds: What was timed.
         phases: Names of the parts of a round, in order.
-        tokens: Tokens of a batch without padding, averaged over the batches.
+        tokens: Tokens of a batch without padding, averaged over the batches; None if a round works on no batch.
         first_s: Time of the first, cold round.
     """
     time_s = median_estimate([timing.wall_s for timing in rounds.case])
     metrics = {
         "time_s": _timed(time_s, "s"),
         "first_s": Metric(first_s, "s", noise="timed"),
-        "tokens_per_s": Metric(
+    }
+    if tokens is not None:
+        metrics["tokens_per_s"] = Metric(
             tokens / time_s.median,
             "token/s",
             better="higher",
             noise="timed",
             low=tokens / time_s.high,
             high=tokens / time_s.low,
-        ),
-    }
+        )
     for index, phase in enumerate(phases):
         metrics[f"{phase}_s"] = _timed(median_estimate([timing.phases_s[index] for timing in rounds.case]), "s")
     device_s = [timing.device_s for timing in rounds.case if timing.device_s is not None]
@@ -46,6 +47,21 @@ def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float, first_
         x = median_estimate(rounds.log_ratios)
         metrics["ratio"] = _timed(Estimate(math.exp(x.median), math.exp(x.low), math.exp(x.high)), "1")
     return metrics
+
+
+def compile_metric(first_s: float, rounds: Rounds, *, cached: bool) -> dict[str, Metric]:
+    """Return how much longer the first round, which compiles, took than a round does once all is compiled.
+
+    Args:
+        first_s: Time of the first round.
+        rounds: What was timed later.
+        cached: Whether compiled code was found on disk, so that the time says little.
+    """
+    if cached:
+        reason = "compiled code was found in the cache on disk; TORCHINDUCTOR_FORCE_DISABLE_CACHES=1 leaves it out"
+        return {"compile_s": Metric(None, "s", noise="timed", reason=reason)}
+    time_s = statistics.median(timing.wall_s for timing in rounds.case)
+    return {"compile_s": Metric(first_s - time_s, "s", noise="timed")}
 
 
 def launch(rounds: Rounds, *, session: str) -> Launch:

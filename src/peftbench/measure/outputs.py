@@ -57,18 +57,13 @@ def difference(left: Outputs, right: Outputs) -> float:
 
 
 def tolerance(outputs: Outputs) -> float:
-    """Return the largest `difference` that counts as rounding where weights are added up in another order.
+    """Return the largest `difference` that counts as rounding: products are added up in another order.
 
     That of the coarsest dtype, or of TF32 where float32 products may run in it.
     """
     coarsest = max(_TOLERANCES[tensor.dtype] for tensor in outputs)
     uses_tf32 = torch.get_float32_matmul_precision() != "highest" and any(tensor.is_cuda for tensor in outputs)
     return max(coarsest, _TF32_TOLERANCE) if uses_tf32 else coarsest
-
-
-def resolution(outputs: Outputs) -> float:
-    """Return the resolution of the coarsest dtype at 1.0: what the same arithmetic on the same weights may be off."""
-    return max(torch.finfo(tensor.dtype).eps for tensor in outputs)
 
 
 def _relative(left: torch.Tensor, right: torch.Tensor) -> float:

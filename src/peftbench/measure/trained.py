@@ -26,14 +26,14 @@ Tensors = Mapping[str, torch.Tensor]
 
 _MODES: Final = (True, True, True, True, False, False, False, False)
 """Training or evaluation mode of each step. Two steps serve most methods: where a factor starts at zero, the other
-factor's gradient is zero in the first. More are taken only while a tensor waits for a gradient: those in evaluation
-mode for the layers that random depth skips nearly always."""
+factor's gradient is zero in the first. More are taken only while a tensor waits for a gradient, and each shakes it,
+since a few ReLUs may all be dead where they start: what receives no gradient wherever it stands takes no part in the
+loss. Those in evaluation mode serve layers that random depth skips nearly always."""
 _LEAST_STEPS: Final = 2
 _LEARNING_RATE: Final = 1e-3
 """Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
-_SHAKE: Final = 0.1
-"""Standard deviation of what is added to a tensor that waits for a gradient before each further step. A few ReLUs may
-all be dead where they start; what receives no gradient wherever it stands takes no part in the loss."""
+_SHAKE: Final = 0.05
+"""Standard deviation of what `shake` adds: more than most weights are in a random model."""
 _HALF_LOSS_SCALE: Final = 1024.0
 """As a gradient scaler does in training: float16 has no room for small gradients."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -97,8 +97,8 @@ def claimed(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) ->
     """Return the tensors that a method says it trains: those that require a gradient.
 
     Raises:
-        ValidityError: part of the head is frozen, or a method with parameters of its own trains weight matrices of
-            the backbone too (biases and norms may be trained along) without saying that it means to.
+        ValidityError: part of the head is frozen; or a method brings parameters and trains none of them, or trains
+            weight matrices of the backbone beside them (biases and norms may be) without saying that it means to.
     """
     trained: dict[str, torch.Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
     frozen_head = Counter(origin.head_shapes.values())
@@ -106,9 +106,11 @@ def claimed(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) ->
     if missing := [name for name, shape in origin.head_shapes.items() if frozen_head[shape] > 0]:
         raise ValidityError(f"the task head is not trained: {some(missing)} frozen")
     body = {name: p for name, p in model.named_parameters() if not is_head(name, origin.heads)}
-    brings_own = any(id(p) not in origin.names for p in body.values())
-    matrices = [n for n, p in body.items() if p.requires_grad and id(p) in origin.names and p.dim() > 1]
-    if brings_own and matrices and not trains_backbone:
+    own = {name: p for name, p in body.items() if id(p) not in origin.names}
+    if own and not own.keys() & trained.keys():
+        raise ValidityError(f"none of the method's own parameters is trained: {some(list(own))} frozen")
+    matrices = [name for name, p in body.items() if name in trained and name not in own and p.dim() > 1]
+    if own and matrices and not trains_backbone:
         raise ValidityError(f"weights of the backbone are trained beside the method's own: {some(matrices)}")
     return trained
 
@@ -147,7 +149,7 @@ def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batch
         optimizer.zero_grad(set_to_none=True)
         model.train(is_training)
         if step > _LEAST_STEPS:
-            _shake(waiting.values())
+            shake(waiting.values())
         with precision.forward_context(device):
             loss = model(**batches[(step - 1) % len(batches)]).loss
             extra = method.auxiliary_loss(model)
@@ -166,6 +168,13 @@ def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batch
             break
     optimizer.zero_grad(set_to_none=True)
     return Training(steps=step, without_gradient=frozenset(waiting))
+
+
+def shake(parameters: Iterable[torch.Tensor]) -> None:
+    """Move parameters at random, to where they matter."""
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(torch.randn_like(parameter), alpha=_SHAKE)
 
 
 def largest_gradients(tensors: Tensors) -> dict[str, float]:
@@ -226,12 +235,6 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
     idle = {n for n, p in parameters.items() if largest.get(n, 0.0) <= top * torch.finfo(p.dtype).eps}
     plain.zero_grad(set_to_none=True)
     return frozenset(idle)
-
-
-def _shake(parameters: Iterable[torch.Tensor]) -> None:
-    with torch.no_grad():
-        for parameter in parameters:
-            parameter.add_(torch.randn_like(parameter), alpha=_SHAKE)
 
 
 def _smallest(parameter: torch.Tensor) -> float:

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Generic
 
-from peftbench.errors import UnsupportedError
 from peftbench.methods import checkpoint, encoder
 from peftbench.methods.base import Application, Method, head_names, is_head
 from peftbench.methods.configuration import C, Configuration
@@ -34,8 +33,6 @@ class EncoderMethod(Method, Generic[C]):
     family: str = "paper"
     config: C
     """The default configuration; its fields can be overridden."""
-    unmergeable: str
-    """Why what the method adds cannot be folded into the weights."""
 
     def __post_init__(self) -> None:
         config: Any = self.config
@@ -102,10 +99,13 @@ class EncoderMethod(Method, Generic[C]):
             for switch, enabled in zip(switches, before, strict=True):
                 switch.enabled = enabled
 
-    def merge(self, model: torch.nn.Module) -> NoReturn:
-        """Raise an UnsupportedError that says why."""
-        del model
-        raise UnsupportedError(f"{self.name} cannot be merged: {self.unmergeable}")
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Put back the modules that the method's stand for; the trained head stays."""
+        from peftbench.methods.bottleneck_modules import restore
+
+        restore(model)
+        delattr(model, CONFIGURATION)
+        return model
 
 
 @contextmanager

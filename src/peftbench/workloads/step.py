@@ -1,4 +1,4 @@
-"""The workloads that are timed by default: one training step, and one inference."""
+"""The workloads that run the model: one training step, and one inference, with the adapter active or merged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from peftbench.workloads.base import Trial, Workload
 
 if TYPE_CHECKING:
+    import torch
+
     from peftbench.methods.base import Method
     from peftbench.precision import Precision
     from peftbench.tasks.base import Batch
@@ -67,9 +69,13 @@ class Inference(Workload):
 
     def trial(self, subject: Subject) -> Trial:
         """Build the model in evaluation mode; labels are left out of the batches."""
+        return self._trial(subject, subject.applied_model())
+
+    @staticmethod
+    def _trial(subject: Subject, model: torch.nn.Module) -> Trial:
         import torch
 
-        model = subject.applied_model().eval()
+        model.eval()
         precision, device = subject.precision, next(model.parameters()).device
         forward = subject.callable(model)
         inputs = [without_labels(batch) for batch in subject.batches]
@@ -81,6 +87,24 @@ class Inference(Workload):
                 forward(**inputs[number % len(inputs)])
 
         return Trial(model=model, run=run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedInference(Inference):
+    """Forward without labels in evaluation mode, the adapter merged; the reference has none to merge."""
+
+    def unsupported(self, method: Method, precision: Precision) -> str:
+        """Return why the method cannot be merged, or ''."""
+        del precision
+        return method.why_not_merged
+
+    def trial(self, subject: Subject) -> Trial:
+        """Build the model, merge the adapter, and time what is left."""
+        return self._trial(subject, subject.method.merge(subject.applied_model().eval()))
+
+    def reference_trial(self, subject: Subject) -> Trial:
+        """Build the reference as it is."""
+        return Inference.trial(self, subject)
 
 
 def without_labels(batch: Batch) -> Batch:
@@ -96,4 +120,5 @@ WORKLOADS: tuple[Workload, ...] = (
         trains=True,
     ),
     Inference(name="inference", summary="forward in evaluation mode, adapter active"),
+    MergedInference(name="merged_inference", summary="forward in evaluation mode, adapter merged", default=False),
 )

@@ -19,7 +19,7 @@ PROMPT_TOKENS: Final = 20
 PREFIX_TOKENS: Final = 30
 
 
-_prompt = partial(PeftMethod, family="peft", ranks=(), mergeable=False, resumes=False)
+_prompt = partial(PeftMethod, family="peft", ranks=(), mergeable=False, needs_task_type=True, resumes=False)
 
 METHODS: Final = (
     _prompt(

@@ -1,64 +1,34 @@
-"""Tiny encoders with each of the four heads, a batch for each, and tasks that are only a head."""
+"""Tiny encoders with each of the four heads, and a batch and a task for each."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from transformers import AutoConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig
 
 from peftbench.methods.base import Application
-from peftbench.tasks.base import Batch, Features, Head, HubSource, Row, Task, Vocabulary
+from peftbench.tasks import choice, classification, span, tokens
+from peftbench.tasks.base import Batch, Head, Task
 
 VOCABULARY = 130
 CLASSES = 3
 ROWS, CHOICES, TOKENS = 3, 2, 8
-PEFT_TASK_TYPES = {
-    Head.SEQUENCE_CLASSIFICATION: "SEQ_CLS",
-    Head.TOKEN_CLASSIFICATION: "TOKEN_CLS",
-    Head.QUESTION_ANSWERING: "QUESTION_ANS",
-    Head.MULTIPLE_CHOICE: None,
+TASKS: dict[Head, Task] = {
+    task.head: task for task in (*classification.TASKS, *tokens.TASKS, *span.TASKS, *choice.TASKS)
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadOnly(Task):
-    """A task of which only the head matters."""
-
-    def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
-        raise NotImplementedError
-
-    def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
-        raise NotImplementedError
-
-    def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
-        raise NotImplementedError
-
-
-def task_of(head: Head) -> Task:
-    return HeadOnly(
-        name=head.name.lower(),
-        head=head,
-        labels=(),
-        max_length=TOKENS,
-        fields=(),
-        metric="accuracy",
-        peft_task_type=PEFT_TASK_TYPES[head],
-        hub=HubSource(path=""),
-    )
 
 
 @pytest.fixture(scope="session")
 def task() -> Callable[[Head], Task]:
-    return task_of
+    return TASKS.__getitem__
 
 
 @pytest.fixture(scope="session")
 def application() -> Callable[..., Application]:
     def make(head: Head = Head.SEQUENCE_CLASSIFICATION, *, seed: int = 0, **overrides: Any) -> Application:  # noqa: ANN401
-        return Application(task=task_of(head), overrides=overrides, seed=seed, total_steps=20)
+        return Application(task=TASKS[head], overrides=overrides, seed=seed, total_steps=20)
 
     return make
 
@@ -75,6 +45,7 @@ def encoder() -> Callable[..., Any]:
             "num_attention_heads": 4,
             "intermediate_size": 64,
             "max_position_embeddings": 64,
+            "type_vocab_size": 1 if model_type == "xlm-roberta" else 2,
             "initializer_range": 0.2,
             "num_labels": 2 if head is Head.QUESTION_ANSWERING else CLASSES,
             **changes,
@@ -91,13 +62,15 @@ def encoder() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def batch() -> Callable[[Head], Batch]:
-    def make(head: Head) -> Batch:
+def batch() -> Callable[..., Batch]:
+    def make(head: Head, *, segments: bool = False) -> Batch:
         draw = torch.Generator().manual_seed(0)
         shape = (ROWS, CHOICES, TOKENS) if head is Head.MULTIPLE_CHOICE else (ROWS, TOKENS)
         mask = torch.ones(shape, dtype=torch.long)
         mask[-1, ..., TOKENS // 2 :] = 0
         made = {"input_ids": torch.randint(4, VOCABULARY, shape, generator=draw), "attention_mask": mask}
+        if segments:
+            made["token_type_ids"] = (torch.arange(TOKENS) % 2).expand(shape)
         labels = torch.arange(ROWS)
         if head is Head.TOKEN_CLASSIFICATION:
             labels = torch.randint(CLASSES, shape, generator=draw)
@@ -109,7 +82,7 @@ def batch() -> Callable[[Head], Batch]:
 
 
 @pytest.fixture(scope="session")
-def logits(batch: Callable[[Head], Batch]) -> Callable[[Any], torch.Tensor]:
+def logits(batch: Callable[..., Batch]) -> Callable[[Any], torch.Tensor]:
     """Return what a sequence classifier computes in evaluation mode."""
     inputs = batch(Head.SEQUENCE_CLASSIFICATION)
 

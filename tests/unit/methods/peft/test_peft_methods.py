@@ -19,10 +19,13 @@ from peftbench.workloads.base import Optimization
 
 BY_NAME = {method.name: method for method in METHODS}
 PAIRS = [(method, head) for method in METHODS for head in Head if head not in method.refuses]
+ON_XLMR = {("prefix-peft", Head.QUESTION_ANSWERING), ("cartridge", Head.QUESTION_ANSWERING)}
+"""Not on BERT, which has token types."""
 MAIN = [BY_NAME[name] for name in ("lora", "dora", "ia3", "adalora", "ln-tuning", "vera", "oft", "prefix-peft")]
 
 Encoder = Callable[..., Any]
 Apply = Callable[..., Application]
+Batches = Callable[..., Batch]
 Logits = Callable[[Any], torch.Tensor]
 
 every = pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -66,7 +69,7 @@ def train(method: PeftMethod, model: torch.nn.Module, batch: Batch, steps: int) 
 
 @every
 def test_trains_its_own_parameters_and_the_head_and_nothing_else(
-    method: PeftMethod, encoder: Encoder, batch: Callable[[Head], Batch], application: Apply
+    method: PeftMethod, encoder: Encoder, batch: Batches, application: Apply
 ) -> None:
     model = method.apply(encoder(num_hidden_layers=2), application())
     expected = trained(model).keys()
@@ -83,10 +86,10 @@ def test_adds_new_parameters_and_a_trained_head(
     method: PeftMethod,
     head: Head,
     encoder: Encoder,
-    batch: Callable[[Head], Batch],
+    batch: Batches,
     application: Apply,
 ) -> None:
-    plain = encoder(head)
+    plain = encoder(head, "xlm-roberta" if (method.name, head) in ON_XLMR else "bert")
     heads = head_names(plain)
     own = {id(parameter) for parameter in plain.parameters()}
     head_size = sum(parameter.numel() for name, parameter in plain.named_parameters() if is_head(name, heads))
@@ -104,11 +107,27 @@ def test_adds_new_parameters_and_a_trained_head(
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("head", Head, ids=lambda head: head.name)
+def test_every_input_reaches_the_model(head: Head, encoder: Encoder, batch: Batches, application: Apply) -> None:
+    inputs = batch(head, segments=True)
+    with torch.no_grad():
+        expected = encoder(head)(**inputs).loss
+        without = encoder(head)(**batch(head)).loss
+        loss = BY_NAME["lora"].apply(encoder(head), application(head)).eval()(**inputs).loss  # B is zero at the start
+    assert torch.equal(loss, expected)
+    assert not torch.equal(loss, without)
+
+
+@pytest.mark.parametrize("name", ["prefix-peft", "cartridge"])
+def test_a_prefix_is_refused_where_peft_would_swallow_an_input(name: str, encoder: Encoder, application: Apply) -> None:
+    head = Head.QUESTION_ANSWERING
+    with pytest.raises(UnsupportedError, match=f"question answering with {name} on bert: .* swallows token_type_ids"):
+        BY_NAME[name].apply(encoder(head), application(head))
+
+
 @pytest.mark.parametrize("method", MAIN, ids=lambda method: method.name)
 @pytest.mark.parametrize("head", [Head.SEQUENCE_CLASSIFICATION, Head.QUESTION_ANSWERING], ids=lambda head: head.name)
-def test_trains_xlmr(
-    method: PeftMethod, head: Head, encoder: Encoder, batch: Callable[[Head], Batch], application: Apply
-) -> None:
+def test_trains_xlmr(method: PeftMethod, head: Head, encoder: Encoder, batch: Batches, application: Apply) -> None:
     plain = encoder(head, "xlm-roberta", num_hidden_layers=2)
     heads = head_names(plain)
     head_size = sum(parameter.numel() for name, parameter in plain.named_parameters() if is_head(name, heads))
@@ -293,9 +312,7 @@ def test_lora_on_xlmr_base_has_the_parameters_of_the_paper(encoder: Encoder, app
     assert body == 12 * 2 * 8 * (768 + 768) == 294_912
 
 
-def test_adalora_reaches_its_budget_at_the_last_step(
-    encoder: Encoder, batch: Callable[[Head], Batch], application: Apply
-) -> None:
+def test_adalora_reaches_its_budget_at_the_last_step(encoder: Encoder, batch: Batches, application: Apply) -> None:
     adalora = BY_NAME["adalora"]
     model = adalora.apply(encoder(), application(init_r=6, target_r=2))
 
@@ -312,9 +329,7 @@ def test_adalora_reaches_its_budget_at_the_last_step(
     assert ranks() == 2 * 2
 
 
-def test_adamss_prunes_to_half_of_its_subspaces(
-    encoder: Encoder, batch: Callable[[Head], Batch], application: Apply
-) -> None:
+def test_adamss_prunes_to_half_of_its_subspaces(encoder: Encoder, batch: Batches, application: Apply) -> None:
     adamss = BY_NAME["adamss-asa"]
     model = adamss.apply(encoder(), application())
     heads = head_names(encoder())

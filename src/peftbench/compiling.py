@@ -1,0 +1,122 @@
+"""torch.compile as a setting: what a round calls, when it is left out, and why it could not be done.
+
+Each model is compiled apart from all others, and a fallback to eager code for good, which would pass unnoticed, is an
+error: a row of a compiled run is compiled, or says why not. Validity and counters describe the eager model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from peftbench.errors import UnsupportedError
+from peftbench.libraries import reason
+from peftbench.measure.failures import is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
+
+SHARED_LIMIT: Final = 256
+"""Of recompilations, where torch cannot keep models apart: then all models of an architecture have one together."""
+
+_PACKAGES: Final = ("torch._dynamo.", "torch._inductor.", "torch._functorch.")
+"""Where the exceptions of torch.compile are defined."""
+_CACHES: Final = ("inductor", "aot_autograd")
+"""The parts of torch.compile that keep what they made on disk."""
+_HINTS: Final = {"InvalidCxxCompiler": "; on a CPU torch.compile needs a C++ compiler: install g++, or set CXX to one"}
+
+
+def compiled(model: torch.nn.Module) -> Callable[..., Any]:
+    """Return `model` such that its first calls compile it."""
+    import torch
+
+    options: dict[str, Any] = {"isolate_recompiles": True} if _keeps_models_apart() else {}
+    function: Callable[..., Any] = torch.compile(model, **options)
+    return function
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Within the context, reaching the limit of recompilations is an error; at its end compiled code is dropped."""
+    from torch import _dynamo  # its configuration has no public name
+
+    limits = {} if _keeps_models_apart() else {"recompile_limit": SHARED_LIMIT}
+    with _dynamo.config.patch({"fail_on_recompile_limit_hit": True, **limits}):
+        yield
+    reset()
+
+
+def reset() -> None:
+    """Drop compiled code, also that of models that are gone."""
+    import torch
+
+    torch.compiler.reset()
+
+
+def eager() -> AbstractContextManager[object]:
+    """Within the context, what is compiled runs as it was written, and nothing is traced."""
+    import torch
+
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+@dataclass(frozen=True, slots=True)
+class Compilation:
+    """What torch.compile did within one call."""
+
+    graphs: int
+    breaks: tuple[str, ...]
+    """Why a graph ended before the model did: what follows runs as eager code, up to the next graph."""
+    cached: bool
+    """Whether code was found on disk, so that the time of the call says little."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a reader of the numbers must know, a line each."""
+        notes = ["counters and peak_bytes describe the eager model"]
+        if self.breaks:
+            notes.append(f"compiled in {self.graphs} graphs with eager code between them: {self.breaks[0]}")
+        return tuple(notes)
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[], Compilation]]:
+    """Give what tells, after the call that compiles, what was done."""
+    from torch._dynamo.utils import counters  # torch tells it nowhere else
+
+    counters.clear()
+    yield lambda: Compilation(
+        graphs=counters["stats"]["unique_graphs"],
+        breaks=tuple(str(text).strip().partition("\n")[0] for text in counters["graph_break"]),
+        cached=any("cache_hit" in name for cache in _CACHES for name in counters[cache]),
+    )
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """Within the context, turn an error of torch.compile into an UnsupportedError of one line."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error) or not (line := why_not(error)):
+            raise
+        raise UnsupportedError(line) from error
+
+
+def why_not(error: Exception) -> str:
+    """Return in one line why torch.compile failed, or '' for an error that is not its own."""
+    if not any(kind.__module__.startswith(_PACKAGES) for kind in type(error).__mro__):
+        return ""
+    cause: BaseException = getattr(error, "inner_exception", None) or error.__cause__ or error
+    kind = type(cause).__name__
+    return f"torch.compile: {kind}: {reason(cause)}{_HINTS.get(kind, '')}"
+
+
+def _keeps_models_apart() -> bool:
+    import torch
+
+    return "isolate_recompiles" in inspect.signature(torch.compile).parameters
