@@ -65,7 +65,7 @@ def run(benches: pytest.Pytester) -> Run:
     return lambda *arguments: benches.runpytest_inprocess(*SMALL, *arguments)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def _modules() -> None:
     """Import what a run imports: pytester forgets modules that are first imported in one of its in-process runs."""
     for module in (
@@ -82,7 +82,7 @@ def _modules() -> None:
 
 
 @pytest.fixture
-def world(_modules: None, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Plays the child processes of launches."""
     found = World()
     monkeypatch.setattr(launcher, "run", found.run)

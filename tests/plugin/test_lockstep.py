@@ -72,7 +72,7 @@ def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest
 
     def ask() -> None:
         channel = Channel(ours)
-        rounds = [{"do": "round", "number": number} for number in range(4)]
+        rounds: list[dict[str, Any]] = [{"do": "round", "number": number} for number in range(4)]
         answers.append(channel.receive())
         answers.extend(map(channel.ask, [{"do": "case", "node": node}, *rounds, {"do": "done"}]))
         channel.close()
