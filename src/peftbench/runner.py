@@ -14,7 +14,7 @@ from peftbench import compiling
 from peftbench.cases import MethodSpec
 from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, metrics, validity
+from peftbench.measure import anchor, counters, metrics, validity
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
@@ -205,8 +205,9 @@ class Runner:
                 rounds, state = self._probes.rounds(
                     lambda: self.take(observer(timed), reference, self._plan(), seed=blank.id)
                 )
+                anchor_s = anchor.anchor_s(self._clock, self.backend.device) if reference else None
         watch.seconds["rounds"] = rounds.timed_s
-        kept = metrics.launch(rounds, session=self._session)
+        kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
         with watch.during("energy"):
