@@ -76,3 +76,15 @@ def test_a_real_case_is_measured_in_a_process_of_its_own(
     assert record["launches"][0]["rounds"] == 3
     assert record["launches"][0]["x"] is not None
     assert not (benches.path / ".peftbench/journal.jsonl").exists()
+
+
+def test_a_launch_that_was_cut_short_is_taken_up(light_project: pytest.Pytester) -> None:
+    (light_project.path / "die-once").write_text("ia3")
+    arguments = (*ARGUMENTS, "--peftbench-launches=1", "--peftbench-json=run.json")
+    light_project.runpytest_subprocess(*arguments).assert_outcomes(passed=3, failed=1)
+    first = records(light_project.path / "run.json")
+    result = light_project.runpytest_subprocess(*arguments, "--peftbench-resume")
+    result.assert_outcomes(passed=4)
+    second = records(light_project.path / "run.json")
+    assert len(second) == 3
+    assert all(second[name]["launches"] == record["launches"] for name, record in first.items())

@@ -17,7 +17,7 @@ ROUNDS: Final = 10
 """Enough for a median that is compared by 15 %; a round takes milliseconds."""
 BATCH: Final = 4
 LENGTH: Final = 32
-WIDTH: Final = 128
+WIDTH: Final = 64
 
 
 def anchor_s(clock: Clock, device: torch.device) -> float:
