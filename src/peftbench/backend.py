@@ -95,7 +95,7 @@ class Backend:
             self.model, task, seed=settings.seed, dtype=precision.weights_dtype, attention=precision.attention
         )
         if settings.gradient_checkpointing:
-            template.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            building.checkpoint_layers(template)
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
         return Group(self, task, batch_size, template, on_device)
 

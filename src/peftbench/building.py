@@ -101,6 +101,21 @@ def build_model(
     return model.train()
 
 
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Let training keep no activations within a layer, and compute them again for the backward pass.
+
+    Raises:
+        UnsupportedError: transformers cannot do that with this architecture.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise UnsupportedError(f"transformers has no gradient checkpointing for model type {model.config.model_type!r}")
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later releases of transformers
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+
+
 def build_unloaded(source: ModelSource, task: Task, *, device: str = "meta") -> PreTrainedModel:
     """Return the model with the head of `task` as its configuration describes it; no weights are read.
 

@@ -26,6 +26,8 @@ _PACKAGES: Final = ("torch._dynamo.", "torch._inductor.", "torch._functorch.")
 """Where the exceptions of torch.compile are defined."""
 _CACHES: Final = ("inductor", "aot_autograd")
 """The parts of torch.compile that keep what they made on disk."""
+_BREAKS: Final = ("graph_break", "unimplemented")
+"""The counters of torch.compile that are kept by reason."""
 _HINTS: Final = {"InvalidCxxCompiler": "; on a CPU torch.compile needs a C++ compiler: install g++, or set CXX to one"}
 
 
@@ -69,8 +71,9 @@ class Compilation:
     """What torch.compile did within one call."""
 
     graphs: int
+    """More than one where a graph had to end before the model did; what stands between two runs as eager code."""
     breaks: tuple[str, ...]
-    """Why a graph ended before the model did: what follows runs as eager code, up to the next graph."""
+    """The reasons, a line each, as far as torch tells them."""
     cached: bool
     """Whether code was found on disk, so that the time of the call says little."""
 
@@ -78,8 +81,9 @@ class Compilation:
     def warnings(self) -> tuple[str, ...]:
         """Return what a reader of the numbers must know, a line each."""
         notes = ["counters and peak_bytes describe the eager model"]
-        if self.breaks:
-            notes.append(f"compiled in {self.graphs} graphs with eager code between them: {self.breaks[0]}")
+        if self.graphs > 1:
+            reasons = ", ".join(self.breaks) or "torch gives no reason"
+            notes.append(f"compiled in {self.graphs} graphs with eager code between them: {reasons}")
         return tuple(notes)
 
 
@@ -91,7 +95,7 @@ def watched() -> Iterator[Callable[[], Compilation]]:
     counters.clear()
     yield lambda: Compilation(
         graphs=counters["stats"]["unique_graphs"],
-        breaks=tuple(str(text).strip().partition("\n")[0] for text in counters["graph_break"]),
+        breaks=tuple(dict.fromkeys(_line(text) for kind in _BREAKS for text in counters[kind])),
         cached=any("cache_hit" in name for cache in _CACHES for name in counters[cache]),
     )
 
@@ -114,6 +118,10 @@ def why_not(error: Exception) -> str:
     cause: BaseException = getattr(error, "inner_exception", None) or error.__cause__ or error
     kind = type(cause).__name__
     return f"torch.compile: {kind}: {reason(cause)}{_HINTS.get(kind, '')}"
+
+
+def _line(text: object) -> str:
+    return str(text).strip().partition("\n")[0]
 
 
 def _keeps_models_apart() -> bool:

@@ -41,6 +41,7 @@ def _libraries() -> None:
     lora = apply_method("lora", model, task="nli")
     torch.optim.AdamW(lora.parameters(), fused=True)
     for module in (
+        "hypothesis.internal.observability",
         "peftbench.fixture",
         "peftbench.report.terminal",
         "peftbench.runfile",

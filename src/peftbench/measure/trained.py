@@ -149,7 +149,7 @@ def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batch
         optimizer.zero_grad(set_to_none=True)
         model.train(is_training)
         if step > _LEAST_STEPS:
-            shake(waiting.values())
+            shake(waiting.values(), zeros=True)
         with precision.forward_context(device):
             loss = model(**batches[(step - 1) % len(batches)]).loss
             extra = method.auxiliary_loss(model)
@@ -170,11 +170,12 @@ def take_steps(subject: Subject, model: torch.nn.Module, trained: Tensors, batch
     return Training(steps=step, without_gradient=frozenset(waiting))
 
 
-def shake(parameters: Iterable[torch.Tensor]) -> None:
-    """Move parameters at random, to where they matter."""
+def shake(parameters: Iterable[torch.Tensor], *, zeros: bool) -> None:
+    """Move parameters at random, to where they matter; elements that are zero, since pruned perhaps, only if asked."""
     with torch.no_grad():
         for parameter in parameters:
-            parameter.add_(torch.randn_like(parameter), alpha=_SHAKE)
+            noise = torch.randn_like(parameter)
+            parameter.add_(noise if zeros else noise * (parameter != 0), alpha=_SHAKE)
 
 
 def largest_gradients(tensors: Tensors) -> dict[str, float]:

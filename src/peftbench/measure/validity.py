@@ -133,7 +133,8 @@ class _Proof:
         if untrainable:
             self.notes.append(f"training not checked: {untrainable}")
         steps = 0 if untrainable else self.take_steps(trained)
-        shake(trained.values())  # an adapter of a few steps does next to nothing: its loss would not be noticed below
+        # An adapter of a few steps does next to nothing: what follows would not notice if it were lost.
+        shake(trained.values(), zeros=False)
         return steps
 
     def take_steps(self, trained: Tensors) -> int:
