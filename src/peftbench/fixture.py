@@ -11,8 +11,8 @@ import pytest
 
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.measure.clock import Timing
+from peftbench.measure.failures import PoisonedError
 from peftbench.record import record_to_json
-from peftbench.runner import PoisonedError
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:

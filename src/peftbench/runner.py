@@ -18,7 +18,7 @@ from peftbench.measure import anchor, counters, metrics, validity
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
-from peftbench.measure.failures import classify, context_is_alive
+from peftbench.measure.failures import PoisonedError, classify, context_is_alive
 from peftbench.measure.parameters import count_parameters
 from peftbench.measure.probes import probes_for
 from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
@@ -48,10 +48,6 @@ class Take(Protocol):
     def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
         """Call both as often as the plan says."""
         ...
-
-
-class PoisonedError(Exception):
-    """The device can run nothing more in this process."""
 
 
 class Runner:

@@ -21,7 +21,10 @@ from peftbench.errors import UserError
 PATIENCE_S: Final = 10.0
 """For which an interrupted child may put its affairs in order."""
 
-_USAGE_ERROR: Final = re.compile(r"^ERROR: (?:peftbench: )?(.+)$", re.MULTILINE)
+_USAGE_ERROR: Final = re.compile(
+    r"^(?:ERROR:|!+ _pytest\.outcomes\.Exit:) (?:peftbench: )?(?P<said>.+?)(?: !+)?$", re.MULTILINE
+)
+"""What pytest prints of a UsageError, and of `pytest.exit`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,9 @@ def test_a_usage_error_of_a_child_is_the_users(tmp_path: Path) -> None:
     log.write_text("ERROR: usage: pytest\nERROR: peftbench: unknown method 'lorra'\n\n")
     with pytest.raises(UserError, match=r"^unknown method 'lorra'$"):
         describe(4, log)
+    log.write_text("ERROR: first\n!!!! _pytest.outcomes.Exit: peftbench: lora-nli: no override 'rank' !!!!\n\n")
+    with pytest.raises(UserError, match=r"^lora-nli: no override 'rank'$"):
+        describe(4, log)
     log.write_text("something else\n\n")
     with pytest.raises(UserError, match=r"^something else \(see "):
         describe(4, log)
