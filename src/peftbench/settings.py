@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+from peftbench.baseline.rule import Rule
 from peftbench.errors import UserError, unknown
 from peftbench.precision import ATTENTIONS, DTYPES, OPTIMIZERS, Precision
 from peftbench.training.stopping import STOPS, Target
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 DEFAULT_METHODS: Final = "full,head,bitfit,lora,dora,rslora,ia3,adalora,prefix,ln-tuning,vera,oft"
 REFERENCES: Final = ("base", "full", "none")
+GATE: Final = "gate_"
+"""What the names of options begin with that are constants of the gate's rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,15 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _fraction(text: str) -> tuple[int, int]:
+    """Read `3/16`: a part, and how many there are."""
+    number, slash, total = text.partition("/")
+    part, parts = (int(number), int(total)) if slash else (0, 0)
+    if not 1 <= part <= parts:
+        raise ValueError("must be like 3/16, from 1/16 to 16/16")
+    return part, parts
 
 
 def _boolean(text: str) -> bool:
@@ -246,6 +258,52 @@ class Settings:
     )
     json: Path | None = _option(None, "write all records to this file", parse=Path, metavar="FILE")
     resume: bool = _flag("take finished cases from the journal of a killed run")
+    work: Path | None = _option(
+        None,
+        "folder of the journal and of launches; default: .peftbench in pytest's root directory",
+        parse=Path,
+        metavar="DIR",
+    )
+    launches: int | None = _option(
+        None,
+        "run the cases in this many fresh processes, and report medians over them",
+        parse=_at_least(1, int),
+        metavar="N",
+    )
+    launch_timeout: float | None = _option(
+        None, "seconds after which a process is killed; costs that launch only", parse=_above_zero, metavar="SECONDS"
+    )
+    record: bool = _flag("take launches enough for `peftbench accept` (5, or --peftbench-launches)")
+    gate: bool = _flag("compare with the baseline; a regression is a red test and exit status 1")
+    baseline: Path | None = _option(
+        None, "folder of baselines; default: baselines in pytest's root directory", parse=Path, metavar="DIR"
+    )
+    against: str = _option(
+        "",
+        'another state of the code, run in lock-step with this one: a git revision, requirements ("peft==0.20.0"), '
+        "or both, separated by spaces",
+        metavar="STATE",
+    )
+    pairs: int = _option(5, "pairs of processes in lock-step; default: 5", parse=_at_least(2, int), metavar="N")
+    strict: bool = _flag("fail on inconclusive, missing and not comparable cases too, and without a baseline")
+    diff_json: Path | None = _option(None, "write the comparison to this file", parse=Path, metavar="FILE")
+    bencher_json: Path | None = _option(
+        None, "write the run to this file in Bencher's metric format (BMF)", parse=Path, metavar="FILE"
+    )
+    action_json: Path | None = _option(
+        None, "write the run to this file for github-action-benchmark", parse=Path, metavar="FILE"
+    )
+    shard: tuple[int, int] | None = _option(
+        None, "run a stable part of the cases: 3/16 is the third of sixteen", parse=_fraction, metavar="K/N"
+    )
+    gpus: tuple[str, ...] = _option(
+        (),
+        "spread the cases over one process a GPU: all, or indices or UUIDs, comma-separated",
+        parse=_comma_separated,
+        metavar="LIST",
+    )
+    rule: Rule = field(default_factory=Rule)
+    """When the gate calls a case slower: the options `--peftbench-gate-*`."""
 
     @classmethod
     def read(cls, *sources: Mapping[str, object]) -> Self:
@@ -259,9 +317,26 @@ class Settings:
             given = next((source[name] for source in sources if source.get(name) not in (None, "")), None)
             if given is not None:
                 values[name] = _parse(name, option, given)
-        settings = cls(**values)
+        constants = {name.replace("_", "-"): values.pop(GATE + name, None) for name in _constants()}
+        settings = cls(**values, rule=Rule.from_options(constants))
         settings.precision  # noqa: B018 - settings that exclude each other are refused here
+        settings._refuse_contradictions()
         return settings
+
+    def _refuse_contradictions(self) -> None:
+        modes = {name: bool(getattr(self, name)) for name in ("record", "gate", "against")}
+        given = [flag_name(name) for name, value in modes.items() if value]
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)}: give one of them; each says what the launches are for")
+        for name in ("resume", "gpus", "launches"):
+            if self.against and getattr(self, name):
+                raise UserError(f"{flag_name(name)} cannot be combined with {flag_name('against')}")
+        if self.gpus and self.device not in ("auto", "cuda"):
+            raise UserError(f"--peftbench-gpus and --peftbench-device={self.device}: give one of them")
+        if self.reference == "none" and (self.record or self.gate):
+            raise UserError(
+                f"{given[0]} needs a reference: times are compared as ratios to it; not --peftbench-reference=none"
+            )
 
     @property
     def precision(self) -> Precision:
@@ -281,8 +356,23 @@ class Settings:
 
 
 def options() -> dict[str, Option]:
-    """Return every option by the name of its field."""
-    return {item.name: item.metadata["option"] for item in dataclasses.fields(Settings)}
+    """Return every option by the name of its field; those of the gate's rule begin with `gate_`."""
+    own = {item.name: item.metadata["option"] for item in dataclasses.fields(Settings) if item.name != "rule"}
+    return own | {GATE + name: option for name, option in _constants().items()}
+
+
+def _constants() -> dict[str, Option]:
+    """Return the constants of the gate's rule as options, by name."""
+    return {
+        constant.name.replace("-", "_"): Option(
+            help=f"gate: {constant.help}; default: {constant.default:g}",
+            parse=constant.type,
+            metavar="N" if constant.type is int else "SHARE",
+            flag=False,
+            identity=False,
+        )
+        for constant in Rule.options()
+    }
 
 
 def flag_name(name: str) -> str:
