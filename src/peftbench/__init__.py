@@ -1,18 +1,63 @@
 """peftbench measures what fine-tuning methods really cost."""
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.marks import bench
 
 if TYPE_CHECKING:
     from peftbench.api import apply_method
+    from peftbench.errors import UnsupportedError, UserError
+    from peftbench.fixture import PeftCase
+    from peftbench.methods.base import Application, Method
+    from peftbench.methods.basic import SelectiveMethod
+    from peftbench.methods.peft.method import PeftMethod
+    from peftbench.models import Preset
+    from peftbench.record import Metric, Record
+    from peftbench.tasks.base import Head, HubSource, Task
+    from peftbench.tasks.classification import ClassificationTask
+    from peftbench.workloads.base import Subject, Trial, Workload
 
-__all__ = ["apply_method", "bench"]
+__all__ = [
+    "Application",
+    "ClassificationTask",
+    "Head",
+    "HubSource",
+    "Method",
+    "Metric",
+    "PeftCase",
+    "PeftMethod",
+    "Preset",
+    "Record",
+    "SelectiveMethod",
+    "Subject",
+    "Task",
+    "Trial",
+    "UnsupportedError",
+    "UserError",
+    "Workload",
+    "apply_method",
+    "bench",
+]
+
+_HOMES: Final = {
+    "peftbench.api": ("apply_method",),
+    "peftbench.errors": ("UnsupportedError", "UserError"),
+    "peftbench.fixture": ("PeftCase",),
+    "peftbench.methods.base": ("Application", "Method"),
+    "peftbench.methods.basic": ("SelectiveMethod",),
+    "peftbench.methods.peft.method": ("PeftMethod",),
+    "peftbench.models": ("Preset",),
+    "peftbench.record": ("Metric", "Record"),
+    "peftbench.tasks.base": ("Head", "HubSource", "Task"),
+    "peftbench.tasks.classification": ("ClassificationTask",),
+    "peftbench.workloads.base": ("Subject", "Trial", "Workload"),
+}
+"""Where the public names live: imported when first asked for, since every pytest run imports this package."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-    if name == "apply_method":  # not at import: every pytest run with the plugin installed would pay for it
-        from peftbench.api import apply_method
-
-        return apply_method
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

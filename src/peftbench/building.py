@@ -89,13 +89,8 @@ def build_model(
         UnsupportedError: transformers has no such head for this architecture.
     """
     import torch
-    import transformers
 
-    config = load_config(source)
-    auto_class = getattr(transformers, task.head)
-    if type(config) not in auto_class._model_mapping:  # noqa: SLF001 - there is no public question
-        raise UnsupportedError(f"transformers has no {task.head} for model type {config.model_type!r} ({source.name})")
-    _configure_head(config, task)
+    auto_class, config = _with_head(source, task)
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention, "trust_remote_code": False}
     with _seeded(seed), _reported("model", source):
         model = (
@@ -104,6 +99,52 @@ def build_model(
             else _pretrained(auto_class, source, config, options)
         )
     return model.train()
+
+
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Let training keep no activations within a layer, and compute them again for the backward pass.
+
+    Raises:
+        UnsupportedError: transformers cannot do that with this architecture.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise UnsupportedError(f"transformers has no gradient checkpointing for model type {model.config.model_type!r}")
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later releases of transformers
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+
+
+def build_unloaded(source: ModelSource, task: Task, *, device: str = "meta") -> PreTrainedModel:
+    """Return the model with the head of `task` as its configuration describes it; no weights are read.
+
+    Args:
+        source: where the model comes from.
+        task: fixes the head and its classes.
+        device: `meta`: names and shapes alone, which costs nothing; `cpu`: random weights.
+
+    Raises:
+        UserError: the configuration cannot be read.
+        UnsupportedError: transformers has no such head for this architecture.
+    """
+    import torch
+
+    auto_class, config = _with_head(source, task)
+    with torch.device(device), _seeded(0), _reported("model", source):
+        return auto_class.from_config(config, trust_remote_code=False)
+
+
+def _with_head(source: ModelSource, task: Task) -> tuple[Any, PretrainedConfig]:
+    """Return transformers' auto class for the head of `task`, and the model's configuration with its classes."""
+    import transformers
+
+    config = load_config(source)
+    auto_class = getattr(transformers, task.head)
+    if type(config) not in auto_class._model_mapping:  # noqa: SLF001 - there is no public question
+        raise UnsupportedError(f"transformers has no {task.head} for model type {config.model_type!r} ({source.name})")
+    _configure_head(config, task)
+    return auto_class, config
 
 
 def _configure_head(config: PretrainedConfig, task: Task) -> None:

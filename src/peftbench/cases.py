@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from peftbench.catalogue import Catalogue
     from peftbench.methods.base import Method, Scalar
 
-FAMILIES: Final = ("default", "paper", "peft", "all")
+FAMILIES: Final = ("default", "all")
+"""Stand for several methods, beside the families that methods say they belong to."""
+
+ALL: Final = "all"
+"""Stands for every task or workload that is known."""
 
 _SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
 
@@ -39,12 +43,24 @@ class Case:
 
     method: MethodSpec
     task: str
+    """A task's name, or several joined by plus signs."""
     batch_size: int
+    variant: tuple[tuple[str, Scalar], ...] = ()
+    """What a study varies besides: seed, learning rate, ..."""
 
     @property
     def id(self) -> str:
-        """The part of a test's id in brackets: `lora-nli-bs8`."""
-        return f"{self.method}-{self.task}-bs{self.batch_size}"
+        """The part of a test's id in brackets: `lora-nli-bs8`, `lora-nli-bs32-seed0-lr3e-05`."""
+        return "-".join([f"{self.method}-{self.group}", *(f"{name}{value}" for name, value in self.variant)])
+
+    def with_variant(self, **variant: Scalar) -> Case:
+        """Return the same case with what a study varies."""
+        return replace(self, variant=tuple(variant.items()))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of its tasks."""
+        return tuple(self.task.split("+"))
 
     @property
     def group(self) -> str:
@@ -75,23 +91,24 @@ def parse_method(text: str) -> MethodSpec:
 def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple[MethodSpec, ...]:
     """Return the methods that names, names with overrides, and families stand for, each once, in the order given."""
     chosen: dict[MethodSpec, None] = {}
+    families = dict.fromkeys([*FAMILIES, *(family for method in methods.values() for family in method.family.split())])
     for text in texts:
         spec = parse_method(text)
         if spec.name in methods:
             chosen[spec] = None
-        elif text in FAMILIES:
+        elif text in families:
             chosen.update(dict.fromkeys(map(MethodSpec, _family(text, methods))))
         else:
-            raise unknown("method", spec.name, [*methods, *FAMILIES])
+            raise unknown("method", spec.name, [*methods, *families])
     return tuple(chosen)
 
 
 def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, ...]:
-    """Return `names`, each once, or all that are known where none is given; UserError for an unknown one."""
+    """Return `names`, each once; all that are known where none is given, or `all`; UserError for an unknown one."""
     for name in names:
-        if name not in known:
+        if name not in known and name != ALL:
             raise unknown(kind, name, known)
-    return tuple(dict.fromkeys(names or known))
+    return tuple(known) if not names or ALL in names else tuple(dict.fromkeys(names))
 
 
 def matrix(

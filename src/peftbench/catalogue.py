@@ -29,6 +29,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.methods.adapter_drop:METHODS",
             "peftbench.methods.fusion:METHODS",
             "peftbench.methods.peft:METHODS",
+            "peftbench.methods.peft.excluded:METHODS",
         ),
         "peftbench.tasks": (
             "peftbench.tasks.classification:TASKS",
@@ -37,7 +38,13 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.tasks.choice:TASKS",
         ),
         "peftbench.models": ("peftbench.models:PRESETS",),
-        "peftbench.workloads": ("peftbench.workloads.step:WORKLOADS",),
+        "peftbench.workloads": (
+            "peftbench.workloads.step:WORKLOADS",
+            "peftbench.workloads.lifecycle:WORKLOADS",
+            "peftbench.training.convergence:WORKLOADS",
+            "peftbench.training.multitask:WORKLOADS",
+            "peftbench.deployment.study:WORKLOADS",
+        ),
     }
 )
 """Entry-point group -> objects, each a named definition or an iterable of them, in the order of listing."""

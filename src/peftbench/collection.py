@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum, auto
+from pathlib import Path
 
 import pytest
 
 from peftbench.cases import Case
 from peftbench.errors import UserError
+from peftbench.marks import NAME, CaseMark
 
 
 class Mode(Enum):
@@ -49,6 +51,17 @@ def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
     return kept, dropped
 
 
+def planned(items: Sequence[pytest.Item]) -> list[tuple[str, Case]]:
+    """Return workload and case of each item that is one of ours."""
+    return [(CaseMark.of(item.get_closest_marker(NAME)).workload, case) for item in items if (case := case_of(item))]
+
+
+def is_named(config: pytest.Config, path: Path) -> bool:
+    """Tell whether a file is named on the command line, not only a folder that it is in."""
+    named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
+    return any(candidate.resolve() == path.resolve() for candidate in named)
+
+
 def record_ids(items: Sequence[pytest.Item]) -> dict[str, str]:
     """Return what each case is called in a record, by node id: the test's name, where it is the only one of it."""
     ours = [item for item in items if case_of(item)]
@@ -71,6 +84,11 @@ def mode(config: pytest.Config) -> Mode:
     if session.skip:
         return Mode.SKIP
     return Mode.TRY_ONCE if session.disabled else Mode.MEASURE
+
+
+def measures(config: pytest.Config) -> bool:
+    """Tell whether cases are measured; raises UserError as `mode` does."""
+    return not config.option.collectonly and mode(config) is Mode.MEASURE
 
 
 def _has_no_case(item: pytest.Item) -> bool:

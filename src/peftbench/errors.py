@@ -7,6 +7,11 @@ from collections.abc import Iterable
 class PeftbenchError(Exception):
     """Base of all errors that this package raises on purpose; its text is one line for a person."""
 
+    def __str__(self) -> str:
+        """Escape what would break the line, or the terminal: names come from files."""
+        text = super().__str__()
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 class UserError(PeftbenchError):
     """What the user asked for cannot be done as asked (option, file, data): shown without a traceback."""

@@ -166,7 +166,7 @@ def _xlmr(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as the configu
 
 
 _TINY: Final = {
-    "hidden_size": 64,
+    "hidden_size": 128,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "intermediate_size": 256,
@@ -176,14 +176,14 @@ _TINY: Final = {
 PRESETS: tuple[Preset, ...] = (
     Preset(
         name="tiny",
-        summary="BERT of 2 layers of 64, for a CPU",
+        summary="BERT of 2 layers of 128, for a CPU",
         model_type="bert",
         config=_bert(**_TINY, max_position_embeddings=128, bos_token_id=2, eos_token_id=3),
         seq_len=32,
     ),
     Preset(
         name="tiny-xlmr",
-        summary="XLM-R of 2 layers of 64, for a CPU",
+        summary="XLM-R of 2 layers of 128, for a CPU",
         model_type="xlm-roberta",
         config=_xlmr(**_TINY, max_position_embeddings=130),
         seq_len=32,

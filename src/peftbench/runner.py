@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
+from peftbench import compiling
 from peftbench.cases import MethodSpec
+from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, metrics, validity
+from peftbench.measure import anchor, counters, metrics, validity
 from peftbench.measure.clock import clock_for
-from peftbench.measure.device_memory import parts, parts_metrics, release
+from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
-from peftbench.measure.failures import classify, context_is_alive
-from peftbench.measure.resident import resident
-from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.failures import PoisonedError, classify, context_is_alive
+from peftbench.measure.parameters import count_parameters
+from peftbench.measure.probes import probes_for
+from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.stopwatch import Stopwatch
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
+from peftbench.references import References
+from peftbench.workloads.study import Desk, Study, recorded
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
@@ -32,33 +38,17 @@ PRESET_CPU_BUDGET_S: Final = 0.9
 """For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
 BUDGET_S: Final = 5.0
 """The same for everything else."""
-REFERENCE_METHODS: Final = {"base": MethodSpec("head"), "full": MethodSpec("full")}
-"""What `--peftbench-reference` stands for; the base step trains the head on a frozen backbone."""
 
 Observer = Callable[[TimedRound], TimedRound]
 """Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
 
 
-class PoisonedError(Exception):
-    """The device can run nothing more in this process."""
+class Take(Protocol):
+    """Takes the rounds of a case."""
 
-
-@dataclass
-class Stopwatch:
-    """How long each pass of a case took, and which is under way."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    current: str = ""
-
-    @contextmanager
-    def during(self, name: str) -> Iterator[None]:
-        """Add what runs within to the pass called `name`."""
-        self.current = name
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        """Call both as often as the plan says."""
+        ...
 
 
 class Runner:
@@ -66,31 +56,60 @@ class Runner:
 
     def __init__(self, backend: Backend, *, session: str) -> None:
         self.backend = backend
+        self.take: Take = interleave
+        """How the rounds of a case and its reference are taken."""
         self._session = session
         self._clock = clock_for(backend.device)
+        self._probes = probes_for(backend.device)
         self._group: Group | None = None
-        self._references: dict[str, Trial] = {}
+        self._references = References(backend.settings.reference, self._timed)
         self._proofs: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
+        self._shared: dict[str, object] = {}
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
-        gc.collect()
-        gc.freeze()
+        if backend.settings.compile:
+            self._resources.enter_context(compiling.compiling())
         self._resources.callback(gc.unfreeze)
 
     def close(self) -> None:
         """Forget everything that is held."""
         self.release()
+        self._probes.close()
         self._resources.close()
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return what must be equal for absolute times to be compared."""
+        backend = self.backend
+        return {**fingerprint(backend.device, threads=backend.settings.threads), **self._probes.fingerprint()}
 
     def release(self) -> None:
         """Forget what the cases of the present group share."""
         self._group = None
-        self._references.clear()
+        self._references.drop()
         self._proofs.clear()
-        release(self.backend.device)
+        self._shared.clear()
+        if self.backend.settings.compile:
+            compiling.reset()
+        gc.unfreeze()
+        self._clean_up()
 
-    def measure(self, case: Case, workload: Workload, *, id: str, observer: Observer) -> Record:  # noqa: A002
+    def measure(
+        self,
+        case: Case,
+        workload: Workload,
+        *,
+        id: str,  # noqa: A002 - the record's own word
+        observer: Observer,
+        records: Iterable[Record] = (),
+    ) -> Record:
         """Return what one case yields; a case that cannot be measured is a record with the reason.
+
+        Args:
+            case: What is measured.
+            workload: How.
+            id: What the case is called in its record.
+            observer: Wraps the timed rounds.
+            records: What the run has yielded so far; a study may look at them.
 
         Raises:
             UserError: an override that does not fit the model.
@@ -102,7 +121,11 @@ class Runner:
             return replace(blank, status="unsupported", reason=reason)
         watch = Stopwatch()
         try:
-            return self._passes(case, workload, blank, observer, watch)
+            if isinstance(workload, Study):
+                with watch.during("study"):
+                    return recorded(workload, case, blank, self._desk(self.backend, records), observer)
+            with compiling.faults():
+                return self._passes(case, workload, blank, observer, watch)
         except UnsupportedError as error:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
@@ -117,12 +140,21 @@ class Runner:
                 raise
             return replace(blank, status="out-of-memory", reason=failure.reason)
         finally:
-            release(self.backend.device)
+            self._clean_up()
 
     def try_once(self, case: Case, workload: Workload) -> None:
-        """Run one round and measure nothing."""
-        if not self._unsupported(case, workload):
-            trial = workload.trial(self._group_of(case).subject(case.method))
+        """Run one round, or the least of a study, and measure nothing.
+
+        Raises:
+            UnsupportedError: the case cannot be run; says why.
+        """
+        if reason := self._unsupported(case, workload):
+            raise UnsupportedError(reason)
+        if isinstance(workload, Study):
+            workload.conduct(case, self._desk(self.backend.rehearsing(), ()))
+            return
+        subject = self._group_of(case).subject(case.method)
+        with compiling.faults(), closing(workload.trial(subject)) as trial:
             self._timed(trial)(0)
 
     def blank(self, case: Case, workload: Workload, id: str) -> Record:  # noqa: A002 - the record's own word
@@ -133,12 +165,23 @@ class Runner:
             method=str(case.method),
             task=case.task,
             batch_size=case.batch_size,
-            seq_len=self.backend.seq_len(self.backend.catalogue.task(case.task)),
+            seq_len=max(self.backend.seq_len(self.backend.catalogue.task(name)) for name in case.tasks),
             status="ok",
+            variant=dict(case.variant),
         )
+
+    def _clean_up(self) -> None:
+        """Give back what the last case held; what is still there then is not looked at again after each case.
+
+        Without freezing, each collection walks through all that torch and transformers have ever made (0.2 s).
+        """
+        release(self.backend.device)
+        gc.freeze()
 
     def _unsupported(self, case: Case, workload: Workload) -> str:
         backend = self.backend
+        if isinstance(workload, Study):
+            return workload.unsupported_case(case, backend)
         method, task = backend.catalogue.method(case.method.name), backend.catalogue.task(case.task)
         return method.unsupported(task, architecture=backend.config.model_type) or workload.unsupported(
             method, backend.settings.precision
@@ -155,33 +198,88 @@ class Runner:
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
+        with closing(trial):
+            measured = self._measured(workload, trial, group, blank=blank, observer=observer, watch=watch)
+        with watch.during("own"):
+            own = workload.own_metrics(subject)
+        return replace(
+            measured,
+            metrics={**measured.metrics, **proof.metrics(), **own},
+            passes_s=watch.seconds,
+            warnings=(*proof.notes, *measured.warnings),
+        )
+
+    def _measured(
+        self, workload: Workload, trial: Trial, group: Group, *, blank: Record, observer: Observer, watch: Stopwatch
+    ) -> Record:
         timed = self._timed(trial)
+        heads = head_names(group.template)
         with watch.during("first step"):
-            first_s = timed(0).wall_s
+            first_s, compilation = self._first(workload, timed)
         with watch.during("counters"):
-            warm_up(timed)
-            counted = counters.count(partial(timed, 0), trial.model, heads=head_names(group.template))
+            counted = self._count(workload, trial, heads)
+            parameters = counted.parameters if counted else count_parameters(trial.model, heads)
         with watch.during("memory"):
-            memory = self._memory(trial, timed, counted.metrics())
+            memory = self._memory(trial, timed, counted)
         with watch.during("time"):
-            reference = self._reference(workload, group)
+            reference, alone = self._references.of(workload, group)
             with undisturbed():
                 warm_up(timed)
-                rounds = interleave(observer(timed), reference, self._plan(), seed=blank.id)
+                rounds, state = self._probes.rounds(
+                    lambda: self.take(observer(timed), reference, self._plan(), seed=blank.id)
+                )
+                anchor_s = anchor.anchor_s(self._clock, self.backend.device) if reference else None
         watch.seconds["rounds"] = rounds.timed_s
-        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=group.tokens, first_s=first_s)
+        kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
+        tokens = group.tokens if workload.runs_model else None
+        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
+        with watch.during("energy"):
+            after = self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
+        if compilation:
+            times |= metrics.compile_metric(first_s, rounds)
         return replace(
             blank,
-            metrics={**times, **memory, **counted.metrics(), **proof.metrics()},
-            launches=(metrics.launch(rounds, session=self._session),),
-            operators=counted.operators.operators,
-            operator_hash=counted.operators.operator_hash,
-            modules=counted.parameters.modules,
-            passes_s=watch.seconds,
+            metrics={
+                **times,
+                **memory,
+                **(counted.metrics() if counted else parameters.metrics()),
+                **state.metrics,
+                **after.metrics,
+            },
+            launches=(kept,),
+            operators=counted.operators.operators if counted else {},
+            operator_hash=counted.operators.operator_hash if counted else "",
+            modules=parameters.modules,
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
-            warnings=proof.notes,
+            warnings=(
+                *(compilation.warnings if compilation else ()),
+                *filter(None, [alone]),
+                *state.warnings,
+                *after.warnings,
+            ),
         )
+
+    def _desk(self, backend: Backend, records: Iterable[Record]) -> Desk:
+        return Desk(backend, self._clock, tuple(records), self._shared)
+
+    def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
+        """Return how long the first, cold round takes, and what is compiled in it."""
+        if not (self.backend.settings.compile and workload.runs_model):
+            return timed(0).wall_s, None
+        with compiling.from_scratch() as compilation:
+            return timed(0).wall_s, compilation()
+
+    def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
+        """Return what a warm round does, preparation left out; a model that is compiled runs as it was written."""
+        if not workload.counted:
+            return None
+        prepare = partial(trial.prepare, 0) if trial.prepare else _nothing
+        run = partial(trial.run, 0, _nothing)
+        with compiling.eager() if self.backend.settings.compile else nullcontext():
+            prepare()
+            run()
+            return counters.count(run, trial.model, heads=heads, reset=prepare)
 
     def _prove(self, case: Case, subject: Subject) -> validity.Validity:
         """Check once that the method does what it claims to; the other workloads of the group rely on it."""
@@ -196,21 +294,15 @@ class Runner:
             raise proof
         return proof
 
-    def _memory(self, trial: Trial, timed: TimedRound, counted: Mapping[str, Metric]) -> dict[str, Metric]:
-        """Return what the machine says, and the exact sum of what is held and what a round adds at the most."""
-        owned = parts(trial.model, trial.optimizer)
-        held = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
-        peak = Metric(held + (counted["peak_live_bytes"].value or 0), "B")
-        return {"peak_bytes": peak, **parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
-
-    def _reference(self, workload: Workload, group: Group) -> TimedRound | None:
-        method = REFERENCE_METHODS.get(self.backend.settings.reference)
-        if method is None or not workload.paired:
-            return None
-        if workload.name not in self._references:
-            trial = self._references[workload.name] = workload.trial(group.subject(method))
-            warm_up(self._timed(trial))
-        return self._timed(self._references[workload.name])
+    def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
+        """Return what the device says, and the exact sum of what is held and what a round adds at the most."""
+        if self._probes.exclusive:
+            self._references.drop()
+        found = self._probes.memory(trial, timed)
+        if counted is None:
+            return found
+        held = sum(found[name].value or 0 for name in ("weights_bytes", "optimizer_bytes"))
+        return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
 
     def _plan(self) -> Plan:
         settings = self.backend.settings
@@ -229,8 +321,15 @@ class Runner:
         run, prepare, time_run = trial.run, trial.prepare, self._clock.time
 
         def timed(number: int) -> Timing:
-            if prepare is not None:
-                prepare(number)
-            return time_run(partial(run, number))
+            if prepare is None:
+                return time_run(partial(run, number))
+            start = time.perf_counter()
+            prepare(number)
+            prepared_s = time.perf_counter() - start
+            return replace(time_run(partial(run, number)), prepared_s=prepared_s)
 
         return timed
+
+
+def _nothing() -> None:
+    """Stand for a mark that nobody reads, and for a preparation that is not needed."""

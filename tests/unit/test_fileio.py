@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftbench.errors import UserError
@@ -104,6 +104,7 @@ def test_lines_count_from_where_the_text_begins() -> None:
         parse_json('{"a":\n?}', source="f", line=11)
 
 
+@settings(deadline=None)
 @given(st.text() | st.text(alphabet='{}[]",:0N\\ \n'))
 def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
     try:

@@ -54,7 +54,7 @@ RECORD = Record(
 RUN = Run(fingerprint={"device": "cpu"}, settings={"model": "tiny"}, records=(RECORD,))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(run=runs)
 def test_what_is_saved_fits_the_published_schema_and_comes_back_equal(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
@@ -142,7 +142,7 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, run: Run, me
 
 
 @given(share=st.floats(0, 1))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_a_truncated_run_is_refused_in_one_line(share: float, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     save_run(RUN, path)

@@ -8,7 +8,7 @@ differences of logarithms: `expm1` makes shares of them. `docs/gate.md` says why
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -66,23 +66,28 @@ def common_shift(difference: Array, rule: Rule) -> Array:
     return _median_over_cases(difference, 0.0, rule)
 
 
-def staged_shift(base: Moments, new: Sequence[Sequence[float]], rule: Rule) -> Array:
+def staged_shift(base: Moments, new: Moments, launches: Sequence[Sequence[float]], rule: Rule) -> Array:
     """Return each case's common shift, where suspects and their siblings may have more launches than the rest.
 
     The first launches, which all cases share, give the shift of the suite. Later ones were made at another time, when
     everything may have moved together: what moved the siblings (launched again, though no suspects) is added. Not the
     median over all that were launched again: many suspects at once would be taken for a common shift, and hide.
+
+    Args:
+        base: The accepted launches.
+        new: The moments of `launches`.
+        launches: The launches to be judged, in the order in which they were made.
+        rule: The constants.
     """
-    whole = ragged_moments(new)
-    if not whole.count.any() or np.median(whole.count[whole.count > 0]) == whole.count.max():
-        return np.broadcast_to(common_shift(whole.mean - base.mean, rule), whole.count.shape)
-    first = ragged_moments([launches[: rule.launches] for launches in new])
+    if not new.count.any() or np.median(new.count[new.count > 0]) == new.count.max():
+        return np.broadcast_to(common_shift(new.mean - base.mean, rule), new.count.shape)
+    first = ragged_moments([values[: rule.launches] for values in launches])
     suite = common_shift(first.mean - base.mean, rule)
-    again = whole.count > first.count
+    again = new.count > first.count
     siblings = again & ~suspect(shifts(base, first, suite, rule), rule) & np.isfinite(base.mean)
     if siblings.sum() < rule.siblings:
-        return np.broadcast_to(suite, whole.count.shape)
-    later: Array = suite + np.where(again, np.median((whole.mean - first.mean)[siblings]), 0.0)
+        return np.broadcast_to(suite, new.count.shape)
+    later: Array = suite + np.where(again, np.median((new.mean - first.mean)[siblings]), 0.0)
     return later
 
 
@@ -119,6 +124,10 @@ class Shifts:
     high: Array
     """Bounds, each of which the shift is beyond with 1 - confidence (the interval between them holds less)."""
 
+    def at(self, cases: Array) -> Shifts:
+        """Return those of some cases."""
+        return Shifts(*(getattr(self, item.name)[cases] for item in fields(self)))
+
 
 def shifts(base: Moments, new: Moments, common: Array, rule: Rule) -> Shifts:
     """Compare the launches of each case with its baseline's; NaN where a side has none.
@@ -135,15 +144,20 @@ def shifts(base: Moments, new: Moments, common: Array, rule: Rule) -> Shifts:
     prior = prior_spread(base, rule)[..., None]
     df = np.maximum(base.count + new.count - 2 + rule.prior_launches, 1)
     spread = np.sqrt((base.squares + new.squares + rule.prior_launches * prior**2) / df)
-    error = spread * _error_factor(base.count, new.count)
     estimate = new.mean - base.mean - common
+    return tested(estimate, spread, df, base_count=base.count, new_count=new.count, rule=rule)
+
+
+def tested(estimate: Array, spread: Array, df: Array, *, base_count: Array, new_count: Array, rule: Rule) -> Shifts:
+    """Return estimates with their probabilities and bounds, the error being t distributed."""
+    error = spread * _error_factor(base_count, new_count)
     tolerance, margin = np.log1p(rule.tolerance), stdtrit(df, rule.confidence) * error
     return Shifts(
         estimate=estimate,
         spread=spread,
         df=df,
-        base_count=base.count,
-        new_count=new.count,
+        base_count=base_count,
+        new_count=new_count,
         p_slower=_upper_tail(estimate - tolerance, error, df),
         p_faster=_upper_tail(-estimate - tolerance, error, df),
         low=estimate - margin,

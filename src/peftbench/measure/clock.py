@@ -32,6 +32,8 @@ class Timing:
     """Time from each mark to the one before it (the first: to the start); event time on CUDA, host time on the CPU."""
     device_s: float | None = None
     """Event time on the stream, first event to last, gaps between kernels included; None on the CPU."""
+    prepared_s: float = 0.0
+    """Host time of what had to happen before the round, outside its time."""
 
 
 class Clock(Protocol):

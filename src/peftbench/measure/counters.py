@@ -41,13 +41,11 @@ class Counters:
             "saved_bytes": (self.saved_bytes, "B"),
             "peak_live_bytes": (self.operators.peak_live_bytes, "B"),
             "allocations": (self.operators.allocations, "1"),
-            "trainable_body": (self.parameters.trainable_body, "1"),
-            "trainable_head": (self.parameters.trainable_head, "1"),
-            "total_parameters": (self.parameters.total, "1"),
             "python_calls": (self.python.calls, "1"),
             "bytecodes": (self.python.bytecodes, "1"),
         }
-        return {name: Metric(value=value, unit=unit) for name, (value, unit) in numbers.items()}
+        counted = {name: Metric(value=value, unit=unit) for name, (value, unit) in numbers.items()}
+        return {**counted, **self.parameters.metrics()}
 
 
 def count(

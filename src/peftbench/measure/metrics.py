@@ -14,28 +14,29 @@ if TYPE_CHECKING:
     from peftbench.measure.rounds import Rounds
 
 
-def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float, first_s: float) -> dict[str, Metric]:
+def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float | None, first_s: float) -> dict[str, Metric]:
     """Return the metrics of a time pass.
 
     Args:
         rounds: What was timed.
         phases: Names of the parts of a round, in order.
-        tokens: Tokens of a batch without padding, averaged over the batches.
+        tokens: Tokens of a batch without padding, averaged over the batches; None if a round works on no batch.
         first_s: Time of the first, cold round.
     """
     time_s = median_estimate([timing.wall_s for timing in rounds.case])
     metrics = {
         "time_s": _timed(time_s, "s"),
         "first_s": Metric(first_s, "s", noise="timed"),
-        "tokens_per_s": Metric(
+    }
+    if tokens is not None:
+        metrics["tokens_per_s"] = Metric(
             tokens / time_s.median,
             "token/s",
             better="higher",
             noise="timed",
             low=tokens / time_s.high,
             high=tokens / time_s.low,
-        ),
-    }
+        )
     for index, phase in enumerate(phases):
         metrics[f"{phase}_s"] = _timed(median_estimate([timing.phases_s[index] for timing in rounds.case]), "s")
     device_s = [timing.device_s for timing in rounds.case if timing.device_s is not None]
@@ -48,7 +49,13 @@ def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float, first_
     return metrics
 
 
-def launch(rounds: Rounds, *, session: str) -> Launch:
+def compile_metric(first_s: float, rounds: Rounds) -> dict[str, Metric]:
+    """Return how much longer the first round, which compiles, took than a round does once all is compiled."""
+    time_s = statistics.median(timing.wall_s for timing in rounds.case)
+    return {"compile_s": Metric(first_s - time_s, "s", noise="timed")}
+
+
+def launch(rounds: Rounds, *, session: str, anchor_s: float | None = None) -> Launch:
     """Return what a launch keeps of its rounds: a median each, and x, the median of the log ratios."""
     return Launch(
         session=session,
@@ -56,6 +63,7 @@ def launch(rounds: Rounds, *, session: str) -> Launch:
         time_s=statistics.median(timing.wall_s for timing in rounds.case),
         reference_s=statistics.median(timing.wall_s for timing in rounds.reference) if rounds.reference else None,
         x=statistics.median(rounds.log_ratios) if rounds.reference else None,
+        anchor_s=anchor_s,
     )
 
 

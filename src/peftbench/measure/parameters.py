@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peftbench.methods.base import is_head
+from peftbench.record import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,15 @@ class Parameters:
     total: int
     modules: Mapping[str, int]
     """Trainable elements by module; layer numbers are replaced by *, so that a row stands for all layers."""
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return the numbers as metrics of a record."""
+        numbers = {
+            "trainable_body": self.trainable_body,
+            "trainable_head": self.trainable_head,
+            "total_parameters": self.total,
+        }
+        return {name: Metric(value=value, unit="1") for name, value in numbers.items()}
 
 
 def count_parameters(model: torch.nn.Module, heads: frozenset[str]) -> Parameters:

@@ -34,7 +34,7 @@ class Plan:
     """When to stop."""
 
     budget_s: float
-    """For the timed rounds of case and reference together."""
+    """For the rounds of case and reference together, and for what prepares them."""
     exactly: int | None = None
     """This many rounds, whatever they cost and however precise they are."""
     precision: float = 0.005
@@ -79,10 +79,9 @@ def interleave(case: TimedRound, reference: TimedRound | None, plan: Plan, *, se
         else:
             timed[1].append(reference(number))
             timed[0].append(case(number))
-        case_s = timed[0][-1].wall_s
-        reference_s = timed[1][-1].wall_s if reference else 1.0
-        log_values.append(math.log(case_s / reference_s))
-        spent_s += case_s + (reference_s if reference else 0.0)
+        latest = [timings[-1] for timings in timed if timings]
+        log_values.append(math.log(latest[0].wall_s / (latest[1].wall_s if reference else 1.0)))
+        spent_s += sum(timing.wall_s + timing.prepared_s for timing in latest)
     return Rounds(case=tuple(timed[0]), reference=tuple(timed[1]), stop=stop)
 
 

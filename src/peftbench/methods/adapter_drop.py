@@ -80,6 +80,11 @@ class AdapterDrop(BottleneckMethod):
 
         return hook
 
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Take the `LayerDrop` away as well, which holds on to the adapters."""
+        delattr(model, LAYER_DROP)
+        return BottleneckMethod.remove(self, model)
+
 
 METHODS: Final = (
     AdapterDrop(

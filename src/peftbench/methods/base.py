@@ -54,6 +54,8 @@ class Method(ABC):
     source: str
     """Where the method is defined: paper and section, or class."""
     mergeable: bool = False
+    unmergeable: str = ""
+    """Why it cannot be merged, where that is worth saying."""
     trains_backbone: bool = False
     """Whether weight matrices of the backbone are meant to be trained beside parameters that the method adds."""
     defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
@@ -63,6 +65,14 @@ class Method(ABC):
         """Return why the method cannot do `task` on a model of `architecture` (`config.model_type`), or ''."""
         del task, architecture
         return ""
+
+    @property
+    def why_not_merged(self) -> str:
+        """Return the reason why the method's change cannot be folded into the weights, or ''."""
+        if self.mergeable:
+            return ""
+        reason = f": {self.unmergeable}" if self.unmergeable else " into the weights of the model"
+        return f"{self.name} cannot be merged{reason}"
 
     @abstractmethod
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -105,9 +115,13 @@ class Method(ABC):
         raise UnsupportedError(f"{self.name} changes the weights themselves and cannot be disabled")
 
     def merge(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Return the model with the method's change folded into the plain weights (no adapter code is left)."""
+        """Return the model with the method's change folded into the plain weights (no adapter code is left).
+
+        Raises:
+            UnsupportedError: it cannot be done; says why.
+        """
         del model
-        raise UnsupportedError(f"{self.name} cannot be merged into the weights of the model")
+        raise UnsupportedError(self.why_not_merged or f"{self.name} does not say how it is merged")
 
     def merge_in_place(self, model: torch.nn.Module) -> None:
         """Fold the method's change into the plain weights, and keep what `unmerge_in_place` needs to take it out."""
@@ -118,6 +132,15 @@ class Method(ABC):
         """Take the change out of the plain weights again, after `merge_in_place`."""
         del model
         raise UnsupportedError(f"{self.name} cannot be unmerged")
+
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the plain model, what the method added taken off; a trained head may stay.
+
+        Raises:
+            UnsupportedError: it cannot be done; says why.
+        """
+        del model
+        raise UnsupportedError(f"{self.name} cannot be removed from a model")
 
     def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
         """Add a second, untrained adapter of the same configuration; return the names of both, the active one first."""

@@ -22,6 +22,7 @@ WEIGHTS_FILE: Final = "model.safetensors"
 class SelectiveMethod(Method):
     """Trains the head and those of the backbone's own parameters that are picked by name; freezes the others."""
 
+    unmergeable: str = "it trains the model's own weights"
     picks: Callable[[str], bool] | None = None
     """Tells, by its name, whether a parameter of the backbone is trained; None: the backbone is frozen."""
 
@@ -69,10 +70,9 @@ class SelectiveMethod(Method):
         applied.load_state_dict(weights, strict=False)
         return applied
 
-    def merge(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Raise: there is no adapter to merge."""
-        del model
-        raise UnsupportedError(f"{self.name} trains the model's own weights: there is nothing to merge")
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the same model: nothing was added."""
+        return model
 
 
 def _all(name: str) -> bool:

@@ -13,10 +13,29 @@ Reads = Literal["norm", "output", "residual"]
 """What a bottleneck reads in a block's output module: LN(h + i), h or i (see `AdaptedOutput`)."""
 
 
-class Switchable(nn.Module):
+class Replacement(nn.Module):
+    """A module that stands for another one."""
+
+    def original(self) -> nn.Module:
+        """Return the module that it stands for."""
+        raise NotImplementedError
+
+
+class Switchable(Replacement):
     """A module that stands for another one, and can be told to compute what that one would."""
 
     enabled: bool = True
+
+
+def restore(model: nn.Module) -> None:
+    """Put the module that each `Replacement` within `model` stands for back in its place."""
+    for name, child in [*model.named_children()]:
+        plain = child
+        while isinstance(plain, Replacement):
+            plain = plain.original()
+        if plain is not child:
+            setattr(model, name, plain)
+        restore(plain)
 
 
 class PHMLinear(nn.Module):
@@ -96,6 +115,7 @@ class AdaptedOutput(Switchable):
 
     def __init__(self, output: Any, adapter: nn.Module, reads: Reads, scaling: float = 1.0) -> None:  # noqa: ANN401 # untyped library
         super().__init__()
+        self._replaced = (output,)  # in a tuple, where torch does not find it: its layers are this module's
         self.dense = output.dense
         self.dropout = output.dropout
         self.LayerNorm = output.LayerNorm
@@ -106,18 +126,22 @@ class AdaptedOutput(Switchable):
         self.dropped_in_evaluation = False
         self.train(output.training)
 
+    def original(self) -> nn.Module:
+        """Return the output module, in this one's mode."""
+        output: nn.Module = self._replaced[0]
+        return output.train(self.training)
+
     def forward(self, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
         """Map x [batch, tokens, inner] and i [batch, tokens, hidden] to [batch, tokens, hidden]."""
         output = self.dropout(self.dense(hidden_states))
-        total = output + input_tensor
         if not self.enabled or (self.dropped_in_training if self.training else self.dropped_in_evaluation):
-            normed: Tensor = self.LayerNorm(total)
+            normed: Tensor = self.LayerNorm(output + input_tensor)
             return normed
         if self.reads == "norm":
-            z = self.LayerNorm(total)
+            z = self.LayerNorm(output + input_tensor)
         elif self.reads == "output":
             z = output
         else:
             z = input_tensor
-        adapted: Tensor = self.LayerNorm(torch.add(total, self.adapter(z), alpha=self.scaling))
+        adapted: Tensor = self.LayerNorm(torch.add(output, self.adapter(z), alpha=self.scaling) + input_tensor)
         return adapted

@@ -69,11 +69,9 @@ class Configuration(Generic[C]):
 def _converted(value: Scalar, wanted: type) -> Scalar:
     if wanted is str:
         return str(value)
-    if isinstance(value, bool) == (wanted is bool):
-        if isinstance(value, wanted):
-            finite = not isinstance(value, float) or math.isfinite(value)
-            if finite:
-                return value
-        elif wanted is float and isinstance(value, int):
-            return float(value)
-    raise ValueError(value)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    # Not isinstance: true and false are no whole numbers here.
+    if type(value) is not wanted or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(value)
+    return value

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Generic
 
-from peftbench.errors import UnsupportedError
 from peftbench.methods import checkpoint, encoder
 from peftbench.methods.base import Application, Method, head_names, is_head
 from peftbench.methods.configuration import C, Configuration
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
     from peftbench.tasks.base import Task
 
-ABOUT: Final = "peftbench_about"
-"""Attribute of an applied model: what its checkpoint says that it belongs to."""
+CONFIGURATION: Final = "peftbench_configuration"
+"""Attribute of an applied model: the configuration that its method was applied with, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +33,6 @@ class EncoderMethod(Method, Generic[C]):
     family: str = "paper"
     config: C
     """The default configuration; its fields can be overridden."""
-    unmergeable: str
-    """Why what the method adds cannot be folded into the weights."""
 
     def __post_init__(self) -> None:
         config: Any = self.config
@@ -55,7 +52,8 @@ class EncoderMethod(Method, Generic[C]):
             parameter.requires_grad_(is_head(name, heads))
         with seeded(application.seed):
             self.attach(model, blocks, configuration)
-        setattr(model, ABOUT, self.about(configuration, application))
+        values: Any = configuration.values
+        setattr(model, CONFIGURATION, json.dumps(asdict(values), sort_keys=True))
         applied: torch.nn.Module = model
         return applied
 
@@ -68,15 +66,13 @@ class EncoderMethod(Method, Generic[C]):
             UnsupportedError: a default value does not fit the model.
         """
 
-    def about(self, configuration: Configuration[C], application: Application) -> Mapping[str, str]:
+    def about(self, model: torch.nn.Module) -> Mapping[str, str]:
         """Return what must be equal for a checkpoint to be loaded: all that the shapes of its tensors do not tell."""
-        del application
-        values: Any = configuration.values
-        return {"method": self.name, "configuration": json.dumps(asdict(values), sort_keys=True)}
+        return {"method": self.name, "configuration": getattr(model, CONFIGURATION)}
 
     def save(self, model: torch.nn.Module, folder: Path) -> None:
         """Write the trained parameters into `adapter.safetensors`."""
-        checkpoint.save(model, folder, getattr(model, ABOUT))
+        checkpoint.save(model, folder, self.about(model))
 
     def load(self, model: PreTrainedModel, application: Application, folder: Path) -> torch.nn.Module:
         """Apply the method as it was applied to the saved model, and read the trained parameters back.
@@ -85,7 +81,7 @@ class EncoderMethod(Method, Generic[C]):
             UserError: the file cannot be read, or belongs to another method, configuration, model or task.
         """
         applied = self.apply(model, application)
-        checkpoint.load(applied, folder, getattr(applied, ABOUT))
+        checkpoint.load(applied, folder, self.about(applied))
         return applied
 
     @contextmanager
@@ -103,10 +99,13 @@ class EncoderMethod(Method, Generic[C]):
             for switch, enabled in zip(switches, before, strict=True):
                 switch.enabled = enabled
 
-    def merge(self, model: torch.nn.Module) -> NoReturn:
-        """Raise an UnsupportedError that says why."""
-        del model
-        raise UnsupportedError(f"{self.name} cannot be merged: {self.unmergeable}")
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Put back the modules that the method's stand for; the trained head stays."""
+        from peftbench.methods.bottleneck_modules import restore
+
+        restore(model)
+        delattr(model, CONFIGURATION)
+        return model
 
 
 @contextmanager

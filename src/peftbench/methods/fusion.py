@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from peftbench.methods.base import Application
     from peftbench.methods.configuration import Configuration
+    from peftbench.methods.fusion_modules import Fusion
 
 REGULARISATION: Final = 0.01
 """Weight of the squared distance of the value matrices from the identity."""
@@ -46,7 +47,7 @@ class AdapterFusion(BottleneckMethod):
         folders = [Path(folder) for folder in values.paths.split(os.pathsep) if folder]
         count = configuration.require_at_least("adapters", 2)
         if folders and len(folders) != count:
-            raise configuration.refusal("adapters", f"is not the number of folders in paths, {len(folders)}")
+            raise configuration.refusal("paths", f"{len(folders)} folders are given for {count} adapters")
         config = model.config
         make_adapter = bottleneck_maker(configuration, blocks[0].output.dense.weight)
 
@@ -62,17 +63,35 @@ class AdapterFusion(BottleneckMethod):
         for number, folder in enumerate(folders):
             _load_adapter(model, number, folder, values)
 
-    def about(self, configuration: Configuration[BottleneckConfig], application: Application) -> Mapping[str, str]:
-        """Return what a checkpoint belongs to; the adapters, which it does not hold, are part of it."""
-        return {**super().about(configuration, application), "seed": str(application.seed)}
+    def about(self, model: torch.nn.Module) -> Mapping[str, str]:
+        """Return what a checkpoint belongs to: the adapters, which it does not hold, wherever they came from."""
+        about = dict(super().about(model))
+        configuration = json.loads(about["configuration"])
+        del configuration["paths"]
+        return {**about, "configuration": json.dumps(configuration, sort_keys=True), "adapters": _digest(model)}
 
     def auxiliary_loss(self, model: torch.nn.Module) -> torch.Tensor:
         """Return 0.01 times the sum over the layers of the squared entries of I - W_v."""
-        from peftbench.methods.fusion_modules import Fusion, distance_from_identity
+        from peftbench.methods.fusion_modules import distance_from_identity
 
-        return REGULARISATION * distance_from_identity(
-            module for module in model.modules() if isinstance(module, Fusion)
-        )
+        return REGULARISATION * distance_from_identity(_fusions(model))
+
+
+def _digest(model: torch.nn.Module) -> str:
+    """Return a short digest of all frozen adapters of a model."""
+    import torch
+
+    sha = hashlib.sha256()
+    for fusion in _fusions(model):
+        for parameter in fusion.adapters.parameters():
+            sha.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+def _fusions(model: torch.nn.Module) -> list[Fusion]:
+    from peftbench.methods.fusion_modules import Fusion
+
+    return [module for module in model.modules() if isinstance(module, Fusion)]
 
 
 def _load_adapter(model: torch.nn.Module, number: int, folder: Path, values: FusionConfig) -> None:

@@ -36,7 +36,9 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, tokens, hidden] to [batch, tokens, hidden]."""
-        ups = self.scaling * torch.stack([adapter(x) for adapter in self.adapters], dim=-2)
+        ups = torch.stack([adapter(x) for adapter in self.adapters], dim=-2)
+        if self.scaling != 1.0:
+            ups = self.scaling * ups
         products = self.key(ups) @ self.query(x).unsqueeze(-1)
         weights = self.dropout(products).softmax(dim=-2)
         mixed: Tensor = (weights.transpose(-2, -1) @ self.value(ups)).squeeze(-2)

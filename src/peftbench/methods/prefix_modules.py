@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from peftbench.methods.bottleneck_modules import Switchable
+from peftbench.methods.bottleneck_modules import Replacement, Switchable
 
 
 class Prefix(nn.Module):
@@ -53,7 +53,7 @@ class PrefixStates:
         return torch.cat((prefix[0], keys), dim=2), torch.cat((prefix[1], values), dim=2)
 
 
-class PrefixedSelfAttention(nn.Module):
+class PrefixedSelfAttention(Replacement):
     """A self-attention that takes the prefix as its past keys and values.
 
     It gets them under a name of their own, since transformers takes `past_key_values` away from a checkpointed layer.
@@ -62,6 +62,10 @@ class PrefixedSelfAttention(nn.Module):
     def __init__(self, attention: nn.Module) -> None:
         super().__init__()
         self.inner = attention
+
+    def original(self) -> nn.Module:
+        """Return the self-attention."""
+        return self.inner
 
     def forward(self, hidden_states: Tensor, *, prefix: PrefixStates | None = None, **arguments: Any) -> Any:  # noqa: ANN401 # passed on
         """Call the self-attention; see transformers."""
@@ -83,6 +87,10 @@ class PrefixedEncoder(Switchable):
         for block in blocks:
             block.attention.self = PrefixedSelfAttention(block.attention.self)
         self.train(encoder.training)
+
+    def original(self) -> nn.Module:
+        """Return the encoder; its self-attentions are replaced still."""
+        return self.inner
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, **arguments: Any) -> Any:  # noqa: ANN401 # passed on
         """Call the encoder; see transformers."""

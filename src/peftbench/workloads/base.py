@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from peftbench.compiling import compiled
 from peftbench.precision import Precision
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.cases import Case
     from peftbench.methods.base import Application, Method
+    from peftbench.record import Metric
+    from peftbench.settings import Settings
     from peftbench.tasks.base import Batch
 
 Mark = Callable[[], None]
 """Called at the end of each phase of a round; costs one clock reading (CPU) or one event record (CUDA)."""
+
+
+def _nothing() -> None:
+    """Stand for what a trial need not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,7 @@ class Subject:
 
     def callable(self, model: torch.nn.Module) -> Callable[..., Any]:
         """Return what a round calls: the model, or its compiled form."""
-        import torch
-
-        return torch.compile(model) if self.compile else model
+        return compiled(model) if self.compile else model
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
         """Return the method's own optimizer, else AdamW over the parameters that are trained."""
@@ -70,11 +76,14 @@ class Trial:
     """A workload on one subject, ready to be timed."""
 
     model: torch.nn.Module
+    """Whose parameters and memory are told."""
     run: Callable[[int, Mark], object]
     """One round, given its number; calls the mark once at the end of each of the workload's phases."""
     prepare: Callable[[int], None] | None = None
     """What must happen before each round, outside its time."""
     optimizer: torch.optim.Optimizer | None = None
+    close: Callable[[], None] = _nothing
+    """Called when there are no more rounds to come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +98,22 @@ class Workload(ABC):
     """Whether a round changes weights."""
     paired: bool = True
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
+    default: bool = True
+    """Whether it is measured where neither it nor the file of its benchmark function is named."""
+    runs_model: bool = True
+    """Whether a round runs the model on a batch: then tokens have a rate, and the model can be compiled."""
+    counted: bool = True
+    """Whether warm rounds do the same, call by call, so that counters of one hold for all."""
+    methods: tuple[str, ...] = ("default",)
+    """What is measured where no method is named; so with the next two."""
+    tasks: tuple[str, ...] = ()
+    """None: all."""
+    batch_sizes: tuple[int, ...] = (1, 8)
+
+    def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
+        """Return what is made of the matrix of methods, tasks and batch sizes."""
+        del settings
+        return cases
 
     def unsupported(self, method: Method, precision: Precision) -> str:
         """Return the reason why the workload cannot be done with `method` at `precision`, or ''."""
@@ -97,4 +122,17 @@ class Workload(ABC):
 
     @abstractmethod
     def trial(self, subject: Subject) -> Trial:
-        """Build the model and everything else that a round needs."""
+        """Build the model and everything else that a round needs.
+
+        Raises:
+            UnsupportedError: it cannot be done with this method on this model.
+        """
+
+    def reference_trial(self, subject: Subject) -> Trial:
+        """Build what rounds alternate with, given the reference method on the same batches."""
+        return self.trial(subject)
+
+    def own_metrics(self, subject: Subject) -> Mapping[str, Metric]:
+        """Return what else the workload tells of a subject, found out in a pass of its own."""
+        del subject
+        return {}

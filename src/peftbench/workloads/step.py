@@ -1,13 +1,16 @@
-"""The workloads that are timed by default: one training step, and one inference."""
+"""The workloads that run the model: one training step, and one inference, with the adapter active or merged."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.workloads.base import Trial, Workload
 
 if TYPE_CHECKING:
+    import torch
+
     from peftbench.methods.base import Method
     from peftbench.precision import Precision
     from peftbench.tasks.base import Batch
@@ -30,33 +33,12 @@ class TrainStep(Workload):
     def trial(self, subject: Subject) -> Trial:
         """Build the model in training mode and its optimizer over what the method trains."""
         model = subject.applied_model().train()
-        method, batches, precision = subject.method, subject.batches, subject.precision
-        device = next(model.parameters()).device
-        forward = subject.callable(model)
         optimizer = subject.optimizer(model)
-        scaler = precision.scaler(device)
-        after_step = method.step_hook(model)
-        regularised = method.auxiliary_loss(model) is not None
+        step = training_step(subject, model, optimizer)
+        batches = subject.batches
 
         def run(number: int, mark: Mark) -> None:
-            with precision.forward_context(device):
-                loss = forward(**batches[number % len(batches)]).loss
-                if regularised:
-                    loss = loss + method.auxiliary_loss(model)
-            mark()
-            if scaler is None:
-                loss.backward()
-                mark()
-                optimizer.step()
-            else:
-                scaler.scale(loss).backward()
-                mark()
-                scaler.step(optimizer)
-                scaler.update()
-            if after_step is not None:
-                after_step(number)
-            optimizer.zero_grad(set_to_none=True)
-            mark()
+            step(batches[number % len(batches)], number, mark)
 
         return Trial(model=model, run=run, optimizer=optimizer)
 
@@ -67,9 +49,13 @@ class Inference(Workload):
 
     def trial(self, subject: Subject) -> Trial:
         """Build the model in evaluation mode; labels are left out of the batches."""
+        return self._trial(subject, subject.applied_model())
+
+    @staticmethod
+    def _trial(subject: Subject, model: torch.nn.Module) -> Trial:
         import torch
 
-        model = subject.applied_model().eval()
+        model.eval()
         precision, device = subject.precision, next(model.parameters()).device
         forward = subject.callable(model)
         inputs = [without_labels(batch) for batch in subject.batches]
@@ -81,6 +67,74 @@ class Inference(Workload):
                 forward(**inputs[number % len(inputs)])
 
         return Trial(model=model, run=run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedInference(Inference):
+    """Forward without labels in evaluation mode, the adapter merged; the reference has none to merge."""
+
+    def unsupported(self, method: Method, precision: Precision) -> str:
+        """Return why the method cannot be merged, or ''."""
+        del precision
+        return method.why_not_merged
+
+    def trial(self, subject: Subject) -> Trial:
+        """Build the model, merge the adapter, and time what is left."""
+        return self._trial(subject, subject.method.merge(subject.applied_model().eval()))
+
+    def reference_trial(self, subject: Subject) -> Trial:
+        """Build the reference as it is."""
+        return Inference.trial(self, subject)
+
+
+def training_step(
+    subject: Subject, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, max_norm: float | None = None
+) -> Callable[[Batch, int, Mark], Any]:
+    """Return what takes one step of training, given a batch and the step's number, and returns the loss, a tensor.
+
+    Args:
+        subject: what is trained, and at which precision.
+        model: with the subject's method applied, in training mode.
+        optimizer: of the model.
+        max_norm: to which the norm of all gradients together is clipped, if at all.
+    """
+    import torch
+
+    method, precision = subject.method, subject.precision
+    device = next(model.parameters()).device
+    forward = subject.callable(model)
+    scaler = precision.scaler(device)
+    after_step = method.step_hook(model)
+    regularised = method.auxiliary_loss(model) is not None
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def update() -> None:
+        if scaler is not None and max_norm is not None:
+            scaler.unscale_(optimizer)
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(trained, max_norm)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+
+    def step(batch: Batch, number: int, mark: Mark) -> Any:  # noqa: ANN401 - a tensor, of an untyped model
+        with precision.forward_context(device):
+            loss = forward(**batch).loss
+            if regularised:
+                loss = loss + method.auxiliary_loss(model)
+        mark()
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        mark()
+        update()
+        if after_step is not None:
+            after_step(number)
+        optimizer.zero_grad(set_to_none=True)
+        mark()
+        return loss
+
+    return step
 
 
 def without_labels(batch: Batch) -> Batch:
@@ -96,4 +150,5 @@ WORKLOADS: tuple[Workload, ...] = (
         trains=True,
     ),
     Inference(name="inference", summary="forward in evaluation mode, adapter active"),
+    MergedInference(name="merged_inference", summary="forward in evaluation mode, adapter merged", default=False),
 )

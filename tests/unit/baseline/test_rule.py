@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from peftbench.baseline.rule import Rule
@@ -31,3 +33,11 @@ def test_options_replace_the_named_constants_only() -> None:
 def test_a_bad_value_is_refused_by_name(values: dict[str, float | None], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Rule.from_options(values)
+
+
+def test_the_documentation_lists_every_constant_with_its_default() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
+    missing = [
+        option.name for option in Rule.options() if f"| {option.name} | {option.default} | {option.help} |" not in text
+    ]
+    assert missing == []

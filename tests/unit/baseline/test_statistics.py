@@ -12,6 +12,7 @@ from scipy import stats
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.statistics import (
     Array,
+    Shifts,
     common_shift,
     detectable,
     excluded,
@@ -176,13 +177,16 @@ def _gate(base: Array, new: Array, rule: Rule = RULE) -> tuple[Array, Array]:
     sessions = [base[:, at : at + 5] for at in range(0, 20, 5)]
     centred = [part - np.median(part.mean(-1) - sessions[0].mean(-1)) for part in sessions]
     accepted = moments(np.concatenate(centred, axis=-1))
-    first = [row[: rule.launches] for row in new]
-    doubtful = suspect(shifts(accepted, ragged_moments(first), staged_shift(accepted, first, rule), rule), rule)
-    cleared = np.flatnonzero(~doubtful)
+
+    def judged(launches: list[list[float]]) -> Shifts:
+        now = ragged_moments(launches)
+        return shifts(accepted, now, staged_shift(accepted, now, launches, rule), rule)
+
+    first = [row[: rule.launches] for row in new.tolist()]
+    doubtful = suspect(judged(first), rule)
     again = doubtful.copy()
-    again[cleared[: rule.siblings * bool(doubtful.any())]] = True
-    launches = [row if more else row[: rule.launches] for row, more in zip(new, again, strict=True)]
-    found = shifts(accepted, ragged_moments(launches), staged_shift(accepted, launches, rule), rule)
+    again[np.flatnonzero(~doubtful)[: rule.siblings * bool(doubtful.any())]] = True
+    found = judged([row if more else row[: rule.launches] for row, more in zip(new.tolist(), again, strict=True)])
     return slower(found, rule), found.new_count
 
 

@@ -33,8 +33,6 @@ _FEED_FORWARD_OUTPUT: Final = ("output.dense", "ffn.lin2", "down_proj", "fc2")
 """The layer that leads out of the feed-forward block; in BERT the name fits the attention's output as well."""
 
 ALL_LINEAR: Final = "all-linear"
-TRAINED_TOKENS: Final = 128
-"""Holds the special tokens of BERT (100 to 103) and of XLM-R (0 to 2), so that every batch trains some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +72,9 @@ class Layers:
         return [number for number in range(1, limit + 1) if self.common % number == 0]
 
 
+NO_LAYERS: Final = Layers(count=0, smallest=0, common=0)
+
+
 def query_and_value(model: PreTrainedModel) -> Mapping[str, Any]:
     """Adapt the query and value projections of every attention, as LoRA's paper and PEFT do."""
     names = _attention(model)
@@ -108,11 +109,6 @@ def all_linear(model: PreTrainedModel) -> Mapping[str, Any]:
     """Adapt every linear layer of the backbone."""
     del model
     return {"target_modules": ALL_LINEAR}
-
-
-def first_tokens(model: PreTrainedModel) -> Mapping[str, Any]:
-    """Train the embeddings of the first tokens, among which are the special ones."""
-    return {"token_indices": list(range(min(TRAINED_TOKENS, model.config.vocab_size)))}
 
 
 def no_layers(model: PreTrainedModel) -> Mapping[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from peftbench.methods.base import Scalar
-from peftbench.methods.peft.layers import Layers
 from peftbench.methods.peft.method import PeftMethod
 
 if TYPE_CHECKING:
@@ -62,24 +61,6 @@ def _riemannian(model: PeftModel, optimization: Optimization) -> torch.optim.Opt
     return created
 
 
-def _velora(layers: Layers) -> Mapping[str, Any]:
-    return {"velora_config": {"num_groups": layers.divisor(64)}}
-
-
-def _bd_lora(layers: Layers) -> Mapping[str, Any]:
-    return {"use_bdlora": {"target_modules_bd_b": [""], "nblocks": layers.divisor(2)}}
-
-
-def _kasa(layers: Layers) -> Mapping[str, Any]:
-    del layers
-    return {"kasa_config": {}}
-
-
-def _monteclora(layers: Layers) -> Mapping[str, Any]:
-    del layers
-    return {"monteclora_config": {}}
-
-
 _LORA: Final = PeftMethod(
     name="lora",
     family="paper peft",
@@ -88,7 +69,6 @@ _LORA: Final = PeftMethod(
     tuner="LORA",
     defaults=_PAPER,
 )
-
 
 _variant = partial(replace, _LORA, family="peft")
 
@@ -141,7 +121,7 @@ METHODS: Final = (
         name="kasa",
         summary="LoRA in singular-value form on weights without their smallest singular values",
         source="peft.LoraConfig(kasa_config), arXiv 2412.06071",
-        fit=_kasa,
+        fit=lambda _: {"kasa_config": {}},
         regulariser="_get_kasa_loss",
         keeps_base=False,
     ),
@@ -149,20 +129,23 @@ METHODS: Final = (
         name="velora",
         summary="LoRA that keeps compressed activations for the backward pass of A",
         source="peft.LoraConfig(velora_config), arXiv 2405.17991",
-        fit=_velora,
+        fit=lambda layers: {"velora_config": {"num_groups": layers.divisor(64)}},
     ),
     _variant(
         name="monteclora",
         summary="LoRA with Monte Carlo samples around A",
         source="peft.LoraConfig(monteclora_config)",
-        fit=_monteclora,
+        fit=lambda _: {"monteclora_config": {}},
         regulariser="_get_monteclora_loss",
     ),
     _variant(
         name="bd-lora",
         summary="LoRA with a block-diagonal B",
         source="peft.LoraConfig(use_bdlora), arXiv 2510.23346",
-        fit=_bd_lora,
+        fit=lambda layers: {
+            # The empty text is in every layer's name.
+            "use_bdlora": {"target_modules_bd_b": [""], "nblocks": layers.divisor(2)}
+        },
     ),
     _variant(
         name="lora-fa",

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from peftbench.errors import PeftbenchError, UnsupportedError, UserError
 from peftbench.methods.base import Application, Method, head_names
-from peftbench.methods.peft.layers import Layers, query_and_value
+from peftbench.methods.peft.layers import NO_LAYERS, Layers, query_and_value
 from peftbench.methods.peft.library import faults_as, quiet, seeded
 from peftbench.methods.peft.overrides import checked
+from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
     from transformers import PreTrainedModel
 
-    from peftbench.tasks.base import Head, Task
+    from peftbench.tasks.base import Task
     from peftbench.workloads.base import Optimization
 
 FIRST: Final = "default"
@@ -53,6 +54,8 @@ class PeftMethod(Method):
     mergeable: bool = True
     keeps_base: bool = True
     """Whether applying it leaves the frozen weights as they were: without it the model computes as before."""
+    needs_task_type: bool = False
+    """Whether the tuner works in PEFT's models for one task only, not in its general one."""
     resumes: bool = True
     """Whether training can go on from a checkpoint; if not, a loaded model only infers."""
     frozen: str = ""
@@ -77,14 +80,13 @@ class PeftMethod(Method):
         overrides = checked(self.name, config_class, application.overrides)
         structure = {} if "target_modules" in overrides else self.targets(model)
         settings = {**self.defaults, **structure, **overrides}
-        if "target_modules" in settings:
-            layers = Layers.of(model, settings["target_modules"])
-            self._check_dimensions(layers, overrides)
-            settings = {**self.fit(layers), **settings}
+        layers = Layers.of(model, settings["target_modules"]) if "target_modules" in settings else NO_LAYERS
+        self._check_dimensions(layers, overrides)
+        settings = {**self.fit(layers), **settings}
         if self.schedule is not None:
             settings = {**self.schedule(application.total_steps), **settings}
         with faults_as(_culprit(application), f"configure {self.name}"):
-            config = config_class(task_type=application.task.peft_task_type, **settings)
+            config = config_class(task_type=self._task_type(model, application.task), **settings)
         return _with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -151,6 +153,13 @@ class PeftMethod(Method):
         with faults_as(UnsupportedError, f"unmerge {self.name}"):
             cast("Any", model).unmerge_adapter()
 
+    def remove(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Return the plain model, with PEFT's layers taken out and the trained head in its place."""
+        peft_model = cast("Any", model)
+        with faults_as(UnsupportedError, f"remove {self.name}"):
+            plain = peft_model.get_base_model() if _is_prompt(peft_model) else peft_model.unload()
+        return cast("torch.nn.Module", plain)
+
     def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
         """Add an adapter of the same configuration with its own copy of the head; the first one stays active."""
         if not self.keeps_base:
@@ -167,22 +176,36 @@ class PeftMethod(Method):
             cast("Any", model).set_adapter(adapter)
         self._freeze(model)
 
+    def _task_type(self, model: PreTrainedModel, task: Task) -> str | None:
+        """Return the task type; none for question answering, for PEFT's model of that swallows token_type_ids."""
+        if task.head is not Head.QUESTION_ANSWERING:
+            return task.peft_task_type
+        if self.needs_task_type and getattr(model.config, "type_vocab_size", 1) > 1:
+            raise UnsupportedError(
+                f"PEFT cannot do question answering with {self.name} on {model.config.model_type}: "
+                "its model for it swallows token_type_ids"
+            )
+        return task.peft_task_type if self.needs_task_type else None
+
     @contextmanager
     def _library(self, model: PreTrainedModel, application: Application, doing: str) -> Iterator[None]:
         with seeded(model, application.seed), quiet(model), faults_as(_culprit(application), f"{doing} {self.name}"):
             yield
 
     def _freeze(self, model: torch.nn.Module) -> torch.nn.Module:
-        for name, parameter in model.named_parameters():
-            if self.frozen and self.frozen in name:
-                parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
+        if self.frozen:
+            for name, parameter in model.named_parameters():
+                if self.frozen in name:
+                    parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
         return model
 
     def _require_mergeable(self) -> None:
-        if not self.mergeable:
-            raise UnsupportedError(f"{self.name} cannot be merged into the weights of the model")
+        if reason := self.why_not_merged:
+            raise UnsupportedError(reason)
 
     def _check_dimensions(self, layers: Layers, overrides: Mapping[str, Any]) -> None:
+        if not layers.smallest:
+            return
         for name in self.ranks:
             if name in overrides and not 1 <= overrides[name] <= layers.smallest:
                 raise UserError(
@@ -207,7 +230,7 @@ def _config_class(tuner: str) -> type[PeftConfig]:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     try:
-        return PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]]
+        return cast("type[PeftConfig]", PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]])
     except KeyError:
         raise UnsupportedError(f"the installed PEFT {peft.__version__} has no tuner {tuner}") from None
 
@@ -217,6 +240,10 @@ def _with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
     heads = head_names(model)
     config.modules_to_save = [name for name, child in model.named_children() if name in heads and [*child.parameters()]]
     return config
+
+
+def _is_prompt(model: Any) -> bool:  # noqa: ANN401 PEFT's model
+    return any(config.is_prompt_learning for config in model.peft_config.values())
 
 
 @contextmanager

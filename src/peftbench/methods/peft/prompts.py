@@ -19,7 +19,7 @@ PROMPT_TOKENS: Final = 20
 PREFIX_TOKENS: Final = 30
 
 
-_prompt = partial(PeftMethod, family="peft", ranks=(), mergeable=False, resumes=False)
+_prompt = partial(PeftMethod, family="peft", ranks=(), mergeable=False, needs_task_type=True, resumes=False)
 
 METHODS: Final = (
     _prompt(
@@ -43,7 +43,7 @@ METHODS: Final = (
     _prompt(
         name="prefix-peft",
         tuner="PREFIX_TUNING",
-        summary="PEFT's prefix tuning: keys and values before the input, made by an MLP; shifts the positions of encoders",
+        summary="PEFT's prefix tuning: keys and values before the input, made by an MLP; shifts positions",
         source="peft.PrefixTuningConfig, arXiv 2101.00190",
         targets=key_value_prefix,
         refuses={Head.MULTIPLE_CHOICE: _NO_TASK_TYPE},
@@ -52,7 +52,7 @@ METHODS: Final = (
     _prompt(
         name="cartridge",
         tuner="CARTRIDGE",
-        summary="keys and values before the input, trained themselves; shifts the positions of encoders",
+        summary="keys and values before the input, trained themselves; shifts positions",
         source="peft.CartridgeConfig, arXiv 2506.06266",
         targets=key_value_prefix,
         refuses={Head.MULTIPLE_CHOICE: _NO_TASK_TYPE},

@@ -8,6 +8,9 @@ from typing import Final
 from peftbench.methods.peft import layers as which
 from peftbench.methods.peft.method import PeftMethod
 
+TRAINED_TOKENS: Final = 128
+"""Holds the special tokens of BERT (100 to 103) and of XLM-R (0 to 2), so that every batch trains some."""
+
 _tuner = partial(PeftMethod, family="peft")
 
 _LOW_RANK: Final = (
@@ -281,9 +284,10 @@ _SELECTIVE: Final = (
     _tuner(
         name="trainable-tokens",
         tuner="TRAINABLE_TOKENS",
-        summary=f"the embeddings of the first {which.TRAINED_TOKENS} tokens",
+        summary=f"the embeddings of the first {TRAINED_TOKENS} tokens",
         source="peft.TrainableTokensConfig",
-        targets=which.first_tokens,
+        targets=which.no_layers,
+        fit=lambda _: {"token_indices": list(range(TRAINED_TOKENS))},
     ),
 )
 

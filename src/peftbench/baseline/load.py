@@ -1,0 +1,70 @@
+"""Files to snapshots: a baseline or a run, whichever the file is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Final
+
+from peftbench.baseline.format import SCHEMA as BASELINE_SCHEMA
+from peftbench.baseline.format import from_json, from_text
+from peftbench.baseline.snapshot import Snapshot, collect, snapshot_of
+from peftbench.errors import UserError
+from peftbench.fileio import parse_json, read_text
+from peftbench.jsondata import Json, decode
+from peftbench.record import SCHEMA as RUN_SCHEMA
+from peftbench.record import Run
+from peftbench.runfile import run_from_json
+
+_BASELINE: Final = f'{{\n"schema": "{BASELINE_SCHEMA}"'
+"""How a baseline begins."""
+_RECORDS: Final = '"records": [\n'
+"""The line after which `save_run` writes one record a line."""
+_HEAD_LINES: Final = 20
+"""It comes within so many lines."""
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read a baseline or a run.
+
+    Raises:
+        UserError: the file cannot be read, or is neither; says where in it and what to do.
+    """
+    quick = _stream_run(path)
+    if quick is not None:
+        return quick
+    text = read_text(path)
+    if text.startswith(_BASELINE):
+        return from_text(text, str(path))
+    data = parse_json(text, source=str(path))
+    schema = data.get("schema") if isinstance(data, dict) else None
+    kinds = [name.rpartition("/")[0] for name in (BASELINE_SCHEMA, RUN_SCHEMA)]
+    kind = str(schema).rpartition("/")[0]
+    if kind not in kinds:
+        found = "it has no schema" if schema is None else f"its schema is {str(schema)[:60]!r}"
+        raise UserError(f"{path}: is neither a {kinds[0]} nor a {kinds[1]} file: {found}; is it the right file?")
+    return from_json(data, str(path)) if kind == kinds[0] else snapshot_of(run_from_json(data, str(path)))
+
+
+def _stream_run(path: Path) -> Snapshot | None:
+    """Read a run in the layout of `save_run`, one record at a time: many cases need little memory.
+
+    Returns None for any other file, and wherever something is wrong: the careful reader finds out what.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            head = "".join(takewhile(lambda line: line != _RECORDS, islice(file, _HEAD_LINES)))
+            content = json.loads(head + '"records": []}')
+            if content.pop("schema") != RUN_SCHEMA:
+                return None
+            run = decode(Run, content, str(path))
+            snapshot = collect(run.fingerprint, run.settings, _lines(file))
+            return snapshot if file.read() == "}\n" else None
+    except (OSError, UserError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+
+
+def _lines(file: Iterator[str]) -> Iterator[Json]:
+    return (json.loads(line.rstrip(",\n")) for line in takewhile(lambda line: line != "]\n", file))

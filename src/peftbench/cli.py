@@ -1,0 +1,37 @@
+"""`peftbench`: what can be done with the files of runs, without running anything."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+from peftbench.commands import COMMANDS
+from peftbench.errors import UserError
+
+USAGE_ERROR: Final = 2
+"""Exit status of argparse, too; 1 is a comparison that fails."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit status; an error of the user is one line on stderr."""
+    parser = argparse.ArgumentParser(prog="peftbench", description="Compare, accept and report what was measured.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        import_module(f"peftbench.commands.{name}").add_parser(commands)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except UserError as error:
+        sys.stderr.write(f"peftbench: {error}\n")
+        return USAGE_ERROR
+    except BrokenPipeError:  # `peftbench ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

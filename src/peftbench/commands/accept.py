@@ -1,0 +1,95 @@
+"""`peftbench accept`: the only writer of baselines."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peftbench.commands.options import add_keyword, add_rule, rule_of
+
+if TYPE_CHECKING:
+    from peftbench.baseline.accept import Accepted
+    from peftbench.baseline.rule import Rule
+    from peftbench.commands.options import Subparsers
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "accept",
+        help="make a run the baseline, or a session of it",
+        description="Record the cases of a run in the baseline of its fingerprint; commit the file with the change.",
+        usage="%(prog)s [options] --why TEXT RUN",
+    )
+    parser.add_argument("run_file", metavar="RUN", type=Path, help="what --peftbench-json wrote")
+    parser.add_argument("--why", required=True, help="one line for the people who read the baseline's history")
+    parser.add_argument(
+        "--baseline",
+        type=Path,
+        default=Path("baselines"),
+        metavar="DIR",
+        help="folder of baselines; default: baselines",
+    )
+    parser.add_argument(
+        "--append",
+        action="store_true",
+        help="add the launches of unchanged cases to the old ones (oldest out first), instead of replacing them",
+    )
+    parser.add_argument("--prune", action="store_true", help="drop cases of the baseline that the run does not have")
+    add_keyword(parser)
+    add_rule(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the baseline and say what became of each case."""
+    from peftbench.baseline.accept import Request, accept
+    from peftbench.baseline.load import load_snapshot
+    from peftbench.baseline.store import file_name, load, save, writing
+
+    rule = rule_of(arguments)
+    new = load_snapshot(arguments.run_file)
+    request = Request(
+        why=arguments.why,
+        keyword=arguments.keyword,
+        append=arguments.append,
+        prune=arguments.prune,
+        date=datetime.now().astimezone().date().isoformat(),
+        commit=_commit(),
+    )
+    path = arguments.baseline / file_name(new.fingerprint, new.settings)
+    with writing(path):
+        accepted = accept(load(path) if path.exists() else None, new, request, rule)
+        save(accepted.baseline, path)
+    sys.stdout.write("".join(f"{line}\n" for line in _summary(path, accepted, rule)))
+    return 0
+
+
+def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
+    from peftbench.report.wording import cases
+
+    baseline = accepted.baseline
+    lines = [f"{path}: {cases(len(accepted.recorded))} accepted, {len(accepted.kept)} kept as they were"]
+    lines += [f"  {name} not accepted: {problem}" for name, problem in accepted.skipped.items()]
+    counts = [len(baseline.launches(name)) for name in accepted.recorded if baseline.cases[name].x]
+    young = sum(count < rule.min_baseline for count in counts)
+    if young:
+        lines.append(
+            f"  {cases(young)} with fewer than {rule.min_baseline} launches, whose time is not compared yet: "
+            "record with --peftbench-launches, or accept further runs with --append"
+        )
+    return lines
+
+
+def _commit() -> str:
+    """Return the commit that is checked out, `-dirty` if anything differs from it; '' outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - git
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

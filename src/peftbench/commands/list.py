@@ -1,0 +1,172 @@
+"""`peftbench list`: the methods, tasks, model presets and workloads that are installed."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from peftbench import listing
+from peftbench.catalogue import Catalogue
+from peftbench.report.numbers import scaled
+
+if TYPE_CHECKING:
+    from peftbench.commands.options import Subparsers
+    from peftbench.listing import Description
+
+JSON_HELP: Final = "print JSON, a list of objects"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    title: str
+    cell: Callable[[Description], str]
+    right: bool = False
+    folds: bool = False
+    """Whether it may be broken into lines where the terminal is narrow."""
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "list",
+        help="methods, tasks, models or workloads that can be benchmarked",
+        description="List what is installed, from this package and others; what a conftest.py adds is not.",
+    )
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    methods = kinds.add_parser("methods", help="ways to fine-tune, and what they train of a model")
+    methods.add_argument("--model", default="tiny", help="a preset, a local folder or a hub id; default: tiny")
+    methods.add_argument("--task", default="nli", help="whose head the model gets; default: nli")
+    methods.add_argument(
+        "--no-parameters",
+        action="store_true",
+        help="do not apply each method to count what it trains, which takes seconds",
+    )
+    others = [
+        kinds.add_parser("tasks", help="what is learned"),
+        kinds.add_parser("models", help="model presets; local folders and hub ids are models too"),
+        kinds.add_parser("workloads", help="what is timed"),
+    ]
+    for kind in (methods, *others):
+        kind.add_argument("--json", action="store_true", help=JSON_HELP)
+        kind.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the list."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # libraries remark on what each method does to a model
+        found = _described(arguments)
+    if arguments.json:
+        text = json.dumps(found, indent=2) + "\n"
+    else:
+        width = shutil.get_terminal_size((120, 24)).columns
+        color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        text = _table(_columns(arguments), found, width=width, color=color)
+    sys.stdout.write(text)
+    return 0
+
+
+def _described(arguments: argparse.Namespace) -> list[Description]:
+    catalogue = Catalogue.load()
+    if arguments.kind == "methods":
+        return [*listing.methods(catalogue, arguments.model, None if arguments.no_parameters else arguments.task)]
+    kinds = {"tasks": listing.tasks, "models": listing.presets, "workloads": listing.workloads}
+    return [*kinds[arguments.kind](catalogue)]
+
+
+def _columns(arguments: argparse.Namespace) -> Sequence[Column]:
+    if arguments.kind != "methods":
+        return COLUMNS[arguments.kind]
+    counted = [] if arguments.no_parameters else [_parameters("body"), _parameters("head")]
+    name, family, *others = COLUMNS["methods"]
+    return [name, family, *counted, *others]
+
+
+def _table(columns: Sequence[Column], found: Sequence[Description], *, width: int, color: bool) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    for column in columns:
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.folds)
+    for description in found:
+        table.add_row(*(column.cell(description) for column in columns))
+    console.print(table)
+    for description in found:
+        if reason := description.get("parameters", {}).get("reason"):
+            console.print(f"  {description['name']}: {reason}")
+    return file.getvalue()
+
+
+def _text(key: str, title: str = "", *, folds: bool = False) -> Column:
+    return Column(title or key, lambda description: _shown(description[key]), folds=folds)
+
+
+def _number(key: str, title: str) -> Column:
+    return Column(title, lambda description: _shown(description[key]), right=True)
+
+
+def _parameters(part: str) -> Column:
+    def cell(description: Mapping[str, Any]) -> str:
+        count = description["parameters"].get(part)
+        return "" if count is None else scaled(count)
+
+    return Column(part, cell, right=True)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _tasks(description: Mapping[str, Any]) -> str:
+    if not description["not_tasks"]:
+        return "all"
+    return f"all but {', '.join(description['not_tasks'])}" if description["tasks"] else "none"
+
+
+COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
+    "methods": (
+        _text("name", "method"),
+        _text("family"),
+        _text("mergeable", "merge"),
+        Column("tasks", _tasks, folds=True),
+        _text("source", folds=True),
+    ),
+    "tasks": (
+        _text("name", "task"),
+        _number("classes", "classes"),
+        _text("metric"),
+        _number("max_length", "max tokens"),
+        _text("fields", folds=True),
+        _text("summary", folds=True),
+    ),
+    "models": (
+        _text("name", "model"),
+        _text("architecture"),
+        _number("seq_len", "tokens"),
+        _text("summary", folds=True),
+    ),
+    "workloads": (
+        _text("name", "workload"),
+        _text("default"),
+        _text("phases", folds=True),
+        _text("summary", folds=True),
+    ),
+}

@@ -1,0 +1,170 @@
+"""What is read around the timed rounds, never within them: memory, clocks, throttling, energy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from peftbench.measure.clock import CudaClock, launch_bound
+from peftbench.measure.device_memory import memory_metrics, parts, parts_metrics, step_memory
+from peftbench.measure.energy import busy_window, energy_metrics, idle_window
+from peftbench.measure.nvml import Nvml, Reading, sampled
+from peftbench.measure.resident import resident
+from peftbench.measure.throttle import Patience, decide, limits
+from peftbench.record import Metric
+
+if TYPE_CHECKING:
+    import torch
+
+    from peftbench.measure.energy import Window
+    from peftbench.measure.rounds import Rounds, TimedRound
+    from peftbench.workloads.base import Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a probe found out."""
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+class Probes(Protocol):
+    """What can be read of one device."""
+
+    exclusive: bool
+    """Whether the memory pass must find no other model on the device."""
+
+    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
+        """Return the memory of a warm round."""
+        ...
+
+    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:
+        """Take the rounds, again if the device was slowed down meanwhile, and return the state it was in."""
+        ...
+
+    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> Findings:
+        """Measure what needs rounds of its own: energy, and whether the host limits the round."""
+        ...
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return what else must be equal for times to be compared."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device."""
+        ...
+
+
+def probes_for(device: torch.device) -> Probes:
+    """Return the probes of a device."""
+    return CudaProbes(device) if device.type == "cuda" else CpuProbes()
+
+
+class CpuProbes:
+    """The CPU: resident memory."""
+
+    exclusive = False
+
+    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
+        """Return what model and optimizer own, and the resident set size around one round."""
+        return {**parts_metrics(parts(trial.model, trial.optimizer)), **resident(partial(timed, 0)).metrics()}
+
+    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:
+        """Take the rounds."""
+        return take(), Findings()
+
+    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> Findings:
+        """Return nothing: neither energy nor launches are to be had."""
+        del trial, time_s, tokens
+        return Findings()
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return nothing: versions and model of the CPU are there already."""
+        return {}
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+class CudaProbes:
+    """A CUDA device, through PyTorch's allocator and NVML."""
+
+    exclusive = True
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._patience = Patience()
+        self._resources = ExitStack()
+        self._nvml = self._resources.enter_context(Nvml.of(device))
+        self._idle: Reading[Window] | None = None
+
+    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
+        """Return the allocator's peaks over a warm step, their parts, and what NVML says beside them."""
+        del timed
+        return memory_metrics(step_memory(trial, self._device, self._nvml))
+
+    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:
+        """Take the rounds between two readings of the device's state, until they were not slowed down."""
+        attempt = 0
+        while True:
+            attempt += 1
+            before = self._nvml.state()
+            rounds = take()
+            after = self._nvml.state()
+            decision = decide(before, after, attempt=attempt, patience=self._patience)
+            if not decision.again:
+                break
+            time.sleep(self._patience.pause_s)
+        metrics = {
+            "sm_clock_mhz": sampled(after.sm_clock_mhz, "MHz"),
+            "memory_clock_mhz": sampled(after.memory_clock_mhz, "MHz"),
+            "power_limit_w": sampled(after.power_limit_w, "W"),
+            "temperature_c": sampled(after.temperature_c, "degC"),
+        }
+        held_back = limits(before, after)
+        notes = [decision.warning, f"the clock was held back by: {', '.join(held_back)}" if held_back else ""]
+        return rounds, Findings(metrics, tuple(filter(None, notes)))
+
+    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> Findings:
+        """Return joules, gross and net of the idle draw, and a warning where the host limits the round."""
+        synchronize = partial(_synchronize, self._device)
+        if self._idle is None:
+            self._idle = idle_window(self._nvml.energy_j, synchronize)
+        busy = busy_window(self._nvml.energy_j, _untimed(trial), synchronize)
+        metrics = energy_metrics(busy, self._idle, tokens=tokens or 1)
+        queued_s = CudaClock(self._device).queued_s(partial(trial.run, 0), time_s) if trial.prepare is None else None
+        metrics["queued_s"] = Metric(queued_s, "s", noise="sampled", reason="" if queued_s else "could not be queued")
+        bound = queued_s is not None and launch_bound(time_s, queued_s)
+        return Findings(metrics, ("launch-bound: the host, not the device, sets the time",) if bound else ())
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return driver and error correction."""
+        driver, ecc = self._nvml.driver_version(), self._nvml.ecc()
+        return {
+            "driver": driver.value or f"not available: {driver.reason}",
+            "ecc": str(ecc.value) if ecc.value is not None else f"not available: {ecc.reason}",
+        }
+
+    def close(self) -> None:
+        """Close NVML."""
+        self._resources.close()
+
+
+def _untimed(trial: Trial) -> Callable[[int], object]:
+    def step(number: int) -> None:
+        if trial.prepare is not None:
+            trial.prepare(number)
+        trial.run(number, lambda: None)
+
+    return step
+
+
+def _synchronize(device: torch.device) -> None:
+    import torch
+
+    torch.cuda.synchronize(device)

@@ -1,0 +1,132 @@
+"""A comparison for other programs: JSON, GitHub annotations, Bencher, github-action-benchmark."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, Final
+
+from peftbench.baseline.snapshot import Case, Snapshot
+from peftbench.baseline.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
+from peftbench.jsondata import Json, encode
+from peftbench.report import wording
+
+SCHEMA: Final = "peftbench/comparison/1"
+"""Name and version of the JSON form."""
+MAX_ANNOTATIONS: Final = 10
+"""Annotations of one kind that GitHub shows of one step."""
+
+
+def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
+    """Return the whole comparison; changes are shares (0.05 is 5 % slower)."""
+    verdicts = frozenset(fail_on)
+    data = {
+        "schema": SCHEMA,
+        "failed": bool(comparison.failing(verdicts)),
+        "headline": wording.headline(comparison, verdicts),
+        "counts": dict(comparison.counts()),
+        "detectable": None if comparison.detectable is None else share(comparison.detectable),
+        "notes": list(comparison.notes),
+        "rule": encode(comparison.rule),
+        "suite": [
+            {"name": item.name, "verdict": item.verdict, "change": share(item.shift), "limit": item.limit}
+            for item in comparison.suite
+        ],
+        "cases": [_case(case) for case in comparison.cases],
+    }
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def _case(case: CaseVerdict) -> Json:
+    data: dict[str, Any] = encode(case)
+    if case.time is not None:
+        data["time"] = _time(case.time)
+    return data
+
+
+def _time(time: Time) -> Json:
+    return {
+        "verdict": time.verdict,
+        "change": share(time.shift),
+        "low": share(time.low),
+        "high": share(time.high),
+        "p": time.p,
+        "base_launches": time.base_launches,
+        "new_launches": time.new_launches,
+        "detectable": share(time.detectable),
+        "launches_needed": time.launches_needed,
+    }
+
+
+def github_annotations(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
+    """Return `::error` lines for what fails, as many as GitHub shows."""
+    failing = comparison.failing(fail_on)
+    most = MAX_ANNOTATIONS if len(failing) <= MAX_ANNOTATIONS else MAX_ANNOTATIONS - 1
+    lines = [_annotation(item, comparison) for item in failing[:most]]
+    if len(failing) > most:
+        lines.append(f"::error title=peftbench::{len(failing) - most} more; see the summary")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _annotation(item: CaseVerdict | SuiteVerdict, comparison: Comparison) -> str:
+    if isinstance(item, SuiteVerdict):
+        title, text = item.name, wording.suite_line(item)
+    else:
+        title, text = item.id, wording.message(item, comparison)
+    title = _data(f"{title} {item.verdict}").replace(":", "%3A").replace(",", "%2C")
+    return f"::error title={title}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def to_bencher(snapshot: Snapshot) -> str:
+    """Return Bencher's metric format: latency in nanoseconds, ratio to the reference, counters."""
+    data = {}
+    for name, case in sorted(snapshot.cases.items()):
+        measures: dict[str, Json] = {}
+        if case.time_s is not None:
+            measures["latency"] = {"value": case.time_s * 1e9}
+        if case.x:
+            ratios = _ratios(snapshot, name)
+            value = {"value": _mean(ratios), "lower_value": min(ratios), "upper_value": max(ratios)}
+            measures["ratio-to-reference"] = value
+        measures |= {counter.replace("_", "-"): {"value": value} for counter, value in sorted(case.counters.items())}
+        if measures:
+            data[name] = measures
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def to_action_benchmark(snapshot: Snapshot) -> str:
+    """Return the entries of github-action-benchmark's tool `customSmallerIsBetter`."""
+    entries = [entry for name, case in sorted(snapshot.cases.items()) for entry in _entries(snapshot, name, case)]
+    return json.dumps(entries, indent=1, allow_nan=False) + "\n"
+
+
+def _entries(snapshot: Snapshot, name: str, case: Case) -> Iterable[Json]:
+    if case.time_s is not None:
+        yield {"name": f"{name}: time", "unit": "ms", "value": case.time_s * 1e3}
+    if case.x:
+        ratios = _ratios(snapshot, name)
+        spread = (max(ratios) - min(ratios)) / 2
+        extra = f"{len(ratios)} launches"
+        yield {
+            "name": f"{name}: ratio",
+            "unit": "x",
+            "value": _mean(ratios),
+            "range": f"± {spread:.3g}",
+            "extra": extra,
+        }
+    for counter, value in sorted(case.counters.items()):
+        unit = "B" if counter.endswith("_bytes") else "FLOP" if counter == "flops" else "1"
+        yield {"name": f"{name}: {counter}", "unit": unit, "value": value}
+
+
+def _ratios(snapshot: Snapshot, name: str) -> list[float]:
+    return [math.exp(x) for x in snapshot.launches(name)]
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

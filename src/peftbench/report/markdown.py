@@ -1,0 +1,81 @@
+"""A comparison as GitHub markdown: the verdict sentence, the counts, what changed, and the full table folded away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from peftbench.baseline.verdict import CaseVerdict, Comparison, Verdict
+from peftbench.report import wording
+
+MAX_BYTES: Final = 1_000_000
+"""GitHub refuses a step summary above 1 MiB."""
+
+_MARKS: Final = {"regressed": ":red_circle:", "inconclusive": ":yellow_circle:", "improved": ":green_circle:"}
+_HEAD: Final = "| case | verdict | against reference [95 %] | ms | why |\n| --- | --- | --- | --- | --- |\n"
+
+
+def render(comparison: Comparison, *, fail_on: Iterable[Verdict], max_bytes: int = MAX_BYTES) -> str:
+    """Return the report, shorter than `max_bytes`: rows that do not fit are counted."""
+    lines = [
+        f"**{_escaped(wording.headline(comparison, fail_on))}**",
+        "",
+        f"{wording.counts(comparison)}; {wording.sensitivity(comparison)}.",
+        "",
+        *(f"* {_escaped(line)}" for line in (*map(wording.suite_line, comparison.suite), *comparison.notes)),
+        "",
+    ]
+    head = "\n".join(lines)
+    changed = [case for case in wording.loudest_first(comparison) if case.verdict != "unchanged"]
+    room = max_bytes - len(head.encode()) - 500  # for what stands between and below the rows
+    table = _table(changed, comparison, room)
+    room -= len(table.encode())
+    return head + table + _folded(comparison, room)
+
+
+def _table(cases: Sequence[CaseVerdict], comparison: Comparison, room: int) -> str:
+    if not cases:
+        return ""
+    rows = list(_fitting((_row(case, comparison) for case in cases), room - len(_HEAD)))
+    return "\n" + _HEAD + "".join(rows) + _rest(len(cases) - len(rows))
+
+
+def _folded(comparison: Comparison, room: int) -> str:
+    count = len(comparison.cases)
+    rows = list(_fitting((_row(case, comparison) for case in comparison.cases), room - len(_HEAD)))
+    if not rows:
+        return _rest(count)
+    title = f"<summary>All {wording.cases(count)}</summary>"
+    return f"\n<details>{title}\n\n{_HEAD}{''.join(rows)}{_rest(count - len(rows))}\n</details>\n"
+
+
+def _rest(count: int) -> str:
+    return f"\n{wording.cases(count)} more: see the file of the comparison.\n" if count else ""
+
+
+def _fitting(rows: Iterable[str], room: int) -> Iterator[str]:
+    for row in rows:
+        room -= len(row.encode())
+        if room < 0:
+            return
+        yield row
+
+
+def _row(case: CaseVerdict, comparison: Comparison) -> str:
+    cells = (
+        case.id,
+        f"{_MARKS.get(case.verdict, '')} {case.verdict}".strip(),
+        wording.interval(case.time) if case.time is not None else "",
+        wording.milliseconds_moved(case),
+        wording.explanation(case, comparison),
+    )
+    return f"| {' | '.join(map(_escaped, cells))} |\n"
+
+
+def _escaped(text: str) -> str:
+    """Return text that markdown shows as it is."""
+    for character in "\\`*_[]|~":
+        text = text.replace(character, "\\" + character)
+    return " ".join(
+        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@&#8203;").split()
+    )

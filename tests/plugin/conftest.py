@@ -1,0 +1,107 @@
+from importlib import import_module
+
+import pytest
+import torch
+from tests.plugin.processes import BENCH as TRAIN_STEP
+from tests.plugin.processes import World
+from tests.plugin.running import Run
+
+from peftbench import building
+from peftbench.api import apply_method
+from peftbench.catalogue import Catalogue
+from peftbench.launches import launcher
+from peftbench.models import PRESETS, ModelSource
+
+BENCH = """
+from peftbench import bench
+
+@bench("train_step")
+def train_step(peft_case):
+    peft_case.measure()
+
+@bench("inference")
+def inference(peft_case):
+    peft_case.measure()
+"""
+
+SMALL = (
+    "--benchmark-only",
+    "--peftbench-methods=full,lora",
+    "--peftbench-tasks=nli",
+    "--peftbench-batch-sizes=2",
+    "--peftbench-seq-len=16",
+    "--peftbench-rounds=3",
+)
+
+
+@pytest.fixture(scope="session")
+def _libraries() -> None:
+    """Import what a run imports: pytester forgets modules that are first imported in one of its in-process runs."""
+    model = building.build_model(ModelSource("tiny", preset=PRESETS[0]), Catalogue.load().task("nli"), seed=0)
+    lora = apply_method("lora", model, task="nli")
+    torch.optim.AdamW(lora.parameters(), fused=True)
+    for module in (
+        "hypothesis.internal.observability",
+        "peftbench.fixture",
+        "peftbench.report.terminal",
+        "peftbench.runfile",
+        "rich.markdown",
+        "transformers.trainer_utils",
+        "sklearn.metrics",
+        "peftbench.training.run",
+        "scipy.stats",
+    ):
+        import_module(module)
+
+
+@pytest.fixture
+def benches(_libraries: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project with the two benchmark functions, offline."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    pytester.makeini("[pytest]\npython_files = bench_*.py test_*.py\n")
+    pytester.makepyfile(bench_all=BENCH)
+    return pytester
+
+
+@pytest.fixture
+def run(benches: pytest.Pytester) -> Run:
+    """Runs pytest on that project with a small matrix and further arguments."""
+    return lambda *arguments: benches.runpytest_inprocess(*SMALL, *arguments)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modules() -> None:
+    """Import what a run imports: pytester forgets modules that are first imported in one of its in-process runs."""
+    for module in (
+        "launches.parent",
+        "launches.display",
+        "launches.hooks",
+        "report.terminal",
+        "report.files",
+        "fixture",
+    ):
+        import_module(f"peftbench.{module}")
+    for module in ("rich.console", "rich.table", "rich.markdown", "xml.etree.ElementTree", "cpuinfo"):
+        import_module(module)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Plays the child processes of launches."""
+    found = World()
+    monkeypatch.setattr(launcher, "run", found.run)
+    return found
+
+
+@pytest.fixture
+def project(world: World, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project with one benchmark function, whose launches are made up."""
+    del world
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin,peftbench.plugin")
+    pytester.makeini("[pytest]\npython_files = bench_*.py\n")
+    pytester.makepyfile(bench_all=TRAIN_STEP)
+    return pytester

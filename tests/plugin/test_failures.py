@@ -1,0 +1,57 @@
+"""A case that cannot be measured is a row with its reason, and the run goes on."""
+
+import pytest
+from tests.plugin.running import Run, records
+
+CONFTEST = """
+import pytest
+from dataclasses import replace
+from peftbench.errors import UnsupportedError
+from peftbench.methods.basic import METHODS
+
+FULL = next(method for method in METHODS if method.name == "full")
+
+
+class Method(type(FULL)):
+    def apply(self, model, application):
+        {apply}
+
+    def unsupported(self, task, *, architecture):
+        {unsupported}
+
+
+@pytest.hookimpl
+def pytest_peftbench_methods():
+    return [Method(name="mine", family="basic", summary="", source="")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("apply", "unsupported", "status", "outcome", "reason"),
+    [
+        ("return model", "return 'no such head'", "unsupported", "skipped", "no such head"),
+        ("raise UnsupportedError('blocks not understood')", "return ''", "unsupported", "skipped", "blocks not"),
+        (
+            "import torch; torch.empty(2**60)",
+            "return ''",
+            "out-of-memory",
+            "skipped",
+            "out of memory in validity",
+        ),
+        ("model.requires_grad_(False); return model", "return ''", "invalid", "failed", "the task head is not trained"),
+        ("return 1 / 0", "return ''", "failed", "failed", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_row_with_a_reason(
+    run: Run, benches: pytest.Pytester, apply: str, unsupported: str, status: str, outcome: str, reason: str
+) -> None:
+    benches.makeconftest(CONFTEST.format(apply=apply, unsupported=unsupported))
+    result = run("--peftbench-methods=mine,full", "-k", "train_step", "--peftbench-json=run.json")
+    result.assert_outcomes(passed=1, **{outcome: 1})
+    found = records(benches.path / "run.json")
+    assert found["train_step[full-nli-bs2]"]["status"] == "ok"
+    mine = found["train_step[mine-nli-bs2]"]
+    assert mine["status"] == status
+    assert reason in mine["reason"]
+    assert "time_s" not in mine["metrics"]
+    result.stdout.fnmatch_lines([f"  mine: {status}: *"])

@@ -1,0 +1,156 @@
+"""What a user asks for, and what happens when it cannot be."""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from tests.plugin.running import Run, records
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--peftbench-methods=lorra", "unknown method 'lorra': did you mean 'lora'?"),
+        ("--peftbench-methods=lora(r=8", "method 'lora(r=8' cannot be read"),
+        ("--peftbench-tasks=nlii", "unknown task 'nlii': did you mean 'nli'?"),
+        ("--peftbench-workloads=trainstep", "unknown workload 'trainstep': did you mean 'train_step'?"),
+        ("--peftbench-batch-sizes=0", "--peftbench-batch-sizes=0: must be at least 1"),
+        ("--peftbench-dtype=float8", "unknown value 'float8'"),
+        ("--peftbench-model=tny", "unknown model 'tny': did you mean 'tiny'?"),
+        ("--peftbench-model=./nowhere", "'./nowhere' does not exist"),
+        ("--peftbench-seq-len=100000", "sequence length 100000 is too long: model 'tiny'"),
+        ("--peftbench-device=cuda:77", "cuda"),
+        ("--peftbench-device=tpu", "allowed are cpu, cuda and cuda:N"),
+        ("--peftbench-data=./nowhere", "./nowhere"),
+        ("--peftbench-resume", "there is no journal to resume"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_usage_error(run: Run, argument: str, said: str) -> None:
+    result = run(argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [line for line in [*result.outlines, *result.errlines] if line.startswith("ERROR: peftbench: ")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_an_override_that_does_not_fit_ends_the_run_in_one_line(run: Run) -> None:
+    result = run("--peftbench-methods=lora(rank=4)")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "'rank'" in result.stdout.str() + result.stderr.str()
+
+
+def test_data_without_the_task_and_a_broken_row_are_named(run: Run, benches: pytest.Pytester) -> None:
+    del run
+    data = benches.mkdir("data")
+    (data / "ner").mkdir()
+    arguments = ("--benchmark-only", "--peftbench-tasks=nli", "--peftbench-data=data")
+    result = benches.runpytest_inprocess(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in [*result.outlines, *result.errlines] if line.startswith("ERROR: peftbench: ")]
+    assert "tokenizer" in line or "nli" in line
+
+
+def test_the_ini_file_and_the_table_count_and_the_command_line_wins(benches: pytest.Pytester) -> None:
+    benches.makepyprojecttoml(
+        """
+        [tool.peftbench]
+        methods = ["full", "lora(r=2)"]
+        tasks = "ner"
+        batch-sizes = [4]
+        """
+    )
+    benches.makeini("[pytest]\npython_files = bench_*.py\npeftbench_tasks = qa\n")
+    result = benches.runpytest_inprocess("--collect-only", "-q", "--peftbench-batch-sizes=1", "-k", "train_step")
+    assert [line for line in result.outlines if "::" in line] == [
+        "bench_all.py::train_step[full-qa-bs1]",
+        "bench_all.py::train_step[lora(r=2)-qa-bs1]",
+    ]
+
+
+def test_an_unknown_key_of_the_table_is_refused(benches: pytest.Pytester) -> None:
+    benches.makepyprojecttoml("[tool.peftbench]\nmethod = 'full'\n")
+    result = benches.runpytest_inprocess("--collect-only")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench: unknown key*'method': did you mean 'methods'*"])
+
+
+def test_the_default_matrix_keeps_groups_together(benches: pytest.Pytester) -> None:
+    result = benches.runpytest_inprocess("--collect-only", "-q")
+    ids = [line.partition("::")[2] for line in result.outlines if "::" in line]
+    assert len(ids) == len(set(ids)) == 12 * 6 * 2 * 2
+    groups = [re.sub(r".*-([a-z]+-bs\d+)\]", r"\1", name) for name in ids]
+    changes = sum(first != second for first, second in pairwise(groups))
+    assert changes == 6 * 2 - 1
+
+
+def test_a_workload_that_is_not_selected_has_no_tests(run: Run) -> None:
+    result = run("--collect-only", "-q", "--peftbench-workloads=inference")
+    ids = [line for line in result.outlines if "::" in line]
+    assert ids == ["bench_all.py::inference[full-nli-bs2]", "bench_all.py::inference[lora-nli-bs2]"]
+
+
+def test_collecting_imports_no_torch(benches: pytest.Pytester) -> None:
+    benches.makeconftest(
+        """
+        import sys
+
+        def pytest_sessionfinish():
+            assert not {"torch", "transformers", "peft", "datasets", "scipy", "rich.table"} & set(sys.modules)
+        """
+    )
+    result = benches.runpytest_subprocess("--collect-only", "-q", "--peftbench-methods=all")
+    assert result.ret == 0, result.stdout.str()
+
+
+def test_resuming_takes_finished_cases_from_the_journal(run: Run, benches: pytest.Pytester) -> None:
+    run("-k", "lora")
+    journal = benches.path / ".peftbench" / "journal.jsonl"
+    header, train_step, inference = journal.read_text().splitlines(keepends=True)
+    journal.write_text(header + train_step + inference[:200])
+    result = run("--peftbench-resume", "--peftbench-json=run.json", "-rs")
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*finished in the run that is resumed*"])
+    found = records(benches.path / "run.json")
+    assert set(found) == {
+        f"{workload}[{method}-nli-bs2]" for workload in ("train_step", "inference") for method in ("full", "lora")
+    }
+    assert found["train_step[lora-nli-bs2]"] == json.loads(train_step)
+
+
+def test_a_journal_of_other_settings_is_refused(run: Run) -> None:
+    run("-k", "train_step and full")
+    result = run("--peftbench-resume", "--peftbench-seed=5")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench:*other settings (seed was 0, is 5)*"])
+
+
+def test_benchmark_disable_tries_each_case_once_and_leaves_the_journal_alone(benches: pytest.Pytester) -> None:
+    result = benches.runpytest_inprocess(
+        "--benchmark-disable", "--peftbench-methods=full,lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2"
+    )
+    result.assert_outcomes(passed=4)
+    result.stdout.no_fnmatch_line("*= peftbench =*")
+    assert not Path(benches.path / ".peftbench").exists()
+
+
+def test_benchmark_skip_skips(benches: pytest.Pytester) -> None:
+    result = benches.runpytest_inprocess("--benchmark-skip", "--peftbench-methods=full", "--peftbench-tasks=nli")
+    result.assert_outcomes(skipped=4)
+
+
+def test_autosave_and_compare_of_pytest_benchmark_work(run: Run) -> None:
+    run("--benchmark-autosave", "-k", "inference")
+    result = run("--benchmark-compare", "-k", "inference")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["inference?full-nli-bs2? (NOW)*", "inference?full-nli-bs2? (0001_*"], consecutive=False
+    )
+
+
+def test_without_pytest_benchmark_it_says_so(benches: pytest.Pytester) -> None:
+    result = benches.runpytest_inprocess("-p", "no:benchmark", "--peftbench-methods=full", "--peftbench-tasks=nli")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench: pytest-benchmark*switched off*"])

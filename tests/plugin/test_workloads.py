@@ -1,0 +1,136 @@
+"""Which workloads a run measures, and what those beyond the step and the inference tell."""
+
+import re
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from tests.plugin.running import Run, records
+
+BENCHES = Path(__file__).parents[2] / "benches"
+LIFE = {"attach", "save", "load", "switch", "merge", "unmerge"}
+STEPS = {"train_step", "inference"}
+
+
+@pytest.fixture
+def repository(benches: pytest.Pytester) -> pytest.Pytester:
+    """A project with this repository's own benchmarks."""
+    benches.path.joinpath("bench_all.py").unlink()
+    shutil.copytree(BENCHES, benches.path / "benches")
+    return benches
+
+
+def collected(project: pytest.Pytester, *arguments: str) -> set[str]:
+    """Return the workloads of the cases that a run would measure."""
+    options = ("--collect-only", "-q", "--peftbench-methods=lora", "--peftbench-tasks=nli")
+    result = project.runpytest_inprocess(*options, *arguments)
+    return {found[1] for line in result.outlines if (found := re.search(r"::(\w+)\[", line))}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["benches"], STEPS),
+        ([], STEPS),
+        (["benches", "--peftbench-workloads=attach,inference"], {"attach", "inference"}),
+        (["benches/bench_lifecycle.py"], LIFE),
+        (["benches/bench_lifecycle.py::merge", "benches/bench_train_step.py"], {"merge", "train_step"}),
+        (["benches/bench_lifecycle.py", "--peftbench-workloads=merge"], {"merge"}),
+    ],
+)
+def test_a_workload_beyond_the_usual_is_measured_when_it_or_its_file_is_named(
+    arguments: list[str], expected: set[str], repository: pytest.Pytester
+) -> None:
+    assert collected(repository, *arguments) == expected
+
+
+def test_all_is_every_workload(repository: pytest.Pytester) -> None:
+    assert collected(repository, "benches", "--peftbench-workloads=all") >= STEPS | LIFE | {"merged_inference"}
+
+
+def test_an_adapters_life_is_measured_or_says_why_not(repository: pytest.Pytester, run: Run) -> None:
+    del repository
+    run(
+        "benches/bench_lifecycle.py",
+        "benches/bench_merged_inference.py",
+        "--peftbench-methods=lora,pfeiffer",
+        "--peftbench-json=run.json",
+    ).assert_outcomes(passed=10, skipped=4)
+    found = records(Path("run.json"))
+    for stage in (*LIFE, "merged_inference"):
+        record = found[f"{stage}[lora-nli-bs2]"]
+        metrics = record["metrics"]
+        assert record["status"] == "ok"
+        assert metrics["time_s"]["value"] > 0
+        assert metrics["checkpoint_bytes"]["value"] > 0
+        assert ("tokens_per_s" in metrics) == ("ratio" in metrics) == (stage == "merged_inference")
+        assert ("operator_calls" in metrics) == (stage not in {"attach", "save", "load"})
+        assert ("left_bytes" in metrics) == (stage == "attach")
+    assert found["attach[lora-nli-bs2]"]["metrics"]["trainable_body"]["value"] == 2 * 2 * 2 * 8 * 128
+    assert found["merged_inference[lora-nli-bs2]"]["metrics"]["trainable_body"]["value"] == 0
+    assert found["attach[lora-nli-bs2]"]["metrics"]["left_bytes"]["reason"]
+    for stage in ("switch", "merge", "unmerge", "merged_inference"):
+        record = found[f"{stage}[pfeiffer-nli-bs2]"]
+        assert record["status"] == "unsupported"
+        assert record["reason"].startswith("pfeiffer cannot ")
+
+
+def test_what_cannot_be_done_is_skipped_when_rounds_are_only_tried(repository: pytest.Pytester) -> None:
+    result = repository.runpytest_inprocess(
+        "benches/bench_lifecycle.py",
+        "--benchmark-disable",
+        "--peftbench-methods=pfeiffer",
+        "--peftbench-tasks=nli",
+        "--peftbench-batch-sizes=2",
+    )
+    result.assert_outcomes(passed=3, skipped=3)
+
+
+def test_a_method_that_cannot_be_checkpointed_is_a_row(run: Run) -> None:
+    arguments = ("-k", "train_step", "--peftbench-methods=lora,prefix-peft", "--peftbench-json=run.json")
+    run(*arguments, "--peftbench-gradient-checkpointing").assert_outcomes(passed=1, skipped=1)
+    record = records(Path("run.json"))["train_step[prefix-peft-nli-bs2]"]
+    assert record["status"] == "unsupported"
+    assert "does not work with gradient checkpointing" in record["reason"]
+
+
+@pytest.fixture
+def _compiler() -> None:
+    """Import what torch.compile does: torch's registries do not stand it twice."""
+    torch.compile(torch.nn.Identity(), backend="eager")(torch.ones(1))
+    torch.compiler.reset()
+
+
+COMPILED = ("-k", "inference", "--peftbench-methods=head", "--peftbench-reference=none", "--peftbench-json=run.json")
+
+
+@pytest.mark.usefixtures("_compiler")
+def test_a_compiled_run_tells_what_compiling_took_and_counts_the_eager_model(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(*COMPILED)
+    (eager,) = records(Path("run.json")).values()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    run(*COMPILED, "--peftbench-compile").assert_outcomes(passed=1)
+    (compiled,) = records(Path("run.json")).values()
+    assert "compile_s" not in eager["metrics"]
+    assert compiled["metrics"]["compile_s"]["value"] > 0
+    assert compiled["operators"] == eager["operators"]
+    assert compiled["operator_hash"] == eager["operator_hash"]
+    for name in ("flops", "saved_bytes", "peak_live_bytes", "allocations", "peak_bytes"):
+        assert compiled["metrics"][name] == eager["metrics"][name]
+    assert "counters and peak_bytes describe the eager model" in compiled["warnings"]
+
+
+@pytest.mark.usefixtures("_compiler")
+def test_a_method_that_cannot_be_compiled_is_a_row(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def backend(*_: object) -> object:
+        raise NotImplementedError("not this operator\nand more")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    run(*COMPILED, "--peftbench-compile").assert_outcomes(skipped=1)
+    (record,) = records(Path("run.json")).values()
+    assert record["status"] == "unsupported"
+    assert record["reason"] == "torch.compile: NotImplementedError: not this operator"

@@ -1,0 +1,249 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from peftbench.baseline.snapshot import Snapshot
+from peftbench.baseline.store import load
+from peftbench.cli import main
+from peftbench.record import Launch, Metric, Record, Run
+from peftbench.runfile import save_run
+
+MakeSnapshot = Callable[..., Snapshot]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+@pytest.fixture
+def record(folder: Path, make_run: MakeSnapshot) -> Callable[..., Path]:
+    """Return what writes a run file of the cases a to h."""
+
+    def write(
+        name: str, shifts: dict[str, float] | None = None, *, session: str = "s1", flops: int = 1000, **kw: int
+    ) -> Path:
+        snapshot = make_run(shifts, **{"launches": 5, **kw})
+        records = tuple(
+            Record(
+                id=id_,
+                workload="train_step",
+                method=id_,
+                task="nli",
+                batch_size=8,
+                seq_len=128,
+                status="ok",
+                metrics={"flops": Metric(flops, "FLOP")},
+                launches=tuple(Launch(session, 40, 0.012, 0.01, x, 0.02) for x in case.x["new"]),
+            )
+            for id_, case in snapshot.cases.items()
+        )
+        path = folder / f"{name}.json"
+        save_run(Run(snapshot.fingerprint, snapshot.settings, records), path)
+        return path
+
+    return write
+
+
+def test_accept_then_compare(record: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    first = record("first")
+    assert main(["accept", str(first), "--why", "first baseline"]) == 0
+    out = capsys.readouterr().out
+    assert "8 cases accepted, 0 kept as they were" in out
+    (path,) = Path("baselines").iterdir()
+    assert path.name in out
+    assert main(["compare", str(path), str(first)]) == 0
+    assert capsys.readouterr().out.startswith("Passed: 8 of 8 cases compared, and none failed.")
+    slow = record("slow", {"c": 0.2}, session="s2")
+    assert main(["compare", "baselines", str(slow)]) == 1
+    assert capsys.readouterr().out.startswith("Failed: 1 of 8 cases regressed (c).")
+    assert main(["compare", "baselines", str(slow), "--fail-on", "none"]) == 0
+    assert main(["compare", "baselines", str(slow), "-k", "not c"]) == 0
+    assert main(["compare", str(slow), str(first), "--fail-on", "improved"]) == 1
+
+
+def test_a_session_is_appended_and_a_failing_case_is_not(
+    record: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["accept", str(record("first")), "--why", "first"])
+    assert main(["accept", str(record("second", session="s2")), "--why", "another day", "--append"]) == 0
+    (path,) = Path("baselines").iterdir()
+    before = path.read_bytes()
+    assert {len(load(path).launches(name)) for name in "abcdefgh"} == {10}
+    assert main(["accept", str(record("slow", {"c": 0.2}, session="s3")), "--why", "no", "--append"]) == 2
+    assert "only what is unchanged can be appended: c regressed" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert main(["accept", str(record("slow", {"c": 0.2}, session="s3")), "--why", "meant", "-k", "c"]) == 0
+    history = load(path).accepted
+    assert [(entry.why, entry.cases, entry.keyword, entry.append) for entry in history] == [
+        ("first", 8, "", False),
+        ("another day", 8, "", True),
+        ("meant", 1, "c", False),
+    ]
+
+
+def test_recording_unchanged_code_again_changes_the_launches_only(record: Callable[..., Path]) -> None:
+    main(["accept", str(record("first")), "--why", "same"])
+    (path,) = Path("baselines").iterdir()
+    before = path.read_text().splitlines()
+    main(["accept", str(record("second", session="s2", launches=6)), "--why", "same"])
+    after = path.read_text().splitlines()
+    moved = [line for line in after if line not in before]
+    assert [line[:4] for line in moved] == ['"2":', *(f'"{name}":' for name in "abcdefgh"), '"tra', '{"da']
+
+
+def test_young_baselines_and_cases_without_numbers_are_told(
+    record: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = record("run", launches=3)
+    data = json.loads(path.read_text())
+    data["records"][0] |= {"status": "failed", "reason": "boom"}
+    path.write_text(json.dumps(data))
+    assert main(["accept", str(path), "--why", "first"]) == 0
+    out = capsys.readouterr().out
+    assert "7 cases accepted" in out
+    assert "a not accepted: failed: boom" in out
+    assert "7 cases with fewer than 5 launches, whose time is not compared yet" in out
+
+
+def test_the_commit_is_recorded(record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name, raising=False)
+    path = record("run")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "run.json"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "run"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    main(["accept", str(path), "--why", "first"])
+    path.write_text(path.read_text() + "\n")
+    main(["accept", str(path), "--why", "second"])
+    (baseline,) = Path("baselines").iterdir()
+    assert [entry.commit for entry in load(baseline).accepted] == [head[:12], f"{head[:12]}-dirty"]
+
+
+@pytest.mark.parametrize("format_", ["table", "markdown", "json", "github", "bencher", "action-benchmark"])
+def test_every_format_goes_to_stdout(
+    record: Callable[..., Path], capsys: pytest.CaptureFixture[str], format_: str
+) -> None:
+    base, new = record("base", launches=8), record("new", flops=1001)
+    assert main(["compare", str(base), str(new), "--format", format_]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    if format_ in ("json", "bencher", "action-benchmark"):
+        json.loads(captured.out)
+    else:
+        assert "FLOPs 1000" in captured.out
+
+
+def test_versions_under_test_may_differ(record: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = record("base"), record("new", flops=1001)
+    new.write_text(new.read_text().replace('"peft": "0.21.2"', '"peft": "0.22.0"'))
+    assert main(["compare", str(base), str(new)]) == 0
+    assert "counters are not compared: other versions: peft 0.21.2 -> 0.22.0" in capsys.readouterr().out
+    assert main(["compare", str(base), str(new), "--under-test", "peft"]) == 1
+
+
+def test_a_constant_of_the_rule_is_an_option(record: Callable[..., Path]) -> None:
+    base, new = record("base"), record("new", {"c": 0.2})
+    assert main(["compare", str(base), str(new), "--gate-min-baseline", "6"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "none.json", "run.json"], "none.json: cannot be read: No such file or directory"),
+        (["compare", "empty", "run.json"], "empty: holds no baseline with the settings of this run"),
+        (["compare", "run.json", "bad.json"], "bad.json:1: the file ends too early"),
+        (["compare", "run.json", "run.json", "--fail-on", "slow"], "unknown verdict 'slow'"),
+        (["compare", "run.json", "run.json", "-k", "a and"], "-k 'a and': column 6"),
+        (["compare", "run.json", "run.json", "--gate-alpha", "2"], "gate alpha 2.0: must be between 0.0 and 1.0"),
+        (["accept", "run.json", "--why", ""], "--why: say in one line why"),
+        (["accept", "run.json", "--why", "x", "-k", "zzz"], "nothing to accept: no case of the run matches -k 'zzz'"),
+        (["accept", "run.json", "--why", "x", "--append"], "--append: there is no baseline of this fingerprint yet"),
+    ],
+)
+def test_an_error_is_one_line_and_status_2(
+    record: Callable[..., Path], capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    record("run")
+    Path("empty").mkdir()
+    Path("bad.json").write_text('{"schema": ')
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"peftbench: {message}")
+    assert captured.err.count("\n") == 1
+    assert not list(Path().glob("baselines/*"))
+
+
+def test_usage_is_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["accept", "run.json"])
+    assert caught.value.code == 2
+    assert "--why" in capsys.readouterr().err
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert {"compare", "accept"} <= set(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    assert "--gate-max-reference-shift" in capsys.readouterr().out
+
+
+def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_commands_import_no_torch_and_help_no_numpy(record: Callable[..., Path]) -> None:
+    heavy = "print(sorted({'torch', 'transformers', 'peft', 'pytest', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    path = str(record("run"))
+    used = _python(f"import sys; from peftbench.cli import main; main(sys.argv[1:]); {heavy}", "compare", path, path)
+    assert used.stderr.strip() == "['numpy']"
+    idle = _python(f"import sys, peftbench.cli, peftbench.commands.compare, peftbench.commands.accept; {heavy}")
+    assert idle.stderr.strip() == "[]"
+
+
+def test_a_closed_pipe_is_no_error(record: Callable[..., Path]) -> None:
+    path = str(record("run"))
+    code = (
+        "import os, sys; from peftbench.cli import main\n"
+        "r, w = os.pipe(); os.dup2(w, 1); os.close(w); os.close(r)\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    result = _python(code, "compare", path, path)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_one_writer_at_a_time(record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from peftbench.baseline import store
+
+    monkeypatch.setattr(store, "PATIENCE_S", 0.0)
+    path = record("run")
+    main(["accept", str(path), "--why", "first"])
+    (baseline,) = Path("baselines").iterdir()
+    before = baseline.read_bytes()
+    with store.writing(baseline):
+        assert main(["accept", str(path), "--why", "second"]) == 2
+    assert baseline.read_bytes() == before
+
+
+def test_a_run_of_its_own_is_not_mixed_up_with_a_baseline(record: Callable[..., Path], make_run: MakeSnapshot) -> None:
+    snapshot = replace(make_run(), fingerprint={"device": "cuda"})
+    record("run")
+    save_run(Run(snapshot.fingerprint, snapshot.settings, ()), Path("cuda.json"))
+    assert main(["accept", "run.json", "--why", "first"]) == 0
+    assert main(["compare", "baselines", "cuda.json", "--fail-on", "missing"]) == 1

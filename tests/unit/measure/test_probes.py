@@ -1,0 +1,85 @@
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from peftbench.measure.clock import Timing
+from peftbench.measure.nvml import DeviceState, Reading
+from peftbench.measure.probes import CpuProbes, CudaProbes, probes_for
+from peftbench.measure.rounds import Rounds
+from peftbench.measure.throttle import SLOWDOWNS
+from peftbench.workloads.base import Trial
+
+SLOWDOWN = min(SLOWDOWNS)
+
+
+def state(events: frozenset[str], *, sm_clock_mhz: int = 1500) -> DeviceState:
+    return DeviceState(
+        sm_clock_mhz=Reading(sm_clock_mhz),
+        memory_clock_mhz=Reading(None, "not said"),
+        application_sm_clock_mhz=Reading(None, "not said"),
+        application_memory_clock_mhz=Reading(None, "not said"),
+        power_limit_w=Reading(300.0),
+        power_w=Reading(200.0),
+        temperature_c=Reading(60),
+        clock_events=Reading(events),
+    )
+
+
+class FakeNvml:
+    """A device whose states follow each other."""
+
+    def __init__(self, *states: DeviceState) -> None:
+        self._states: Iterator[DeviceState] = iter(states)
+
+    def state(self) -> DeviceState:
+        return next(self._states)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found: list[float] = []
+    monkeypatch.setattr("peftbench.measure.probes.time.sleep", found.append)
+    return found
+
+
+def cuda_probes(*states: DeviceState) -> CudaProbes:
+    made = CudaProbes(torch.device("cpu"))  # the device is not touched by what is tested here
+    made._nvml = FakeNvml(*states)  # type: ignore[assignment]
+    return made
+
+
+def take(log: list[int]) -> Rounds:
+    log.append(len(log))
+    return Rounds(case=(Timing(float(len(log))),), reference=(), stop="rounds")
+
+
+def test_rounds_of_a_throttled_device_are_taken_again(pauses: list[float]) -> None:
+    hot, cool = state(frozenset({SLOWDOWN})), state(frozenset())
+    log: list[int] = []
+    rounds, found = cuda_probes(cool, hot, cool, cool).rounds(lambda: take(log))
+    assert len(log) == 2
+    assert rounds.case[0].wall_s == 2.0
+    assert len(pauses) == 1
+    assert found.warnings == ()
+    assert found.metrics["sm_clock_mhz"].value == 1500
+    assert found.metrics["memory_clock_mhz"].reason == "not said"
+
+
+def test_a_device_that_stays_slow_is_said_so(pauses: list[float]) -> None:
+    hot = state(frozenset({SLOWDOWN}))
+    log: list[int] = []
+    _, found = cuda_probes(*[hot] * 6).rounds(lambda: take(log))
+    assert len(log) == 3
+    assert len(pauses) == 2
+    assert SLOWDOWN in found.warnings[0]
+
+
+def test_the_probes_of_a_cpu_read_weights_and_resident_memory() -> None:
+    cpu = probes_for(torch.device("cpu"))
+    assert isinstance(cpu, CpuProbes)
+    model = torch.nn.Linear(8, 4)
+    found = cpu.memory(Trial(model=model, run=lambda _number, _mark: None), lambda _: Timing(0.0))
+    assert found["weights_bytes"].value == (8 * 4 + 4) * 4
+    assert found["resident_bytes"].value
+    assert cpu.fingerprint() == {}

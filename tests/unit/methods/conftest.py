@@ -1,0 +1,119 @@
+"""Tiny encoders, and the paper's methods in sizes that fit them."""
+
+import copy
+from collections.abc import Mapping
+from functools import cache
+from unittest.mock import create_autospec
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, PreTrainedModel
+
+from peftbench.methods import adapter_drop, bottleneck, fusion, prefix
+from peftbench.methods.base import NO_OVERRIDES, Application, Method, Scalar
+from peftbench.tasks.base import Batch, Task
+
+FITTING: Mapping[str, Mapping[str, Scalar]] = {
+    "houlsby": {},
+    "pfeiffer": {},
+    "houlsby-parallel": {},
+    "pfeiffer-parallel": {},
+    "par-bn": {},
+    "compacter": {"reduction_factor": 4},
+    "compacter++": {"reduction_factor": 4},
+    "prefix": {"prefix_length": 5, "bottleneck_size": 8},
+    "adapterdrop": {},
+    "adapterfusion": {"adapters": 2},
+}
+"""Overrides that make a method fit a hidden size of 32, by method."""
+
+
+@cache
+def prototype(
+    model_type: str, attention: str, changes: tuple[tuple[str, object], ...], *, choices: bool
+) -> PreTrainedModel:
+    shape = {
+        "vocab_size": 100,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 40,
+        "initializer_range": 0.2,
+        "num_labels": 3,
+        **dict(changes),
+    }
+    config = AutoConfig.for_model(model_type, **shape)
+    auto = AutoModelForMultipleChoice if choices else AutoModelForSequenceClassification
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return auto.from_config(config, attn_implementation=attention).eval()
+
+
+class Lab:
+    """Makes tiny encoders, and applies the paper's methods to them."""
+
+    def __init__(self) -> None:
+        known = (*bottleneck.METHODS, *prefix.METHODS, *adapter_drop.METHODS, *fusion.METHODS)
+        self.methods: dict[str, Method] = {method.name: method for method in known}
+        self.task: Task = create_autospec(Task, instance=True)
+
+    @staticmethod
+    def encoder(
+        model_type: str = "bert", *, attention: str = "sdpa", choices: bool = False, **changes: object
+    ) -> PreTrainedModel:
+        """Make an encoder in evaluation mode, equal to all others of its shape."""
+        return copy.deepcopy(prototype(model_type, attention, tuple(changes.items()), choices=choices))
+
+    def application(self, overrides: Mapping[str, Scalar] = NO_OVERRIDES, seed: int = 0) -> Application:
+        return Application(task=self.task, overrides=overrides, seed=seed)
+
+    def fitting(self, name: str, seed: int = 0, **overrides: Scalar) -> Application:
+        """Return an application whose overrides make the method fit a hidden size of 32."""
+        return self.application({**FITTING[name], **overrides}, seed)
+
+    def apply(
+        self, name: str, overrides: Mapping[str, Scalar] = NO_OVERRIDES, seed: int = 0, **changes: object
+    ) -> PreTrainedModel:
+        """Apply a method to an encoder."""
+        model: PreTrainedModel = self.methods[name].apply(
+            self.encoder(**changes),  # type: ignore[arg-type] # object: passed on as they come
+            self.application(overrides, seed),
+        )
+        return model
+
+    def apply_fitting(self, name: str, seed: int = 0, **changes: object) -> PreTrainedModel:
+        """Apply a method to an encoder, in a size that fits a hidden size of 32."""
+        return self.apply(name, FITTING[name], seed, **changes)
+
+    @staticmethod
+    def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+        return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+    def perturb(self, model: torch.nn.Module) -> None:
+        """Move what is trained off its initial values, which may be zero."""
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in self.trained(model).values():
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `paper` once for each of the paper's methods, by name."""
+    if "paper" in metafunc.fixturenames:
+        metafunc.parametrize("paper", FITTING)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    return Lab()
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """Three sequences of 9 tokens, the second of them padded."""
+    generator = torch.Generator().manual_seed(0)
+    input_ids = torch.randint(5, 100, (3, 9), generator=generator)
+    attention_mask = torch.ones_like(input_ids)
+    attention_mask[1, 6:] = 0
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": torch.tensor([0, 2, 1])}

@@ -1,0 +1,92 @@
+"""The layers that a method adapts are found in the model's own structure."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from peftbench.errors import UnsupportedError, UserError
+from peftbench.methods.peft import layers
+from peftbench.methods.peft.layers import Layers
+
+Encoder = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "names"),
+    [
+        ("bert", {}, ["query", "value"]),
+        ("xlm-roberta", {}, ["query", "value"]),
+        ("deberta-v2", {"pooler_hidden_size": 32}, ["query_proj", "value_proj"]),
+        ("distilbert", {"dim": 32, "n_layers": 1, "n_heads": 4, "hidden_dim": 64}, ["q_lin", "v_lin"]),
+        ("deberta", {"pooler_hidden_size": 32}, ["in_proj"]),  # known to PEFT
+    ],
+)
+def test_query_and_value_are_found_by_name(
+    model_type: str, changes: dict[str, Any], names: list[str], encoder: Encoder
+) -> None:
+    assert layers.query_and_value(encoder(model_type=model_type, **changes)) == {"target_modules": names}
+
+
+@pytest.mark.parametrize("model_type", ["bert", "xlm-roberta"])
+def test_ia3_scales_keys_values_and_the_feed_forward(model_type: str, encoder: Encoder) -> None:
+    assert layers.keys_values_and_feed_forward(encoder(model_type=model_type)) == {
+        "target_modules": ["key", "value", "output.dense"],
+        "feedforward_modules": ["output.dense"],
+    }
+
+
+def test_norms_are_found_by_kind_outside_the_head(encoder: Encoder) -> None:
+    assert layers.norms(encoder()) == {"target_modules": ["LayerNorm"]}
+    modern = encoder(model_type="modernbert", pad_token_id=0, global_attn_every_n_layers=1)
+    assert "norm" in {name.rpartition(".")[2] for name, _ in modern.head.named_modules()}
+    assert layers.norms(modern)["target_modules"] == ["final_norm", "mlp_norm", "norm"]
+
+
+def test_an_attention_that_nobody_knows_is_unsupported_and_its_layers_are_named(encoder: Encoder) -> None:
+    modern = encoder(model_type="modernbert", pad_token_id=0)
+    with pytest.raises(UnsupportedError, match=r"^cannot tell the attention's layers.*modernbert.*called W"):
+        layers.query_and_value(modern)
+
+
+def test_a_backbone_without_past_key_values_takes_no_prefix(encoder: Encoder) -> None:
+    assert layers.key_value_prefix(encoder()) == {}
+    distilled = encoder(model_type="distilbert", dim=32, n_layers=1, n_heads=4, hidden_dim=64)
+    with pytest.raises(UnsupportedError, match="distilbert takes no past_key_values"):
+        layers.key_value_prefix(distilled)
+
+
+@pytest.mark.parametrize(
+    ("target_modules", "count", "smallest", "common"),
+    [
+        (["query", "value"], 2, 32, 32),
+        (["output.dense"], 2, 32, 16),  # of the attention and of the feed-forward
+        ("all-linear", 7, 32, 16),  # the head's layer is not among them
+        (r".*intermediate\.dense", 1, 32, 16),
+        (["LayerNorm"], 3, 0, 0),
+    ],
+)
+def test_layers_match_as_in_peft(
+    target_modules: str | list[str], count: int, smallest: int, common: int, encoder: Encoder
+) -> None:
+    assert Layers.of(encoder(intermediate_size=48), target_modules) == Layers(count, smallest, common)
+
+
+@pytest.mark.parametrize("target_modules", ["nothing.*", ["classifier"], ["quer"]])
+def test_a_pattern_that_matches_nothing_names_what_exists(target_modules: str | list[str], encoder: Encoder) -> None:
+    with pytest.raises(
+        UserError, match="matches nothing in bert, whose linear layers are called dense, key, query, value"
+    ):
+        Layers.of(encoder(), target_modules)
+
+
+def test_a_broken_pattern_is_the_users_mistake(encoder: Encoder) -> None:
+    with pytest.raises(UserError, match=r"target_modules=\*\.x is no regular expression: nothing to repeat"):
+        Layers.of(encoder(), "*.x")
+
+
+def test_defaults_shrink_to_fit_small_layers() -> None:
+    base, small = Layers(24, 768, 768), Layers(2, 24, 24)
+    assert (base.rank(32), small.rank(32), small.rank(32, share=4)) == (32, 12, 6)
+    assert (base.divisor(256), small.divisor(256), small.divisor(10)) == (256, 24, 8)
+    assert small.divisors(24) == [1, 2, 3, 4, 6, 8, 12, 24]

@@ -1,0 +1,24 @@
+from collections.abc import Callable
+
+import pytest
+
+from peftbench.backend import Backend
+from peftbench.cases import parse_method
+from peftbench.catalogue import Catalogue
+from peftbench.settings import Settings
+from peftbench.workloads.base import Subject
+
+MakeSubject = Callable[..., Subject]
+
+
+@pytest.fixture(scope="session")
+def subject_of() -> MakeSubject:
+    """Makes a subject on the smallest preset, task nli, given a method as on the command line, and settings."""
+    catalogue = Catalogue.load()
+
+    def subject(method: str, **settings: object) -> Subject:
+        chosen = Settings(**{"model": "tiny", "device": "cpu", "seq_len": 8, **settings})  # type: ignore[arg-type]
+        backend = Backend.open(chosen, catalogue, [catalogue.task("nli")])
+        return backend.group("nli", 2).subject(parse_method(method))
+
+    return subject

@@ -1,0 +1,74 @@
+"""What a round of training or inference does under settings that change how, not what, it computes."""
+
+from itertools import chain
+
+import pytest
+import torch
+from tests.unit.workloads.conftest import MakeSubject
+
+from peftbench import building
+from peftbench.errors import UnsupportedError
+from peftbench.measure.outputs import difference, evaluate
+from peftbench.measure.storages import saved_bytes
+from peftbench.precision import Precision
+from peftbench.workloads.base import Subject
+from peftbench.workloads.step import WORKLOADS, without_labels
+
+BY_NAME = {workload.name: workload for workload in WORKLOADS}
+
+
+@pytest.mark.parametrize(
+    "name", ["full", "bitfit", "pfeiffer", "prefix", "adapterfusion", "adapterdrop", "lora", "ia3"]
+)
+def test_checkpointing_saves_less_and_computes_the_same(name: str, subject_of: MakeSubject) -> None:
+    saved, gradients = [], []
+    for checkpointing in (False, True):
+        subject = subject_of(name, gradient_checkpointing=checkpointing)
+        model = subject.applied_model().train()
+
+        def backward(model: torch.nn.Module = model, subject: Subject = subject) -> None:
+            torch.manual_seed(0)
+            model(**subject.batches[0]).loss.backward()
+
+        with torch.autograd.set_multithreading_enabled(False):  # the hooks that count are of this thread
+            saved.append(saved_bytes(backward, kept=chain(model.parameters(), model.buffers())))
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    plain, checkpointed = gradients
+    assert saved[1] < saved[0] / 2
+    assert checkpointed.keys() == plain.keys() != set()
+    for parameter_name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[parameter_name], gradient)
+
+
+def test_a_method_that_cannot_be_checkpointed_says_so(subject_of: MakeSubject) -> None:
+    with pytest.raises(UnsupportedError, match=r"prefix-peft: .* does not work with gradient checkpointing"):
+        subject_of("prefix-peft", gradient_checkpointing=True).applied_model()
+
+
+def test_a_model_that_cannot_be_checkpointed_says_so(subject_of: MakeSubject) -> None:
+    model = subject_of("head").fresh_model()
+    model.supports_gradient_checkpointing = False
+    with pytest.raises(UnsupportedError, match=r"^transformers has no gradient checkpointing for model type 'bert'$"):
+        building.checkpoint_layers(model)
+
+
+def test_merged_inference_runs_the_plain_architecture_and_computes_the_same(subject_of: MakeSubject) -> None:
+    subject = subject_of("lora")
+    merged = BY_NAME["merged_inference"].trial(subject).model
+    plain, adapted = subject.fresh_model(), subject.applied_model()
+    assert [type(module) for module in merged.modules()] == [type(module) for module in plain.modules()]
+    inputs = without_labels(subject.batches[0])
+    assert difference(evaluate(merged, inputs), evaluate(adapted, inputs)) < 1e-5
+
+
+def test_the_reference_of_merged_inference_is_not_merged(subject_of: MakeSubject) -> None:
+    head = subject_of("head")
+    workload = BY_NAME["merged_inference"]
+    with pytest.raises(UnsupportedError, match=r"^head cannot be merged: "):
+        workload.trial(head)
+    workload.reference_trial(head).run(0, lambda: None)
+
+
+def test_what_cannot_be_merged_is_known_beforehand_with_the_reason(subject_of: MakeSubject) -> None:
+    reason = BY_NAME["merged_inference"].unsupported(subject_of("pfeiffer").method, Precision())
+    assert reason.startswith("pfeiffer cannot be merged: the activation inside a bottleneck")

@@ -1,0 +1,95 @@
+"""Does a case's time agree with a plain loop? Prints the ratio of both, alternated in one process on one model.
+
+    python tools/check_bias.py [--model tiny] [--device cpu] [--rounds 200]
+
+The plain loop is what one would write by hand: forward, backward, step, zero_grad, two readings of the clock (and a
+synchronisation before each on CUDA). The aim is a ratio within 2 % of 1 on a CPU, 1 % on CUDA.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from peftbench.backend import Backend
+from peftbench.cases import parse_method
+from peftbench.catalogue import Catalogue
+from peftbench.measure.clock import Timing, clock_for
+from peftbench.measure.metrics import time_metrics
+from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.settings import Settings
+from peftbench.workloads.step import without_labels
+
+if TYPE_CHECKING:
+    from peftbench.workloads.base import Subject, Trial
+
+CASES = (("train_step", "full"), ("train_step", "lora"), ("inference", "full"), ("inference", "lora"))
+
+
+def plain_loop(trial: Trial, subject: Subject, device: torch.device) -> TimedRound:
+    """Return a hand-written round on the same model, optimizer and batches."""
+    model, optimizer, batches = trial.model, trial.optimizer, subject.batches
+    inputs = [without_labels(batch) for batch in batches]
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    def train(number: int) -> Timing:
+        assert optimizer is not None  # noqa: S101 - for the type checker
+        wait()
+        start = time.perf_counter()
+        loss = model(**batches[number % len(batches)]).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        wait()
+        return Timing(time.perf_counter() - start)
+
+    def infer(number: int) -> Timing:
+        wait()
+        start = time.perf_counter()
+        with torch.inference_mode():
+            model(**inputs[number % len(inputs)])
+        wait()
+        return Timing(time.perf_counter() - start)
+
+    return infer if optimizer is None else train
+
+
+def main() -> None:
+    """Print a line a case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=200)
+    options = parser.parse_args()
+    settings = Settings(model=options.model, device=options.device)
+    torch.set_num_threads(settings.threads)
+    catalogue = Catalogue.load()
+    backend = Backend.open(settings, catalogue, [catalogue.task("nli")])
+    group = backend.group("nli", options.batch_size)
+    clock = clock_for(backend.device)
+    for workload_name, method in CASES:
+        subject = group.subject(parse_method(method))
+        trial = catalogue.workload(workload_name).trial(subject)
+
+        def ours(number: int, trial: Trial = trial) -> Timing:
+            return clock.time(partial(trial.run, number))
+
+        plain = plain_loop(trial, subject, backend.device)
+        with undisturbed():
+            warm_up(ours)
+            warm_up(plain)
+            rounds = interleave(ours, plain, Plan(budget_s=0, exactly=options.rounds), seed=workload_name)
+        ratio = time_metrics(rounds, phases=(), tokens=0, first_s=0)["ratio"]
+        print(f"{workload_name:10} {method:5} ours / plain {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]")
+
+
+if __name__ == "__main__":
+    main()
