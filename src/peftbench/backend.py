@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from peftbench import building, data, models
@@ -68,6 +68,10 @@ class Backend:
             data.check_source(source, task)
         return backend
 
+    def rehearsing(self) -> Backend:
+        """Return the same with the least that a study can do: one step, one request."""
+        return replace(self, settings=replace(self.settings, epochs=1e-9, eval_rows=1, requests=1))
+
     def seq_len(self, task: Task) -> int:
         """Return the length in tokens to which every batch of `task` is padded."""
         if self.settings.seq_len is not None:
@@ -75,6 +79,16 @@ class Backend:
         preset = self.model.preset
         longest = (preset and preset.seq_len) or task.max_length
         return min(longest, models.max_positions(self.config.to_dict()) or longest)
+
+    def new_model(self, task: Task, seed: int) -> PreTrainedModel:
+        """Build the model with the head of `task`, on the CPU; what is random in it follows from the seed."""
+        precision = self.settings.precision
+        model = building.build_model(
+            self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
+        )
+        if self.settings.gradient_checkpointing:
+            building.checkpoint_layers(model)
+        return model
 
     def group(self, task_name: str, batch_size: int) -> Group:
         """Build what the cases of one group share."""
@@ -90,12 +104,7 @@ class Backend:
             count=BATCHES,
             seed=settings.seed,
         )
-        precision = settings.precision
-        template = building.build_model(
-            self.model, task, seed=settings.seed, dtype=precision.weights_dtype, attention=precision.attention
-        )
-        if settings.gradient_checkpointing:
-            building.checkpoint_layers(template)
+        template = self.new_model(task, settings.seed)
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
         return Group(self, task, batch_size, template, on_device)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -43,12 +43,24 @@ class Case:
 
     method: MethodSpec
     task: str
+    """A task's name, or several joined by plus signs."""
     batch_size: int
+    variant: tuple[tuple[str, Scalar], ...] = ()
+    """What a study varies besides: seed, learning rate, ..."""
 
     @property
     def id(self) -> str:
-        """The part of a test's id in brackets: `lora-nli-bs8`."""
-        return f"{self.method}-{self.task}-bs{self.batch_size}"
+        """The part of a test's id in brackets: `lora-nli-bs8`, `lora-nli-bs32-seed0-lr3e-05`."""
+        return "-".join([f"{self.method}-{self.group}", *(f"{name}{value}" for name, value in self.variant)])
+
+    def with_variant(self, **variant: Scalar) -> Case:
+        """Return the same case with what a study varies."""
+        return replace(self, variant=tuple(variant.items()))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of its tasks."""
+        return tuple(self.task.split("+"))
 
     @property
     def group(self) -> str:

@@ -38,7 +38,13 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.tasks.choice:TASKS",
         ),
         "peftbench.models": ("peftbench.models:PRESETS",),
-        "peftbench.workloads": ("peftbench.workloads.step:WORKLOADS", "peftbench.workloads.lifecycle:WORKLOADS"),
+        "peftbench.workloads": (
+            "peftbench.workloads.step:WORKLOADS",
+            "peftbench.workloads.lifecycle:WORKLOADS",
+            "peftbench.training.convergence:WORKLOADS",
+            "peftbench.training.multitask:WORKLOADS",
+            "peftbench.deployment.study:WORKLOADS",
+        ),
     }
 )
 """Entry-point group -> objects, each a named definition or an iterable of them, in the order of listing."""

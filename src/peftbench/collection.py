@@ -11,6 +11,7 @@ import pytest
 
 from peftbench.cases import Case
 from peftbench.errors import UserError
+from peftbench.marks import NAME, CaseMark
 
 
 class Mode(Enum):
@@ -50,6 +51,11 @@ def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
     return kept, dropped
 
 
+def planned(items: Sequence[pytest.Item]) -> list[tuple[str, Case]]:
+    """Return workload and case of each item that is one of ours."""
+    return [(CaseMark.of(item.get_closest_marker(NAME)).workload, case) for item in items if (case := case_of(item))]
+
+
 def is_named(config: pytest.Config, path: Path) -> bool:
     """Tell whether a file is named on the command line, not only a folder that it is in."""
     named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
@@ -78,6 +84,11 @@ def mode(config: pytest.Config) -> Mode:
     if session.skip:
         return Mode.SKIP
     return Mode.TRY_ONCE if session.disabled else Mode.MEASURE
+
+
+def measures(config: pytest.Config) -> bool:
+    """Tell whether cases are measured; raises UserError as `mode` does."""
+    return not config.option.collectonly and mode(config) is Mode.MEASURE
 
 
 def _has_no_case(item: pytest.Item) -> bool:

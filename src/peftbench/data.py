@@ -57,6 +57,13 @@ def check_source(source: Source, task: Task, split: str = "train") -> None:
         _data_file(source.folder, task.name, split)
 
 
+def has_split(source: Source, task: Task, split: str) -> bool:
+    """Tell whether there is such a split of the task; on the hub it is found out by loading it."""
+    if source.folder is None:
+        return source.kind == "hub"
+    return any((source.folder / task.name / f"{split}.{ending}").is_file() for ending in READERS)
+
+
 def fitted_task(source: Source, task: Task) -> Task:
     """Return the task with the classes that its training data has, where the data decides them (tags of words).
 
@@ -130,7 +137,7 @@ def batches(
         encoded = task.encode(rows, tokenizer, seq_len)
         random.shuffle(encoded)  # a row can become several examples, which would stand together
         features = list(islice(cycle(encoded), needed))
-        _check_ids(features, vocabulary)
+        check_ids(features, vocabulary)
     starts = range(0, needed, batch_size)
     return tuple(task.collate(features[at : at + batch_size], vocabulary, pad_to=seq_len) for at in starts)
 
@@ -178,7 +185,8 @@ def _expected(task: str, split: str = "<split>") -> str:
     return f"{task}/{split}.{{{','.join(READERS)}}}"
 
 
-def _check_ids(features: Iterable[Features], vocabulary: Vocabulary) -> None:
+def check_ids(features: Iterable[Features], vocabulary: Vocabulary) -> None:
+    """Raise UserError where a token id is none of the model's."""
     lists = chain.from_iterable(feature["input_ids"] for feature in features)
     largest = max(max(entry) if isinstance(entry, list) else entry for entry in lists)
     if largest >= vocabulary.size:

@@ -51,6 +51,24 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A training at one of its evaluations; costs are counted from its start, evaluations left out."""
+
+    step: int
+    examples: int
+    time_s: float
+    """Of the steps."""
+    quality: float
+    """The score that the training is judged by; of several tasks, the mean of theirs."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """All scores by name; of several tasks, the judged one of each."""
+    loss: float | None = None
+    """Mean over the steps since the last point."""
+    flops: float | None = None
+    energy_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What one case yielded."""
 
@@ -79,6 +97,10 @@ class Record:
     """What ended the rounds: `precision`, `budget` or `rounds`."""
     quantiles_s: tuple[float, ...] = ()
     """0, 5, 25, 50, 75, 95 and 100 % of the rounds' times."""
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    """What a study varies beside method, task and batch size: `seed`, `lr`, ..."""
+    curve: tuple[CurvePoint, ...] = ()
+    """How a training went."""
     warnings: tuple[str, ...] = ()
 
     @property

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench import compiling
 from peftbench.cases import MethodSpec
 from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, metrics, validity
+from peftbench.measure import anchor, counters, metrics, validity
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
-from peftbench.measure.failures import classify, context_is_alive
+from peftbench.measure.failures import PoisonedError, classify, context_is_alive
 from peftbench.measure.parameters import count_parameters
 from peftbench.measure.probes import probes_for
-from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
 from peftbench.measure.stopwatch import Stopwatch
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
 from peftbench.references import References
+from peftbench.workloads.study import Desk, Study, recorded
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
@@ -42,8 +43,12 @@ Observer = Callable[[TimedRound], TimedRound]
 """Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
 
 
-class PoisonedError(Exception):
-    """The device can run nothing more in this process."""
+class Take(Protocol):
+    """Takes the rounds of a case."""
+
+    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        """Call both as often as the plan says."""
+        ...
 
 
 class Runner:
@@ -51,12 +56,15 @@ class Runner:
 
     def __init__(self, backend: Backend, *, session: str) -> None:
         self.backend = backend
+        self.take: Take = interleave
+        """How the rounds of a case and its reference are taken."""
         self._session = session
         self._clock = clock_for(backend.device)
         self._probes = probes_for(backend.device)
         self._group: Group | None = None
         self._references = References(backend.settings.reference, self._timed)
         self._proofs: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
+        self._shared: dict[str, object] = {}
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
         if backend.settings.compile:
@@ -79,13 +87,29 @@ class Runner:
         self._group = None
         self._references.drop()
         self._proofs.clear()
+        self._shared.clear()
         if self.backend.settings.compile:
             compiling.reset()
         gc.unfreeze()
         self._clean_up()
 
-    def measure(self, case: Case, workload: Workload, *, id: str, observer: Observer) -> Record:  # noqa: A002
+    def measure(
+        self,
+        case: Case,
+        workload: Workload,
+        *,
+        id: str,  # noqa: A002 - the record's own word
+        observer: Observer,
+        records: Iterable[Record] = (),
+    ) -> Record:
         """Return what one case yields; a case that cannot be measured is a record with the reason.
+
+        Args:
+            case: What is measured.
+            workload: How.
+            id: What the case is called in its record.
+            observer: Wraps the timed rounds.
+            records: What the run has yielded so far; a study may look at them.
 
         Raises:
             UserError: an override that does not fit the model.
@@ -97,6 +121,9 @@ class Runner:
             return replace(blank, status="unsupported", reason=reason)
         watch = Stopwatch()
         try:
+            if isinstance(workload, Study):
+                with watch.during("study"):
+                    return recorded(workload, case, blank, self._desk(self.backend, records), observer)
             with compiling.faults():
                 return self._passes(case, workload, blank, observer, watch)
         except UnsupportedError as error:
@@ -116,13 +143,16 @@ class Runner:
             self._clean_up()
 
     def try_once(self, case: Case, workload: Workload) -> None:
-        """Run one round and measure nothing.
+        """Run one round, or the least of a study, and measure nothing.
 
         Raises:
             UnsupportedError: the case cannot be run; says why.
         """
         if reason := self._unsupported(case, workload):
             raise UnsupportedError(reason)
+        if isinstance(workload, Study):
+            workload.conduct(case, self._desk(self.backend.rehearsing(), ()))
+            return
         subject = self._group_of(case).subject(case.method)
         with compiling.faults(), closing(workload.trial(subject)) as trial:
             self._timed(trial)(0)
@@ -135,8 +165,9 @@ class Runner:
             method=str(case.method),
             task=case.task,
             batch_size=case.batch_size,
-            seq_len=self.backend.seq_len(self.backend.catalogue.task(case.task)),
+            seq_len=max(self.backend.seq_len(self.backend.catalogue.task(name)) for name in case.tasks),
             status="ok",
+            variant=dict(case.variant),
         )
 
     def _clean_up(self) -> None:
@@ -149,6 +180,8 @@ class Runner:
 
     def _unsupported(self, case: Case, workload: Workload) -> str:
         backend = self.backend
+        if isinstance(workload, Study):
+            return workload.unsupported_case(case, backend)
         method, task = backend.catalogue.method(case.method.name), backend.catalogue.task(case.task)
         return method.unsupported(task, architecture=backend.config.model_type) or workload.unsupported(
             method, backend.settings.precision
@@ -193,10 +226,11 @@ class Runner:
             with undisturbed():
                 warm_up(timed)
                 rounds, state = self._probes.rounds(
-                    lambda: interleave(observer(timed), reference, self._plan(), seed=blank.id)
+                    lambda: self.take(observer(timed), reference, self._plan(), seed=blank.id)
                 )
+                anchor_s = anchor.anchor_s(self._clock, self.backend.device) if reference else None
         watch.seconds["rounds"] = rounds.timed_s
-        kept = metrics.launch(rounds, session=self._session)
+        kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
         with watch.during("energy"):
@@ -225,6 +259,9 @@ class Runner:
                 *after.warnings,
             ),
         )
+
+    def _desk(self, backend: Backend, records: Iterable[Record]) -> Desk:
+        return Desk(backend, self._clock, tuple(records), self._shared)
 
     def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
         """Return how long the first, cold round takes, and what is compiled in it."""

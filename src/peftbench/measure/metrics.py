@@ -55,7 +55,7 @@ def compile_metric(first_s: float, rounds: Rounds) -> dict[str, Metric]:
     return {"compile_s": Metric(first_s - time_s, "s", noise="timed")}
 
 
-def launch(rounds: Rounds, *, session: str) -> Launch:
+def launch(rounds: Rounds, *, session: str, anchor_s: float | None = None) -> Launch:
     """Return what a launch keeps of its rounds: a median each, and x, the median of the log ratios."""
     return Launch(
         session=session,
@@ -63,6 +63,7 @@ def launch(rounds: Rounds, *, session: str) -> Launch:
         time_s=statistics.median(timing.wall_s for timing in rounds.case),
         reference_s=statistics.median(timing.wall_s for timing in rounds.reference) if rounds.reference else None,
         x=statistics.median(rounds.log_ratios) if rounds.reference else None,
+        anchor_s=anchor_s,
     )
 
 

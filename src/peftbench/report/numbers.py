@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from peftbench.claims.statistics import Interval
 
 PREFIXES: Final = ("", "k", "M", "G", "T", "P")
 
@@ -11,6 +15,15 @@ PREFIXES: Final = ("", "k", "M", "G", "T", "P")
 def significant(value: float, digits: int = 3) -> str:
     """Return a finite number with so many significant digits and no exponent: 1230, 12.3, 0.00123."""
     return "0" if value == 0 else format(Decimal(f"{value:.{digits - 1}e}"), "f")
+
+
+def between(found: Interval) -> str:
+    """Return a number with its interval: `1.32 [1.10, 1.58]`; an end that is not known is left open."""
+    if found.low == found.high:
+        return significant(found.value)
+    low = "" if math.isinf(found.low) or found.low == 0 else significant(found.low)
+    high = "" if math.isinf(found.high) else significant(found.high)
+    return f"{significant(found.value)} [{low}, {high}]" if low or high else significant(found.value)
 
 
 def scaled(value: float) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.environment import describe_noise
 from peftbench.record import Metric, Record, Run
+from peftbench.report import studies
 from peftbench.report.numbers import megabytes, milliseconds, scaled
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
     console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
     for line in head(run):
         console.print(line)
-    found = blocks(run.records)
+    found = blocks(record for record in run.records if not record.variant)
     columns = _fitting(console, [records for _, records in found])
     for title, records in found:
         console.print()
@@ -49,6 +50,12 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
         console.print(_table(columns, records))
         for reason in holes(records):
             console.print(reason)
+    for title, table in studies.tables(run):
+        console.print()
+        console.print(title, style="bold")
+        console.print(table)
+    for reason in holes(record for record in run.records if record.variant):
+        console.print(reason)
     console.print()
     for line in foot(run):
         console.print(line)
@@ -82,7 +89,8 @@ def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
 
 def holes(records: Iterable[Record]) -> list[str]:
     """Return the reason for each row that has no numbers."""
-    return [f"  {record.method}: {record.status}: {record.reason}" for record in records if record.status != "ok"]
+    found = (f"  {record.method}: {record.status}: {record.reason}" for record in records if record.status != "ok")
+    return list(dict.fromkeys(found))
 
 
 def foot(run: Run) -> list[str]:

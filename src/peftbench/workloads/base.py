@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.cases import Case
     from peftbench.methods.base import Application, Method
     from peftbench.record import Metric
+    from peftbench.settings import Settings
     from peftbench.tasks.base import Batch
 
 Mark = Callable[[], None]
@@ -102,6 +104,16 @@ class Workload(ABC):
     """Whether a round runs the model on a batch: then tokens have a rate, and the model can be compiled."""
     counted: bool = True
     """Whether warm rounds do the same, call by call, so that counters of one hold for all."""
+    methods: tuple[str, ...] = ("default",)
+    """What is measured where no method is named; so with the next two."""
+    tasks: tuple[str, ...] = ()
+    """None: all."""
+    batch_sizes: tuple[int, ...] = (1, 8)
+
+    def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
+        """Return what is made of the matrix of methods, tasks and batch sizes."""
+        del settings
+        return cases
 
     def unsupported(self, method: Method, precision: Precision) -> str:
         """Return the reason why the workload cannot be done with `method` at `precision`, or ''."""

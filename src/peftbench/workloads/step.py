@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.workloads.base import Trial, Workload
 
@@ -32,33 +33,12 @@ class TrainStep(Workload):
     def trial(self, subject: Subject) -> Trial:
         """Build the model in training mode and its optimizer over what the method trains."""
         model = subject.applied_model().train()
-        method, batches, precision = subject.method, subject.batches, subject.precision
-        device = next(model.parameters()).device
-        forward = subject.callable(model)
         optimizer = subject.optimizer(model)
-        scaler = precision.scaler(device)
-        after_step = method.step_hook(model)
-        regularised = method.auxiliary_loss(model) is not None
+        step = training_step(subject, model, optimizer)
+        batches = subject.batches
 
         def run(number: int, mark: Mark) -> None:
-            with precision.forward_context(device):
-                loss = forward(**batches[number % len(batches)]).loss
-                if regularised:
-                    loss = loss + method.auxiliary_loss(model)
-            mark()
-            if scaler is None:
-                loss.backward()
-                mark()
-                optimizer.step()
-            else:
-                scaler.scale(loss).backward()
-                mark()
-                scaler.step(optimizer)
-                scaler.update()
-            if after_step is not None:
-                after_step(number)
-            optimizer.zero_grad(set_to_none=True)
-            mark()
+            step(batches[number % len(batches)], number, mark)
 
         return Trial(model=model, run=run, optimizer=optimizer)
 
@@ -105,6 +85,56 @@ class MergedInference(Inference):
     def reference_trial(self, subject: Subject) -> Trial:
         """Build the reference as it is."""
         return Inference.trial(self, subject)
+
+
+def training_step(
+    subject: Subject, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, max_norm: float | None = None
+) -> Callable[[Batch, int, Mark], Any]:
+    """Return what takes one step of training, given a batch and the step's number, and returns the loss, a tensor.
+
+    Args:
+        subject: what is trained, and at which precision.
+        model: with the subject's method applied, in training mode.
+        optimizer: of the model.
+        max_norm: to which the norm of all gradients together is clipped, if at all.
+    """
+    import torch
+
+    method, precision = subject.method, subject.precision
+    device = next(model.parameters()).device
+    forward = subject.callable(model)
+    scaler = precision.scaler(device)
+    after_step = method.step_hook(model)
+    regularised = method.auxiliary_loss(model) is not None
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def update() -> None:
+        if scaler is not None and max_norm is not None:
+            scaler.unscale_(optimizer)
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(trained, max_norm)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+
+    def step(batch: Batch, number: int, mark: Mark) -> Any:  # noqa: ANN401 - a tensor, of an untyped model
+        with precision.forward_context(device):
+            loss = forward(**batch).loss
+            if regularised:
+                loss = loss + method.auxiliary_loss(model)
+        mark()
+        (loss if scaler is None else scaler.scale(loss)).backward()
+        mark()
+        update()
+        if after_step is not None:
+            after_step(number)
+        optimizer.zero_grad(set_to_none=True)
+        mark()
+        return loss
+
+    return step
 
 
 def without_labels(batch: Batch) -> Batch:

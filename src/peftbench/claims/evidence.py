@@ -1,0 +1,177 @@
+"""The records that bear on claims, seen under one choice of learning rates and with one target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from peftbench.claims.statistics import Observation
+from peftbench.errors import UserError
+from peftbench.record import Record, Run
+from peftbench.runfile import load_run
+from peftbench.training.results import CONVERGENCE, FULL, MULTITASK, Policy, Training, full_quality, trainings, under
+from peftbench.training.stopping import Cost, Target, cost
+from peftbench.workloads.base import Optimization
+
+NO_ADAPTERS: Final = frozenset({FULL, "mtl", "head", "bitfit"})
+"""Methods that put nothing into the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One case that bears on a claim."""
+
+    method: str
+    where: str
+    """Which task, batch size, ...: the rest of the case's name."""
+    observed: Mapping[object, Observation]
+    """By seed, or by launch."""
+
+    @property
+    def case(self) -> str:
+        """Its name."""
+        return f"{self.method} {self.where}"
+
+
+@dataclass(frozen=True, slots=True)
+class Joint:
+    """The training of a multi-task model."""
+
+    training: Training
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """The group in which each of its tasks is trained alone, by task."""
+        record = self.training.record
+        return {task: f"{task}-bs{record.batch_size}" for task in record.task.split("+")}
+
+    @property
+    def addition(self) -> str:
+        """Which task is added to which ones, and how."""
+        *old, new = self.groups
+        return f"of {'+'.join(old)} given {new}, {self.training.record.variant['replay']:.0%} replayed"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Records under one choice of learning rates, with one target."""
+
+    records: Sequence[Record]
+    policy: Policy
+    shared_lr: float
+    target: Target
+
+    @cached_property
+    def _trainings(self) -> list[Training]:
+        return trainings(self.records)
+
+    @cached_property
+    def _singles(self) -> dict[tuple[str, str, int], Training]:
+        """Trainings on one task, by method, group and seed."""
+        chosen = under(self.policy, self._trainings, self.shared_lr)
+        return {(*key, one.seed): one for key, members in chosen.items() for one in members}
+
+    @cached_property
+    def _goals(self) -> dict[str, float | None]:
+        groups = dict.fromkeys(one.group for one in self._trainings)
+        return {group: self.target.quality(full_quality(self._trainings, group)) for group in groups}
+
+    def single(self, method: str, group: str, seed: int) -> Training | None:
+        """Return one training on one task, if there is one."""
+        return self._singles.get((method, group, seed))
+
+    def adapters(self) -> list[Training]:
+        """Return the trainings on one task of all methods that are adapters."""
+        return [one for one in self._singles.values() if is_adapter(one.method)]
+
+    def adapter_methods(self) -> list[str]:
+        """Return the adapters that were trained."""
+        return list(dict.fromkeys(one.method for one in self.adapters()))
+
+    def joint(self, workload: str = MULTITASK) -> Iterator[Joint]:
+        """Yield the trainings of multi-task models; those that differ in replay choose their rates apart."""
+        found = trainings(self.records, workload)
+        for replay in dict.fromkeys(one.record.variant.get("replay") for one in found):
+            alike = [one for one in found if one.record.variant.get("replay") == replay]
+            for members in under(self.policy, alike, self.shared_lr).values():
+                yield from map(Joint, members)
+
+    def goal(self, group: str) -> float | None:
+        """Return the quality that is to be reached; None where full fine-tuning, which sets it, is missing."""
+        return self._goals.get(group)
+
+    def cost(self, training: Training | None, what: str) -> Cost | None:
+        """Return what it took to reach the goal of the training's group."""
+        goal = self.goal(training.group) if training else None
+        return None if training is None or goal is None else cost(training.curve, goal, what)
+
+    def size(self, method: str, group: str, seed: int) -> float | None:
+        """Return the bytes of a checkpoint."""
+        training = self.single(method, group, seed)
+        return value(training.record, "checkpoint_bytes") if training else None
+
+    def twin(self, record: Record, method: str, **changes: object) -> Record | None:
+        """Return the record of another method that is like this one otherwise, learning rates left out."""
+        variant = {**record.variant, **changes}
+        if record.workload == CONVERGENCE:
+            variant.pop("lr", None)
+        return next((other for other in self._alike(record) if _is(other, method, variant)), None)
+
+    def _alike(self, record: Record) -> list[Record]:
+        return self._by_group.get((record.workload, record.group, record.seq_len), [])
+
+    @cached_property
+    def _by_group(self) -> dict[tuple[str, str, int], list[Record]]:
+        groups: dict[tuple[str, str, int], list[Record]] = {}
+        for record in self.records:
+            groups.setdefault((record.workload, record.group, record.seq_len), []).append(record)
+        return groups
+
+
+def is_adapter(method: str) -> bool:
+    """Tell whether a method, with or without overrides, puts something into the model."""
+    return method.partition("(")[0] not in NO_ADAPTERS
+
+
+def value(record: Record | None, name: str) -> float | None:
+    """Return a metric's value, if the record has it."""
+    metric = record.metrics.get(name) if record else None
+    return metric.value if metric else None
+
+
+def load_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read runs whose numbers can be taken together.
+
+    Raises:
+        UserError: a file cannot be read, or they are of different models, data or devices.
+    """
+    runs = [load_run(path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        for name in ("model", "data", "device", "dtype"):
+            theirs, ours = runs[0].settings.get(name), run.settings.get(name)
+            if theirs != ours:
+                raise UserError(f"{path}: {name} is {ours}, in {paths[0]} it is {theirs}; give runs of one kind")
+    return runs
+
+
+def target_of(text: str | None, runs: Sequence[Run]) -> Target:
+    """Return the target that is given, else the runs' own."""
+    return Target.read(text or next((run.settings["target"] for run in runs if "target" in run.settings), "97%"))
+
+
+def shared_lr(runs: Sequence[Run]) -> float:
+    """Return the learning rate that every method was trained at: the first that was asked for."""
+    rates = (run.settings.get("learning_rates") for run in runs)
+    return next((float(found[0]) for found in rates if found), Optimization().learning_rate)
+
+
+def distinct(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return the records of several runs that have numbers, of one id the last."""
+    return tuple({record.id: record for record in records if record.status == "ok"}.values())
+
+
+def _is(record: Record, method: str, variant: Mapping[str, object]) -> bool:
+    return record.method == method and variant.items() <= record.variant.items()

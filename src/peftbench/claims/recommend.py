@@ -1,0 +1,168 @@
+"""Which method to use: the methods of a run, ranked by one objective, with the reason for each place."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from peftbench.claims import samples
+from peftbench.claims.evidence import Evidence, distinct, shared_lr, value
+from peftbench.claims.statistics import Observation, as_observation, together
+from peftbench.record import Record, Run
+from peftbench.training.results import CONVERGENCE, FULL
+from peftbench.training.stopping import Target
+
+Objective = Literal["cost-to-quality", "latency", "storage"]
+OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
+UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+TRAINING: Final = (CONVERGENCE, "train_step")
+"""Workloads whose memory is that of a training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A method, and what speaks for or against it."""
+
+    method: str
+    score: float
+    """The objective relative to full fine-tuning (of storage: in bytes): lower is better."""
+    low: float
+    high: float
+    memory_bytes: float | None
+    reason: str
+    fits: bool = True
+    reached: bool = True
+    """Whether the target was; the score is less than the truth if not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    score: Observation
+    reason: str
+
+
+def parse_bytes(text: str) -> float:
+    """Read `16GiB`, `800MB` or a number of bytes; for argparse."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?B|B|)", text.strip().upper())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 16GiB, 800MB or a number of bytes")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def recommend(
+    runs: Sequence[Run], objective: Objective, *, target: Target, memory_bytes: float | None = None, tasks: int = 8
+) -> list[Choice]:
+    """Return the methods, the best first; then those that never reached the target, then those that do not fit.
+
+    Args:
+        runs: of one model.
+        objective: what is to be low.
+        target: the quality to which costs are compared.
+        memory_bytes: that a training may take; None: any.
+        tasks: that are stored.
+    """
+    evidence = Evidence(distinct(record for run in runs for record in run.records), "tuned", shared_lr(runs), target)
+    scored = SCORING[objective](evidence, tasks)
+    choices = [_choice(method, found, evidence.records, memory_bytes) for method, found in scored.items()]
+    return sorted(choices, key=lambda choice: (not choice.fits, not choice.reached, choice.score))
+
+
+def _choice(method: str, found: _Scored, records: Sequence[Record], limit: float | None) -> Choice:
+    needs = _memory(method, records)
+    reason, fits = found.reason, True
+    if limit is not None and needs is None:
+        reason += "; its memory was not measured"
+    elif limit is not None and needs is not None and needs > limit:
+        reason, fits = f"needs {needs / 2**30:.2f} GiB to train, more than {limit / 2**30:.2f} GiB", False
+    score = found.score
+    return Choice(method, score.value, score.low, score.high, needs, reason, fits, reached=not score.censored)
+
+
+def _memory(method: str, records: Sequence[Record]) -> float | None:
+    """Return the most that a training of the method took: what the device reserved, or what tensors held."""
+    needs = [
+        value(record, "peak_reserved_bytes") or value(record, "peak_bytes")
+        for record in records
+        if record.method == method and record.workload in TRAINING
+    ]
+    return max(filter(None, needs), default=None)
+
+
+def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
+    """Return seconds of steps to the target over those of full fine-tuning, the mean over tasks."""
+    del tasks
+    found = _relative(samples.cost_ratios(evidence, what="time_s"))
+    goals = "seconds of steps to the target, against full"
+    scored = {}
+    for method, seen in found.items():
+        lost = " (target never reached in some runs: at least so much)" if seen.censored == "above" else ""
+        scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the {goals}{lost}")
+    return _with_full(scored, evidence, f"the measure of all others: {goals}")
+
+
+def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
+    """Return time of an inference over that of the plain model; merged, where the run has that and it is faster."""
+    del tasks
+    scored = {
+        method: _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the latency of the plain model")
+        for method, seen in _relative(samples.latency_ratios(evidence)).items()
+    }
+    for method, seen in _relative(samples.merged_ratios(evidence)).items():
+        if method not in scored or math.exp(seen.value) < scored[method].score.value:
+            scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the plain model's, once merged")
+    return _with_full(scored, evidence, "the plain model")
+
+
+def _by_storage(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
+    """Return the bytes of so many tasks: full models, or one backbone and an adapter a task."""
+    sizes: dict[str, list[float]] = {}
+    for record in evidence.records:
+        size = value(record, "checkpoint_bytes")
+        if size:
+            sizes.setdefault(record.method, []).append(size)
+    if FULL not in sizes:
+        return {}
+    backbone = max(sizes[FULL])
+    scored = {}
+    for method, found in sizes.items():
+        if method == FULL:
+            total, how = tasks * backbone, f"{tasks} full models"
+        elif method == "mtl":
+            total, how = max(found), "one model with a head a task, as it was measured"
+        else:
+            total, how = (
+                backbone + tasks * max(found),
+                f"one backbone and {tasks} checkpoints of {max(found):,.0f} bytes",
+            )
+        scored[method] = _Scored(Observation.exactly(total), f"{total / 1e6:,.1f} MB: {how}")
+    return scored
+
+
+SCORING: Final[Mapping[Objective, Callable[[Evidence, int], dict[str, _Scored]]]] = {
+    "cost-to-quality": _by_cost,
+    "latency": _by_latency,
+    "storage": _by_storage,
+}
+
+
+def _relative(found: samples.Samples) -> dict[str, Observation]:
+    """Return the mean over a method's cases, as a log."""
+    cases: dict[str, list[Observation]] = {}
+    for sample in found:
+        cases.setdefault(sample.method, []).append(as_observation(list(sample.observed.values())))
+    return {method: together(seen) for method, seen in cases.items()}
+
+
+def _factor(seen: Observation) -> Observation:
+    low, high = math.exp(seen.low), math.exp(seen.high) if seen.high < math.inf else math.inf
+    return Observation(math.exp(seen.value), low, high, seen.censored)
+
+
+def _with_full(scored: dict[str, _Scored], evidence: Evidence, reason: str) -> dict[str, _Scored]:
+    if scored and any(record.method == FULL for record in evidence.records):
+        scored[FULL] = _Scored(Observation.exactly(1.0), reason)
+    return scored

@@ -1,0 +1,59 @@
+"""One encoder with a head a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Batch, Features
+
+TASK: Final = "task"
+"""Part of a batch that says of which task it is: the task's number, a tensor of no dimension on the CPU."""
+
+
+class MultiTaskModel(nn.Module):
+    """Models of several tasks whose backbone is one and the same module.
+
+    Args:
+        models: a model with its head a task, of one architecture and one checkpoint. They are changed in place: all
+            get the backbone of the first one that has all layers (some heads need no pooler).
+    """
+
+    def __init__(self, models: Mapping[str, PreTrainedModel]) -> None:
+        super().__init__()
+        largest = max(models.values(), key=lambda model: sum(1 for _ in model.base_model.parameters()))
+        self.backbone = largest.base_model
+        for model in models.values():
+            setattr(model, model.base_model_prefix, self.backbone)
+        self.models = nn.ModuleList(models.values())
+        self.tasks = tuple(models)
+
+    def add(self, task: str, model: PreTrainedModel) -> None:
+        """Add a task with a fresh head; its model gets the shared backbone."""
+        setattr(model, model.base_model_prefix, self.backbone)
+        self.models.append(model)
+        self.tasks = (*self.tasks, task)
+
+    def forward(self, task: torch.Tensor, **batch: torch.Tensor) -> Any:  # noqa: ANN401 - an output of transformers
+        """Return what the task's own model returns."""
+        return self.models[int(task)](**batch)
+
+    def head_bytes(self, task: str) -> int:
+        """Return the bytes of a task's own weights."""
+        model = self.models[self.tasks.index(task)]
+        shared = {id(parameter) for parameter in self.backbone.parameters()}
+        return sum(p.numel() * p.element_size() for p in model.parameters() if id(p) not in shared)
+
+
+def marked(collate: Callable[[Sequence[Features]], Batch], number: int) -> Callable[[Sequence[Features]], Batch]:
+    """Return a function that makes batches that say that they are of task `number`."""
+    mark = torch.tensor(number)
+    return lambda features: {**collate(features), TASK: mark}

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from peftbench.claims.recommend import Choice, Objective, parse_bytes, recommend
+from peftbench.cli import main
+from peftbench.record import Record, Run
+from peftbench.report import recommendation as report
+from peftbench.runfile import save_run
+from peftbench.training.stopping import Target
+
+Make = Callable[..., Record]
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def run(training: Make, inference: Make, run_of: MakeRun) -> Run:
+    """LoRA is cheap, small, and slow until merged; Houlsby never gets there; full is in between."""
+    records = []
+    for seed in range(3):
+        records += [
+            training("full", seed=seed, peak_bytes=8 * 2**30, checkpoint_bytes=1000),
+            training("lora", seed=seed, step_s=0.8 + seed / 1000, peak_bytes=4 * 2**30, checkpoint_bytes=10),
+            training("houlsby", (0.5, 0.6), seed=seed, step_s=0.5, peak_bytes=5 * 2**30, checkpoint_bytes=40),
+        ]
+    records += [inference(method, ratio) for method, ratio in (("full", 1.0), ("lora", 1.3), ("houlsby", 1.2))]
+    return run_of(*records, inference("lora", 0.99, workload="merged_inference"))
+
+
+def ranked(run: Run, objective: Objective, memory_bytes: float | None = None) -> list[Choice]:
+    return recommend([run], objective, target=Target.read("90%"), memory_bytes=memory_bytes, tasks=4)
+
+
+def test_the_cheapest_to_the_target_comes_first_and_who_never_got_there_last(run: Run) -> None:
+    choices = ranked(run, "cost-to-quality")
+    assert [choice.method for choice in choices] == ["lora", "full", "houlsby"]
+    assert choices[0].score == pytest.approx(0.8, rel=0.01)
+    assert choices[1].score == 1.0
+    assert not choices[2].reached
+    assert "never reached" in choices[2].reason
+
+
+def test_merging_takes_the_latency_away(run: Run) -> None:
+    choices = ranked(run, "latency")
+    assert [(choice.method, round(choice.score, 2)) for choice in choices] == [
+        ("lora", 0.99),
+        ("full", 1.0),
+        ("houlsby", 1.2),
+    ]
+    assert "once merged" in choices[0].reason
+
+
+def test_storage_counts_one_backbone_and_what_each_task_adds(run: Run) -> None:
+    scores = {choice.method: choice.score for choice in ranked(run, "storage")}
+    assert scores == {"full": 4000, "lora": 1040, "houlsby": 1160}
+
+
+def test_what_takes_too_much_memory_comes_last_with_the_reason(run: Run) -> None:
+    choices = ranked(run, "cost-to-quality", memory_bytes=6 * 2**30)
+    assert [(choice.method, choice.fits) for choice in choices] == [("lora", True), ("houlsby", True), ("full", False)]
+    assert choices[-1].reason == "needs 8.00 GiB to train, more than 6.00 GiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("16GiB", 2**34), ("800MB", 8e8), ("1.5 KiB", 1536), ("12", 12), ("2gb", 2e9), ("3B", 3)]
+)
+def test_sizes_are_read_with_their_units(text: str, size: float) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "16 Gigs", "-1GB", "1TB2"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no size: write 16GiB"):
+        parse_bytes(text)
+
+
+def test_a_run_without_the_numbers_ranks_nothing(run_of: MakeRun) -> None:
+    assert ranked(run_of(), "latency") == ranked(run_of(), "storage") == []
+    assert "no method can be ranked" in report.render([], width=80)
+
+
+def test_commands_print_tables_and_json(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "run.json")
+    save_run(run, Path(path))
+    assert main(["claims", path]) == 0
+    assert "training-time" in capsys.readouterr().out
+    assert main(["claims", path, "--format=json", "--target=0.99"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert out["target"] == "0.99"
+    assert main(["claims", path, "--format=markdown"]) == 0
+    assert capsys.readouterr().out.startswith("| claim |")
+    assert main(["recommend", path, "--memory=6GiB", "--format=json"]) == 0
+    assert [choice["method"] for choice in json.loads(capsys.readouterr().out)] == ["lora", "houlsby", "full"]
+    assert main(["recommend", path, "--memory=1GiB"]) == 1
+    assert "more than 1.00 GiB" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", ["claims", "recommend"])
+def test_runs_of_different_models_are_not_taken_together(
+    command: str, run: Run, run_of: MakeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    save_run(run, paths[0])
+    save_run(run_of(model="other"), paths[1])
+    assert main([command, *map(str, paths)]) == 2
+    assert "model is other, in" in capsys.readouterr().err
+    assert main([command, str(tmp_path / "missing.json")]) == 2

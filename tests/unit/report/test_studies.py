@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import re
+
+from peftbench.record import CurvePoint, Metric, Record, Run
+from peftbench.report import terminal
+
+FINGERPRINT = {"cpu": "A Processor", "device": "cpu", "threads": "1", "python": "3.11", "torch": "2", "peft": "0"}
+
+
+def training(method: str, seed: int, qualities: tuple[float, ...], *, lr: float = 3e-5) -> Record:
+    points = [
+        CurvePoint(step=10 * n, examples=80 * n, time_s=2.0 * n + seed / 10, quality=quality, flops=1e9 * n)
+        for n, quality in enumerate(qualities, start=1)
+    ]
+    return Record(
+        id=f"convergence[{method}-nli-bs8-seed{seed}-lr{lr}]",
+        workload="convergence",
+        method=method,
+        task="nli",
+        batch_size=8,
+        seq_len=32,
+        status="ok",
+        metrics={"peak_bytes": Metric(3e8, "B")},
+        variant={"seed": seed, "lr": lr},
+        curve=tuple(points),
+    )
+
+
+def rendered(*records: Record, width: int = 160) -> str:
+    settings = {"model": "m", "dtype": "float32", "data": "d", "reference": "base", "target": "90%"}
+    run = Run(fingerprint={**FINGERPRINT, "transformers": "5"}, settings=settings, records=records)
+    return terminal.render(run, width=width)
+
+
+def cells(text: str, *starts: str) -> list[str]:
+    pattern = r"\s+".join(map(re.escape, starts))
+    return next(re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if re.match(pattern, line))
+
+
+def test_trainings_are_a_row_a_method_and_rate_with_intervals_over_seeds() -> None:
+    full = [training("full", seed, (0.5, 0.9)) for seed in range(3)]
+    lora = [training("lora", seed, (0.5, 0.6, 0.7, 0.9)) for seed in range(3)]
+    tried = training("lora", 0, (0.5, 0.6), lr=1e-3)
+    text = rendered(*full, *lora, tried)
+    assert "convergence  nli-bs8, target 0.810" in text
+    assert cells(text, "full")[1:6] == ["3e-05", "3", "0.900", "4.10 [3.85, 4.35]", "1.00"]
+    row = cells(text, "lora", "3e-05")
+    assert row[4] == "8.10 [7.85, 8.35]"
+    assert row[5].startswith("1.98 [")
+    assert "4.00G" in row
+    assert "300" in row
+    assert row[-1] == "best lr"
+    assert cells(text, "lora", "0.001")[2] == "1"
+    assert "target not reached in 1 of 1" in cells(text, "lora", "0.001")
+    assert "> 4.00" in cells(text, "lora", "0.001")
+
+
+def test_ways_to_serve_are_a_row_each_and_nothing_is_too_wide() -> None:
+    record = Record(
+        id="deployment[lora-nli-bs1-byswitch-n4]",
+        workload="deployment",
+        method="lora",
+        task="nli",
+        batch_size=1,
+        seq_len=32,
+        status="ok",
+        metrics={
+            "uniform_p50_s": Metric(0.0123, "s"),
+            "bytes_per_task": Metric(1.5e6, "B"),
+            "switch_s": Metric(None, "s", reason="too few tasks"),
+        },
+        variant={"by": "switch", "n": 4},
+    )
+    text = rendered(record, width=80)
+    assert cells(text, "lora", "switch", "4") == ["lora", "switch", "4", "12.3"]
+    assert "1.50" in text
+    assert all(len(line) <= 80 for line in text.splitlines())

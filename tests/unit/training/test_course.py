@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from peftbench.cases import Case
+from peftbench.measure.dispatch import observe
+from peftbench.record import CurvePoint
+from peftbench.tasks.base import Features
+from peftbench.training.course import Course, feed, follow, new_learner, plan_for
+from peftbench.training.evaluate import length
+from peftbench.training.loop import WARM_UP
+from peftbench.training.material import Material
+from peftbench.training.run import single, subject_of
+from peftbench.training.sampling import epoch
+from peftbench.training.work import count_work
+from peftbench.workloads.study import Desk
+
+OpenDesk = Callable[..., Desk]
+MakeCase = Callable[..., Case]
+
+
+def without_time(curve: tuple[CurvePoint, ...]) -> list[CurvePoint]:
+    return [replace(point, time_s=0.0) for point in curve]
+
+
+def course_of(desk: Desk, case: Case) -> Course:
+    material = Material.load(desk.backend, case.task)
+    plan = plan_for(desk.backend.settings, {case.task: len(material.train)}, case.batch_size, None)
+    subject = subject_of(case, desk.backend, material, plan.total_steps)
+    return Course(subject, subject.applied_model, {case.task: material}, case.batch_size, 0, plan)
+
+
+@pytest.mark.parametrize("method", ["full", "lora(lora_dropout=0.5)"])
+def test_a_seed_gives_the_same_curve_to_the_bit_and_another_seed_another(
+    open_desk: OpenDesk, training_case: MakeCase, method: str
+) -> None:
+    first = single(training_case(method), open_desk(), None)
+    torch.rand(3)  # whatever was drawn in between
+    again = single(training_case(method), open_desk(), None)
+    other = single(training_case(method, seed=1), open_desk(), None)
+    assert without_time(first.curve) == without_time(again.curve)
+    assert without_time(first.curve) != without_time(other.curve)
+
+
+@pytest.mark.parametrize("task", ["nli", "ner", "qa"])
+def test_full_fine_tuning_learns_and_says_what_it_took(open_desk: OpenDesk, training_case: MakeCase, task: str) -> None:
+    desk = open_desk(epochs=6, eval_every=15, test_data=("test.xx",))
+    found = single(training_case(task=task), desk, None)
+    value = {name: metric.value for name, metric in found.metrics.items()}
+    last = found.curve[-1]
+    assert value["quality"] == max(point.quality for point in found.curve) > 0.7
+    assert (value["steps"], value["examples"]) == (last.step, last.examples)
+    assert value["quality@test.xx"] > 0.6  # type: ignore[operator]
+    assert value["training_energy_j"] is None
+    assert found.metrics["training_energy_j"].reason
+    assert value["peak_bytes"] > 16 * value["total_parameters"]  # type: ignore[operator]
+    assert value["checkpoint_bytes"] > 4 * value["total_parameters"]  # type: ignore[operator]
+    assert value[{"nli": "accuracy", "ner": "f1", "qa": "f1"}[task]] == value["quality"]
+
+
+@pytest.mark.parametrize("method", ["full", "pfeiffer", "compacter(reduction_factor=8)", "prefix"])
+def test_flops_of_any_length_follow_from_three(open_desk: OpenDesk, training_case: MakeCase, method: str) -> None:
+    course = course_of(open_desk(), training_case(method, "sentiment"))
+    material = course.materials["sentiment"]
+
+    work = count_work(new_learner(course), material, 8, varies=False)
+    fresh = new_learner(course)
+    for fed in islice(feed(course.materials, 8, seed=3), 4):
+        with torch.autograd.set_multithreading_enabled(False):
+            seen = observe(partial(fresh.step, fed.batch, 0, lambda: None))
+        assert work.flops(fed.examples, fed.tokens) == pytest.approx(seen.flops, rel=1e-9)
+
+
+def test_adapterdrop_is_counted_over_steps_that_differ(open_desk: OpenDesk, training_case: MakeCase) -> None:
+    def flops(method: str) -> float:
+        return single(training_case(method), open_desk(epochs=0.2), None).curve[-1].flops or 0.0
+
+    assert flops("pfeiffer") > flops("adapterdrop(max_dropped=1)") > flops("head")
+
+
+def test_training_is_what_the_trainer_of_transformers_does(
+    open_desk: OpenDesk, training_case: MakeCase, tmp_path: Path
+) -> None:
+    from torch.utils.data import SequentialSampler
+    from transformers import Trainer, TrainingArguments
+
+    desk, case = open_desk(epochs=1, eval_every=1, stop="budget"), training_case("lora", lr=1e-2)
+    course = course_of(desk, case)
+    ours = follow(course, desk, keep_best=False)
+
+    material = course.materials["nli"]
+    order = [row for batch in _rows(course) for row in batch]
+    model = course.subject.applied_model()
+
+    class InOrder(Trainer):  # type: ignore[misc]
+        def _get_train_sampler(self, dataset: list[Features] | None = None) -> SequentialSampler:
+            return SequentialSampler(dataset or self.train_dataset)
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=course.plan.total_steps,
+        per_device_train_batch_size=case.batch_size,
+        learning_rate=1e-2,
+        warmup_steps=WARM_UP,
+        lr_scheduler_type="linear",
+        max_grad_norm=1.0,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    trainer = InOrder(
+        model=model,
+        args=arguments,
+        train_dataset=[material.train[row] for row in order],
+        data_collator=material.collate,
+        optimizers=(course.subject.optimizer(model), None),
+    )
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert [point.loss for point in ours.trained.curve] == pytest.approx(losses, abs=1e-4)
+    theirs = dict(model.named_parameters())
+    for name, parameter in ours.model.named_parameters():
+        torch.testing.assert_close(parameter, theirs[name], atol=1e-6, rtol=1e-5)
+
+
+def _rows(course: Course) -> list[tuple[int, ...]]:
+    lengths = {name: [*map(length, material.train)] for name, material in course.materials.items()}
+    return [draw.rows for draw in epoch(lengths, course.batch_size, course.seed, 0)]
