@@ -22,6 +22,8 @@ class Option:
     flag: bool
     identity: bool
     """Whether it changes a number, so that records taken under another value are not comparable."""
+    studies: bool
+    """Whether it changes numbers of studies (trainings, deployments) only."""
 
 
 def option(
@@ -32,9 +34,10 @@ def option(
     metavar: str = "NAME",
     flag: bool = False,
     identity: bool = False,
+    studies: bool = False,
 ) -> T:
     """Return a dataclass field of this default that is an option; the default's type is the field's."""
-    made = Option(help=help, parse=parse, metavar=metavar, flag=flag, identity=identity)
+    made = Option(help=help, parse=parse, metavar=metavar, flag=flag, identity=identity, studies=studies)
     return field(default=default, metadata={"option": made})
 
 
@@ -100,6 +103,6 @@ def boolean(text: str) -> bool:
     return one_of("true", "false")(text.lower()) == "true"
 
 
-def flag(help: str, *, identity: bool = False) -> bool:  # noqa: A002 - argparse's own word
+def flag(help: str, *, identity: bool = False, studies: bool = False) -> bool:  # noqa: A002 - argparse's own word
     """Return a dataclass field, False by default, that is an option without a value."""
-    return option(default=False, help=help, parse=boolean, flag=True, identity=identity)
+    return option(default=False, help=help, parse=boolean, flag=True, identity=identity, studies=studies)

@@ -118,50 +118,50 @@ class Settings:
         "first seed; default: 3e-5,1e-4,3e-4,1e-3",
         parse=each(above_zero),
         metavar="LIST",
-        identity=True,
+        studies=True,
     )
-    epochs: float = option(10.0, "budget of a training", parse=above_zero, metavar="EPOCHS", identity=True)
+    epochs: float = option(10.0, "budget of a training", parse=above_zero, metavar="EPOCHS", studies=True)
     stop: str = option(
         "patience",
         "what ends a training: patience (early stopping), target (as soon as it is reached), or budget alone",
         parse=one_of(*STOPS),
-        identity=True,
+        studies=True,
     )
     patience: float = option(
         3.0,
         "epochs without improvement after which a training stops",
         parse=above_zero,
         metavar="EPOCHS",
-        identity=True,
+        studies=True,
     )
     eval_every: int | None = option(
         None,
         "steps between evaluations; default: a quarter of an epoch",
         parse=at_least(1, int),
         metavar="STEPS",
-        identity=True,
+        studies=True,
     )
     target: str = option(
         "97%",
         "quality to which costs are compared: a score, or a share of full fine-tuning's",
         parse=_target,
         metavar="SCORE",
-        identity=True,
+        studies=True,
     )
-    metric: str | None = option(None, "the score that trainings are judged by; default: the task's own", identity=True)
+    metric: str | None = option(None, "the score that trainings are judged by; default: the task's own", studies=True)
     train_rows: int | None = option(
-        None, "at most so many rows to train on", parse=at_least(1, int), metavar="N", identity=True
+        None, "at most so many rows to train on", parse=at_least(1, int), metavar="N", studies=True
     )
     eval_rows: int | None = option(
-        None, "at most so many rows of each set to evaluate on", parse=at_least(1, int), metavar="N", identity=True
+        None, "at most so many rows of each set to evaluate on", parse=at_least(1, int), metavar="N", studies=True
     )
-    group_by_length: bool = flag("train on batches of examples of like length, with less padding", identity=True)
+    group_by_length: bool = flag("train on batches of examples of like length, with less padding", studies=True)
     test_data: tuple[str, ...] = option(
         (),
         "evaluate what was trained on these as well: splits of --peftbench-data (test.hi), or folders like it",
         parse=comma_separated,
         metavar="LIST",
-        identity=True,
+        studies=True,
     )
     serve: tuple[int, ...] = option(
         (1, 2, 4, 8, 16),
@@ -169,7 +169,7 @@ class Settings:
         parse=each(at_least(1, int)),
         metavar="LIST",
     )
-    requests: int = option(200, "requests that a deployment serves", parse=at_least(1, int), metavar="N", identity=True)
+    requests: int = option(200, "requests that a deployment serves", parse=at_least(1, int), metavar="N", studies=True)
     json: Path | None = option(None, "write all records to this file", parse=Path, metavar="FILE")
     resume: bool = flag("take finished cases from the journal of a killed run")
     work: Path | None = option(
@@ -263,9 +263,10 @@ class Settings:
             optimizer=self.optimizer,
         )
 
-    def identity(self) -> dict[str, object]:
-        """Return the settings that change a number, as JSON types."""
-        values = {name: getattr(self, name) for name, one in options().items() if one.identity}
+    def identity(self, *, studies: bool = False) -> dict[str, object]:
+        """Return the settings that change a number, with those that change only studies or without, as JSON types."""
+        chosen = {name for name, one in options().items() if one.identity or (studies and one.studies)}
+        values = {name: getattr(self, name) for name in options() if name in chosen}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -284,6 +285,7 @@ def _constants() -> dict[str, Option]:
             metavar="N" if constant.type is int else "SHARE",
             flag=False,
             identity=False,
+            studies=False,
         )
         for constant in Rule.options()
     }
