@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.claims.evidence import Evidence, value
@@ -18,86 +19,127 @@ if TYPE_CHECKING:
     from peftbench.record import Record, Run
 
 DEPLOYMENT: Final = "deployment"
-Cells = Mapping[str, tuple[str, Callable[[float], str]]]
-"""Column of a table -> metric, and how it is shown; blanks at the end tell columns of one title apart."""
-ANSWERS: Final[Cells] = {
-    "uniform p50 ms": ("uniform_p50_s", milliseconds),
-    "p95": ("uniform_p95_s", milliseconds),
-    "p99": ("uniform_p99_s", milliseconds),
-    "req/s": ("uniform_requests_per_s", significant),
-    "skewed p50 ms": ("skewed_p50_s", milliseconds),
-    "p95 ": ("skewed_p95_s", milliseconds),
-    "p99 ": ("skewed_p99_s", milliseconds),
-    "req/s ": ("skewed_requests_per_s", significant),
-}
-UPKEEP: Final[Cells] = {
-    "resident MB": ("resident_bytes", megabytes),
-    "MB a task": ("bytes_per_task", megabytes),
-    "stored MB": ("stored_bytes", megabytes),
-    "load ms": ("load_s", milliseconds),
-    "+ms a task": ("load_slope_s", milliseconds),
-    "switch ms": ("switch_s", milliseconds),
-    "+ms a task ": ("switch_slope_s", milliseconds),
-}
+GAP: Final = 3
+"""Characters between two columns."""
+
+Cells = Sequence[tuple[str, str, Callable[[float], str], int]]
+"""Title, metric, how it is shown, and rank of each column."""
+ANSWERS: Final[Cells] = (
+    ("p50 ms", "uniform_p50_s", milliseconds, 0),
+    ("p95", "uniform_p95_s", milliseconds, 0),
+    ("p99", "uniform_p99_s", milliseconds, 0),
+    ("req/s", "uniform_requests_per_s", significant, 0),
+    ("skewed p50 ms", "skewed_p50_s", milliseconds, 1),
+    ("p95", "skewed_p95_s", milliseconds, 2),
+    ("p99", "skewed_p99_s", milliseconds, 2),
+    ("req/s", "skewed_requests_per_s", significant, 1),
+)
+UPKEEP: Final[Cells] = (
+    ("resident MB", "resident_bytes", megabytes, 0),
+    ("MB a task", "bytes_per_task", megabytes, 0),
+    ("stored MB", "stored_bytes", megabytes, 1),
+    ("load ms", "load_s", milliseconds, 0),
+    ("+ms a task", "load_slope_s", milliseconds, 1),
+    ("switch ms", "switch_s", milliseconds, 0),
+    ("+ms a task", "switch_slope_s", milliseconds, 1),
+)
 
 
-def tables(run: Run) -> Iterator[tuple[str, Table]]:
-    """Yield title and table of each group of each study in a run."""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, with its cells."""
+
+    title: str
+    cells: Sequence[str]
+    rank: int = 0
+    """Columns of the highest rank are left out first where the terminal is narrow."""
+
+    @property
+    def width(self) -> int:
+        """Characters of its widest line, with the gap to the next column."""
+        return max(map(len, (self.title, *self.cells))) + GAP
+
+
+def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
+    """Yield title, table and notes of each group of each study in a run; no table is wider than `width`, if it can."""
     found = [record for record in run.records if record.status == "ok"]
     evidence = Evidence(found, "tuned", 0.0, Target.read(str(run.settings.get("target", "97%"))))
     for members in _groups(trainings(found)):
         goal = evidence.goal(members[0].group)
-        title = f"{CONVERGENCE}  {members[0].group}, target {_or_nothing(goal, significant)}"
-        yield title, _of_trainings(members, goal)
+        title = f"{CONVERGENCE}  {members[0].group}, target {significant(goal) if goal else 'not known without full'}"
+        yield title, _table(_of_trainings(members, goal), width), _notes(members, goal)
     for workload in (MULTITASK, ADDING):
         for members in _groups(trainings(found, workload)):
-            yield f"{workload}  {members[0].group}", _of_trainings(members, None)
+            columns = _of_trainings(members, None)
+            yield f"{workload}  {members[0].group}", _table(columns, width), _notes(members, None)
     served: dict[str, list[Record]] = {}
     for record in found:
         if record.workload == DEPLOYMENT:
             served.setdefault(record.group, []).append(record)
     for group, records in served.items():
-        yield f"{DEPLOYMENT}  {group}: answers, one lot of requests after the other", _of_serving(records, ANSWERS)
-        yield f"{DEPLOYMENT}  {group}: what is held, loaded and switched", _of_serving(records, UPKEEP)
+        for what, metrics in (("answers, one lot after the other", ANSWERS), ("held, loaded, switched", UPKEEP)):
+            yield f"{DEPLOYMENT}  {group}: {what}", _table(_of_serving(records, metrics), width), []
 
 
-def _of_trainings(members: Sequence[Training], goal: float | None) -> Table:
+def _of_trainings(members: Sequence[Training], goal: float | None) -> list[Column]:
     """Return a row a method and learning rate: the mean over the seeds with its 95 % interval."""
     rows = _rows(members)
-    tuned = {method: best_lr([one for one in members if one.method == method]) for method, *_ in rows}
-    full = {one.seed: one for one in members if one.method == FULL and one.lr == tuned.get(FULL)}
-    table = _table("method", "lr", "seeds", "quality", "to target: s", "x full", "FLOP", "x full ", "J", "peak MB", "")
-    for (method, lr, replay), found in rows.items():
-        costs = {what: [_cost(one, goal, what) for one in found] for what in ("time_s", "flops", "energy_j")}
-        forgotten = [value(one.record, "forgetting") for one in found]
-        notes = [
-            "best lr" if lr == tuned[method] and len(set(rows)) > len(tuned) else "",
-            f"{replay:.0%} replayed" if replay is not None else "",
-            f"forgets {_mean(forgotten)}" if any(lost is not None for lost in forgotten) else "",
-            _unreached(costs["time_s"]),
-        ]
-        table.add_row(
-            method,
-            f"{lr:g}",
-            str(len(found)),
-            _mean([one.quality for one in found]),
-            _mean_cost(costs["time_s"], significant),
-            _against(found, full, goal, "time_s"),
-            _mean_cost(costs["flops"], scaled),
-            _against(found, full, goal, "flops"),
-            _mean_cost(costs["energy_j"], significant),
-            _or_nothing(max(value(one.record, "peak_bytes") or 0.0 for one in found), megabytes),
-            ", ".join(filter(None, notes)),
-        )
-    return table
+    full = _best_of_full(members)
+    memory = [max(value(one.record, "peak_bytes") or 0.0 for one in found) for found in rows.values()]
+
+    def costs(what: str, show: Callable[[float], str]) -> list[str]:
+        return [_mean_cost([_cost(one, goal, what) for one in found], show) for found in rows.values()]
+
+    def against(what: str) -> list[str]:
+        return [_against(found, full, goal, what) for found in rows.values()]
+
+    return [
+        Column("method", [method for method, *_ in rows]),
+        Column("lr", [f"{lr:g}" for _, lr, _ in rows]),
+        Column("replay", ["" if replay is None else f"{replay:.0%}" for *_, replay in rows]),
+        Column("seeds", [str(len(found)) for found in rows.values()], rank=2),
+        Column("quality", [_mean([one.quality for one in found]) for found in rows.values()]),
+        Column("forgets", [_mean([value(one.record, "forgetting") for one in found]) for found in rows.values()]),
+        Column("s to target", costs("time_s", significant), rank=1),
+        Column("x full", against("time_s")),
+        Column("FLOP to target", costs("flops", scaled), rank=4),
+        Column("FLOP x full", against("flops"), rank=1),
+        Column("J to target", costs("energy_j", significant), rank=3),
+        Column("peak MB", [megabytes(size) if size else "" for size in memory], rank=2),
+    ]
 
 
-def _of_serving(records: Sequence[Record], columns: Cells) -> Table:
-    table = _table("method", "way", "tasks", *columns)
-    for record in records:
-        cells = (_or_nothing(value(record, name), show) for name, show in columns.values())
-        table.add_row(record.method, str(record.variant["by"]), str(record.variant["n"]), *cells)
-    return table
+def _notes(members: Sequence[Training], goal: float | None) -> list[str]:
+    """Return which learning rate is a method's best, where several were tried, and who never reached the target."""
+    notes = []
+    for method in dict.fromkeys(one.method for one in members):
+        mine = [one for one in members if one.method == method]
+        if len({one.lr for one in mine}) > 1:
+            notes.append(f"{method}: best learning rate with the first seed: {best_lr(mine):g}")
+    for (method, lr, _), found in _rows(members).items():
+        costs = [_cost(one, goal, "time_s") for one in found]
+        if lost := sum(one is not None and one.censored for one in costs):
+            notes.append(f"{method} at {lr:g}: target not reached in {lost} of {len(found)} (cost: at least so much)")
+    return notes
+
+
+def _of_serving(records: Sequence[Record], metrics: Cells) -> list[Column]:
+    fixed = [
+        Column("method", [record.method for record in records]),
+        Column("way", [str(record.variant["by"]) for record in records]),
+        Column("tasks", [str(record.variant["n"]) for record in records]),
+    ]
+    return fixed + [
+        Column(title, [_or_nothing(value(record, name), show) for record in records], rank)
+        for title, name, show, rank in metrics
+    ]
+
+
+def _best_of_full(members: Sequence[Training]) -> dict[int, Training]:
+    """Return full fine-tuning at its best learning rate, by seed."""
+    mine = [one for one in members if one.method == FULL]
+    lr = best_lr(mine) if mine else None
+    return {one.seed: one for one in mine if one.lr == lr}
 
 
 def _rows(members: Iterable[Training]) -> dict[tuple[str, float, float | None], list[Training]]:
@@ -148,20 +190,21 @@ def _between(found: Interval, show: Callable[[float], str], known: Sequence[Obse
     return f"{show(found.value)} [{show(found.low)}, {show(found.high)}]"
 
 
-def _unreached(costs: Sequence[Cost | None]) -> str:
-    count = sum(one is not None and one.censored for one in costs)
-    return f"target not reached in {count} of {len(costs)}" if count else ""
-
-
 def _or_nothing(number: float | None, show: Callable[[float], str]) -> str:
     return "" if number is None else show(number)
 
 
-def _table(*titles: str) -> Table:
+def _table(columns: Sequence[Column], width: int) -> Table:
+    """Return the columns that have anything in them, as far as they fit."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
+    shown = [column for column in columns if any(column.cells)]
+    while sum(column.width for column in shown) > width and (rank := max(column.rank for column in shown)) > 0:
+        shown = [column for column in shown if column.rank < rank]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for number, title in enumerate(titles):
-        table.add_column(title.strip(), justify="left" if number == 0 else "right", overflow="fold")
+    for number, column in enumerate(shown):
+        table.add_column(column.title, justify="left" if number == 0 else "right", overflow="fold")
+    for row in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*row)
     return table

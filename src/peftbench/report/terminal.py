@@ -50,10 +50,12 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
         console.print(_table(columns, records))
         for reason in holes(records):
             console.print(reason)
-    for title, table in studies.tables(run):
+    for title, table, notes in studies.tables(run, width):
         console.print()
         console.print(title, style="bold")
         console.print(table)
+        for note in notes:
+            console.print(f"  {note}")
     for reason in holes(record for record in run.records if record.variant):
         console.print(reason)
     console.print()

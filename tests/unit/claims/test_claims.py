@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -285,3 +286,9 @@ def test_reports_hold_every_claim_and_case_and_json_is_finite(training: Make, ru
     assert never["high"] is None
     assert never["cases"][0]["censored"] == 3
     jsonschema.validate(data, {"required": ["schema", "target", "claims"]})
+
+
+def test_the_documentation_states_every_claim_as_it_is_judged() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "claims.md").read_text()
+    for claim in CLAIMS:
+        assert f"| `{claim.name}` | {claim.says} | {claim.inequality} |" in text

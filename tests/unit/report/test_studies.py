@@ -50,10 +50,14 @@ def test_trainings_are_a_row_a_method_and_rate_with_intervals_over_seeds() -> No
     assert row[5].startswith("1.98 [")
     assert "4.00G" in row
     assert "300" in row
-    assert row[-1] == "best lr"
     assert cells(text, "lora", "0.001")[2] == "1"
-    assert "target not reached in 1 of 1" in cells(text, "lora", "0.001")
     assert "> 4.00" in cells(text, "lora", "0.001")
+    assert "  lora: best learning rate with the first seed: 3e-05\n" in text
+    assert "  lora at 0.001: target not reached in 1 of 1 (cost: at least so much)\n" in text
+    assert " J " not in text
+    narrow = rendered(*full, *lora, tried, width=80)
+    assert "x full" in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
 
 
 def test_ways_to_serve_are_a_row_each_and_nothing_is_too_wide() -> None:
