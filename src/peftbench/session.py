@@ -62,6 +62,7 @@ class BenchSession:
         self._runner: Runner | None = None
         self._journal: Journal | None = None
         self._threads: int | None = None
+        self._studies = False
         self.ids: Mapping[str, str] = {}
         """What each case is called in a record, by node id."""
         self.deselected: list[pytest.Item] = []
@@ -149,7 +150,7 @@ class BenchSession:
 
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
-        self._check_studies(planned)
+        self._studies = self._check_studies(planned)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
         self._runner = Runner(self._backend, session=self.name)
@@ -159,11 +160,13 @@ class BenchSession:
             wanted = set(self.ids.values())
             self.records.update({key: found for key, found in self._journal.finished.items() if key in wanted})
 
-    def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> None:
-        for name in dict.fromkeys(name for name, _ in planned):
-            workload = self.catalogue.workload(name)
-            if isinstance(workload, Study):
-                workload.check(self.backend, [case for other, case in planned if other == name])
+    def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> bool:
+        """Refuse what studies cannot do; return whether there are any."""
+        names = dict.fromkeys(name for name, _ in planned)
+        studies = [found for name in names if isinstance(found := self.catalogue.workload(name), Study)]
+        for study in studies:
+            study.check(self.backend, [case for name, case in planned if name == study.name])
+        return bool(studies)
 
     @property
     def backend(self) -> Backend:
@@ -195,7 +198,11 @@ class BenchSession:
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
         backend = self.backend
-        settings = {**self.settings.identity(), "model": backend.model.name, "device": backend.device.type}
+        settings = {
+            **self.settings.identity(studies=self._studies),
+            "model": backend.model.name,
+            "device": backend.device.type,
+        }
         return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 
     def run(self) -> Run:
