@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
 # The cases whose counters are gated, on every machine with the versions of constraints.txt.
-GATED := --peftbench-methods=full,head,lora,ia3 --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
+GATED := --peftbench-workloads=train_step,inference --peftbench-methods=full,head,lora,ia3 \
+         --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
 RUN := .peftbench/gated.json
 
 .PHONY: bench test check gate accept clean

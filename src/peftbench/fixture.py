@@ -58,12 +58,11 @@ class PeftCase:
             return None
         benchmark.group = f"{workload.name} {self.case.group}"
         if self.bench.outcome is not None:
-            return self._launched(self.bench.outcome)
+            return self._launched(self.bench.outcome, workload)
         if self.id in self.bench.records:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
         records = tuple(self.bench.records.values())
-        if isinstance(workload, Study) and (reason := workload.needless(self.case, self.bench.settings, records)):
-            pytest.skip(reason)
+        self._skip_needless(workload, records)
         try:
             record = self.bench.runner.measure(
                 self.case, workload, id=self.id, observer=partial(_told, benchmark), records=records
@@ -79,10 +78,16 @@ class PeftCase:
         self.bench.add(record)
         return self._shown(record)
 
-    def _launched(self, outcome: Outcome) -> Record:
+    def _skip_needless(self, workload: Workload, records: Sequence[Record]) -> None:
+        """Skip a study that would tell nothing after what others found."""
+        if isinstance(workload, Study) and (reason := workload.needless(self.case, self.bench.settings, records)):
+            pytest.skip(reason)
+
+    def _launched(self, outcome: Outcome, workload: Workload) -> Record:
         """Show what the launches of this case yielded, as if it had been measured here."""
         record = outcome.records.get(self.id)
         if record is None:
+            self._skip_needless(workload, tuple(outcome.records.values()))
             pytest.fail(f"{self.id}: no launch of it ended; the log of each tells why", pytrace=False)
         if record.launches:
             _feed(self.benchmark, [launch.time_s for launch in record.launches])

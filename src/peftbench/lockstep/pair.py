@@ -131,8 +131,15 @@ def running(state: State, assignment: Assignment) -> Iterator[Side]:
                 raise
             process.wait()
             late = f"took longer than {command.timeout_s:g} s and was killed" if expired.is_set() else ""
-            problem = late or describe(process.returncode, log) or "ended too early"
+            problem = late or _described(process.returncode, log, state) or "ended too early"
             raise PeerLostError(channel, f"{state.name} {problem}; its output: {log}") from None
+
+
+def _described(status: int, log: Path, state: State) -> str:
+    try:
+        return describe(status, log)
+    except UserError as error:
+        raise UserError(f"{state.name}: {error}") from error
 
 
 def run_pair(base: Side, new: Side, cases: Sequence[Target], *, seed: str) -> Iterator[PairedCase]:
