@@ -1,11 +1,17 @@
 # Two commands do everything: `make bench` and `make test`. Both make the environment if it is not there, and reuse it.
+# `make gate` compares the counters of a small matrix with baselines/; `make accept WHY="..."` makes them the baseline.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt
 
-.PHONY: bench test check clean
+# The cases whose counters are gated, on every machine with the versions of constraints.txt.
+GATED := --peftbench-workloads=train_step,inference --peftbench-methods=full,head,lora,ia3 \
+         --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
+RUN := .peftbench/gated.json
+
+.PHONY: bench test check gate accept clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
@@ -17,6 +23,17 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+$(RUN): FORCE $(VENV)/.installed
+	$(BIN)/python -m pytest benches/ --benchmark-only $(GATED) --peftbench-json=$@
+
+gate: $(RUN)
+	$(BIN)/peftbench compare baselines $(RUN) --fail-on regressed,missing
+
+accept: $(RUN)
+	$(BIN)/peftbench accept $(RUN) --prune --why "$(WHY)"
+
+FORCE:
 
 $(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "peftbench needs Python 3.11 or newer; set PYTHON=")'

@@ -86,5 +86,10 @@ def mode(config: pytest.Config) -> Mode:
     return Mode.TRY_ONCE if session.disabled else Mode.MEASURE
 
 
+def measures(config: pytest.Config) -> bool:
+    """Tell whether cases are measured; raises UserError as `mode` does."""
+    return not config.option.collectonly and mode(config) is Mode.MEASURE
+
+
 def _has_no_case(item: pytest.Item) -> bool:
     return "peft_case" in getattr(item, "fixturenames", ()) and case_of(item) is None

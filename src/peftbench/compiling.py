@@ -10,10 +10,11 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.errors import UnsupportedError
-from peftbench.libraries import reason
+from peftbench.libraries import quiet, reason
 from peftbench.measure.failures import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ SHARED_LIMIT: Final = 256
 
 _PACKAGES: Final = ("torch._dynamo.", "torch._inductor.", "torch._functorch.")
 """Where the exceptions of torch.compile are defined."""
-_CACHES: Final = ("inductor", "aot_autograd")
-"""The parts of torch.compile that keep what they made on disk."""
 _BREAKS: Final = ("graph_break", "unimplemented")
 """The counters of torch.compile that are kept by reason."""
 _HINTS: Final = {"InvalidCxxCompiler": "; on a CPU torch.compile needs a C++ compiler: install g++, or set CXX to one"}
@@ -74,8 +73,6 @@ class Compilation:
     """More than one where a graph had to end before the model did; what stands between two runs as eager code."""
     breaks: tuple[str, ...]
     """The reasons, a line each, as far as torch tells them."""
-    cached: bool
-    """Whether code was found on disk, so that the time of the call says little."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -88,16 +85,17 @@ class Compilation:
 
 
 @contextmanager
-def watched() -> Iterator[Callable[[], Compilation]]:
-    """Give what tells, after the call that compiles, what was done."""
+def from_scratch() -> Iterator[Callable[[], Compilation]]:
+    """Within the context, nothing is taken from torch's caches on disk; gives what tells what was compiled so far."""
     from torch._dynamo.utils import counters  # torch tells it nowhere else
+    from torch._inductor.utils import fresh_cache
 
     counters.clear()
-    yield lambda: Compilation(
-        graphs=counters["stats"]["unique_graphs"],
-        breaks=tuple(dict.fromkeys(_line(text) for kind in _BREAKS for text in counters[kind])),
-        cached=any("cache_hit" in name for cache in _CACHES for name in counters[cache]),
-    )
+    with TemporaryDirectory(prefix="peftbench-") as folder, quiet("torch._inductor"), fresh_cache(dir=folder):
+        yield lambda: Compilation(
+            graphs=counters["stats"]["unique_graphs"],
+            breaks=tuple(dict.fromkeys(_line(text) for kind in _BREAKS for text in counters[kind])),
+        )
 
 
 @contextmanager

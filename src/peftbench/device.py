@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from peftbench.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import torch
 
 
@@ -50,3 +52,39 @@ def require_device(device: torch.device) -> None:
         raise UserError(f"device {str(device)!r}: PyTorch sees {count} CUDA device(s): cuda:0 to cuda:{count - 1}")
     if os.environ.get("CUDA_LAUNCH_BLOCKING", "0") not in {"", "0"}:
         raise UserError("CUDA_LAUNCH_BLOCKING is set: every kernel launch would wait, and be timed waiting; unset it")
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Return the UUIDs of the GPUs that this process sees, in the order of their indices."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.version.cuda is not None else 0
+    return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count))
+
+
+def choose_gpus(wanted: Sequence[str], visible: Callable[[], Sequence[str]] = visible_gpus) -> tuple[str, ...]:
+    """Return the UUIDs that `all`, indices and UUIDs stand for, each once.
+
+    Args:
+        wanted: `all`, indices as this process sees them, UUIDs (`GPU-...`, `MIG-...`: not looked up).
+        visible: Returns the UUIDs that there are; asked only where it matters.
+
+    Raises:
+        UserError: there is no such GPU, or one is named twice.
+    """
+    found: list[str] = []
+    for word in wanted:
+        if word.startswith(("GPU-", "MIG-")):
+            found.append(word)
+            continue
+        there = visible()
+        if word == "all" and there:
+            found += there
+        elif word.isdecimal() and int(word) < len(there):
+            found.append(there[int(word)])
+        else:
+            known = f"indices 0 to {len(there) - 1}, " if there else "no index, since this process sees no GPU; "
+            raise UserError(f"--peftbench-gpus: no GPU {word!r}; there are all, {known}and UUIDs")
+    if len(set(found)) < len(found):
+        raise UserError(f"--peftbench-gpus={','.join(wanted)}: names a GPU twice")
+    return tuple(found)

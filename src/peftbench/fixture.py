@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,8 @@ import pytest
 
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.measure.clock import Timing
+from peftbench.measure.failures import PoisonedError
 from peftbench.record import record_to_json
-from peftbench.runner import PoisonedError
 from peftbench.workloads.function import FunctionWorkload
 from peftbench.workloads.study import Study
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from peftbench.cases import Case
+    from peftbench.launches.parent import Outcome
     from peftbench.measure.rounds import TimedRound
     from peftbench.record import Record
     from peftbench.session import BenchSession
@@ -55,12 +56,13 @@ class PeftCase:
             except UnsupportedError as error:
                 pytest.skip(f"unsupported: {error}")
             return None
+        benchmark.group = f"{workload.name} {self.case.group}"
+        if self.bench.outcome is not None:
+            return self._launched(self.bench.outcome, workload)
         if self.id in self.bench.records:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
         records = tuple(self.bench.records.values())
-        if isinstance(workload, Study) and (reason := workload.needless(self.case, self.bench.settings, records)):
-            pytest.skip(reason)
-        benchmark.group = f"{workload.name} {self.case.group}"
+        self._skip_needless(workload, records)
         try:
             record = self.bench.runner.measure(
                 self.case, workload, id=self.id, observer=partial(_told, benchmark), records=records
@@ -74,12 +76,42 @@ class PeftCase:
                 pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
             raise
         self.bench.add(record)
-        benchmark.extra_info["peftbench"] = record_to_json(record)
-        if record.status == "invalid":
+        return self._shown(record)
+
+    def _skip_needless(self, workload: Workload, records: Sequence[Record]) -> None:
+        """Skip a study that would tell nothing after what others found."""
+        if isinstance(workload, Study) and (reason := workload.needless(self.case, self.bench.settings, records)):
+            pytest.skip(reason)
+
+    def _launched(self, outcome: Outcome, workload: Workload) -> Record:
+        """Show what the launches of this case yielded, as if it had been measured here."""
+        record = outcome.records.get(self.id)
+        if record is None:
+            self._skip_needless(workload, tuple(outcome.records.values()))
+            pytest.fail(f"{self.id}: no launch of it ended; the log of each tells why", pytrace=False)
+        if record.launches:
+            _feed(self.benchmark, [launch.time_s for launch in record.launches])
+        self._shown(record)
+        if message := outcome.failure(self.id):
+            pytest.fail(message, pytrace=False)
+        return record
+
+    def _shown(self, record: Record) -> Record:
+        """Attach the record to pytest-benchmark's; a case without numbers is a failure or a skip, with the reason."""
+        self.benchmark.extra_info["peftbench"] = record_to_json(record)
+        if record.status in ("invalid", "failed"):
             pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
         if record.status != "ok":
             pytest.skip(f"{record.status}: {record.reason}")
         return record
+
+
+def _feed(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
+    """Give pytest-benchmark times that were taken elsewhere: it makes its entry in a round, whose time is dropped."""
+    benchmark.pedantic(lambda: None)
+    benchmark.stats.stats.data.clear()
+    for time_s in times_s:
+        benchmark.stats.stats.update(time_s)
 
 
 def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:

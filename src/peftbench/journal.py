@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from peftbench.errors import UserError
 from peftbench.fileio import parse_json, read_text, write_atomically
-from peftbench.record import Record, record_from_json, record_to_json
+from peftbench.record import Record, Run, record_from_json, record_to_json
 
 SCHEMA: Final = "peftbench/journal/1"
 DONE: Final = frozenset({"ok", "unsupported"})
@@ -65,6 +65,20 @@ def read(path: Path, header: Mapping[str, Any]) -> dict[str, Record]:
         if record.status in DONE:
             records[record.id] = record
     return records
+
+
+def salvage(path: Path) -> Run:
+    """Return the finished records of a process that did not live to write its run file.
+
+    Raises:
+        UserError: no journal, not one of ours, or a broken line before the last.
+    """
+    first = read_text(path).partition("\n")[0]
+    header = parse_json(first, source=str(path), what_to_do="run the benchmarks again")
+    if not isinstance(header, Mapping) or header.keys() != {"schema", "fingerprint", "settings"}:
+        raise UserError(f"{path}:1: not a journal of this version ({SCHEMA})")
+    records = tuple(read(path, header).values())
+    return Run(fingerprint=header["fingerprint"], settings=header["settings"], records=records)
 
 
 def _compare_headers(path: Path, found: object, wanted: Mapping[str, Any]) -> None:

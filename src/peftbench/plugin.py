@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from peftbench import collection, marks, newhooks
+from peftbench.launches import child
 from peftbench.report.progress import Progress
 from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from peftbench.fixture import PeftCase
+    from peftbench.launches.assignment import Assignment
 
 BENCH: Final = pytest.StashKey[BenchSession]()
+ASSIGNMENT: Final = "peftbench_assignment"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -31,6 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
         group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
+    group.addoption(child.OPTION, dest=ASSIGNMENT, default=None, help=argparse.SUPPRESS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Leave the user's files to the parent, in a child."""
+    if config.getoption(ASSIGNMENT):
+        child.quieten(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,10 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", marks.HELP)
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
     ini = {name: config.getini(f"peftbench_{name}") for name in options()}
+    assigned = config.getoption(ASSIGNMENT)
     with usage_errors():
         table = _pyproject_table(config)
         refuse_unknown(table)
-        bench = config.stash[BENCH] = BenchSession(config, [given, ini, table])
+        own = child.assignment(assigned) if assigned else None
+        bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
+        for part in _parts(bench, own):
+            config.pluginmanager.register(part)
         if table or any(value for source in (given, ini) for value in source.values()):
             bench.check()
 
@@ -59,27 +77,32 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drop functions whose workload is not selected, and keep the cases of a group together."""
-    kept, dropped = collection.arrange(items)
-    items[:] = kept
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
+    items[:], others = collection.arrange(items)
+    if others:
+        config.hook.pytest_deselected(items=others)
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Remember which cases exist, though they are not run."""
+    for item in items:
+        item.config.stash[BENCH].deselected.append(item)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Check device, model, data and journal, before any model is built."""
+    bench = session.config.stash[BENCH]
     planned = collection.planned(session.items)
     if not planned or session.config.option.collectonly:
         return
+    bench.ids = collection.record_ids([*session.items, *bench.deselected])
     with usage_errors():
         mode = collection.mode(session.config)
-        if mode is not collection.Mode.SKIP:
-            session.config.stash[BENCH].open(
-                collection.record_ids(session.items),
-                planned,
-                measuring=mode is collection.Mode.MEASURE,
-            )
+        measuring = mode is collection.Mode.MEASURE
+        here = not (measuring and bench.delegates)
+        if here and mode is not collection.Mode.SKIP:
+            bench.open(planned, measuring=measuring)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and mode is collection.Mode.MEASURE:
+    if reporter is not None and here and measuring:
         session.config.pluginmanager.register(Progress(reporter, session.items), "peftbench-progress")
 
 
@@ -120,18 +143,30 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the run to its file, whatever ended it."""
+    """Write the run to its files, whatever ended it."""
     bench = session.config.stash[BENCH]
-    if bench.records and bench.settings.json:
-        from peftbench.runfile import save_run
+    if bench.records:
+        from peftbench.report.files import write_run
 
-        save_run(bench.run(), bench.settings.json)
+        write_run(bench.run(), bench.settings, bench.run_file)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Give back what the session holds."""
     if BENCH in config.stash:
         config.stash[BENCH].close()
+
+
+def _parts(bench: BenchSession, own: Assignment | None) -> Iterator[object]:
+    """Yield what only some runs need."""
+    if own is not None or bench.delegates:
+        from peftbench.launches.hooks import Child, Parent
+
+        yield Child(bench, own) if own else Parent(bench)
+    if bench.settings.shard is not None:
+        from peftbench.sharding import Sharding
+
+        yield Sharding(bench, *bench.settings.shard)
 
 
 def _pyproject_table(config: pytest.Config) -> dict[str, object]:

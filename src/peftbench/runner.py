@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench import compiling
 from peftbench.cases import MethodSpec
 from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import counters, metrics, validity
+from peftbench.measure import anchor, counters, metrics, validity
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
-from peftbench.measure.failures import classify, context_is_alive
+from peftbench.measure.failures import PoisonedError, classify, context_is_alive
 from peftbench.measure.parameters import count_parameters
 from peftbench.measure.probes import probes_for
-from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
 from peftbench.measure.stopwatch import Stopwatch
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
@@ -43,8 +43,12 @@ Observer = Callable[[TimedRound], TimedRound]
 """Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
 
 
-class PoisonedError(Exception):
-    """The device can run nothing more in this process."""
+class Take(Protocol):
+    """Takes the rounds of a case."""
+
+    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        """Call both as often as the plan says."""
+        ...
 
 
 class Runner:
@@ -52,6 +56,8 @@ class Runner:
 
     def __init__(self, backend: Backend, *, session: str) -> None:
         self.backend = backend
+        self.take: Take = interleave
+        """How the rounds of a case and its reference are taken."""
         self._session = session
         self._clock = clock_for(backend.device)
         self._probes = probes_for(backend.device)
@@ -220,16 +226,17 @@ class Runner:
             with undisturbed():
                 warm_up(timed)
                 rounds, state = self._probes.rounds(
-                    lambda: interleave(observer(timed), reference, self._plan(), seed=blank.id)
+                    lambda: self.take(observer(timed), reference, self._plan(), seed=blank.id)
                 )
+                anchor_s = anchor.anchor_s(self._clock, self.backend.device) if reference else None
         watch.seconds["rounds"] = rounds.timed_s
-        kept = metrics.launch(rounds, session=self._session)
+        kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
         with watch.during("energy"):
             after = self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
         if compilation:
-            times |= metrics.compile_metric(first_s, rounds, cached=compilation.cached)
+            times |= metrics.compile_metric(first_s, rounds)
         return replace(
             blank,
             metrics={
@@ -260,7 +267,7 @@ class Runner:
         """Return how long the first, cold round takes, and what is compiled in it."""
         if not (self.backend.settings.compile and workload.runs_model):
             return timed(0).wall_s, None
-        with compiling.watched() as compilation:
+        with compiling.from_scratch() as compilation:
             return timed(0).wall_s, compilation()
 
     def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,18 +16,23 @@ import pytest
 from peftbench.cases import Case, matrix, select
 from peftbench.catalogue import Catalogue
 from peftbench.errors import UserError
+from peftbench.launches import child
 from peftbench.marks import CaseMark
 from peftbench.record import Record, Run
 from peftbench.settings import Settings
 from peftbench.workloads.study import Study
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from peftbench.backend import Backend
     from peftbench.journal import Journal
+    from peftbench.launches.assignment import Assignment
+    from peftbench.launches.parent import Outcome
     from peftbench.runner import Runner
 
-JOURNAL: Final = ".peftbench/journal.jsonl"
-"""Relative to pytest's root directory."""
+WORK: Final = ".peftbench"
+"""Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
 
 T = TypeVar("T")
 
@@ -43,17 +49,27 @@ def usage_errors() -> Iterator[None]:
 class BenchSession:
     """The state of the plugin, kept on pytest's stash; nothing is read or built before it is asked for."""
 
-    def __init__(self, config: pytest.Config, sources: Sequence[Mapping[str, object]]) -> None:
-        """Keep the sources of the settings, most important first."""
+    def __init__(
+        self, config: pytest.Config, sources: Sequence[Mapping[str, object]], assignment: Assignment | None = None
+    ) -> None:
+        """Keep the sources of the settings, most important first, and what a child process is told to do."""
         self._config = config
-        self._sources = sources
-        self._session = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(3)}"
+        self._sources = child.sources(sources, assignment) if assignment else sources
+        self._assignment = assignment
+        self.name = assignment.session if assignment else f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(3)}"
         self._started_s = time.perf_counter()
         self._backend: Backend | None = None
         self._runner: Runner | None = None
         self._journal: Journal | None = None
         self._threads: int | None = None
-        self._ids: Mapping[str, str] = {}
+        self._studies = False
+        self.ids: Mapping[str, str] = {}
+        """What each case is called in a record, by node id."""
+        self.deselected: list[pytest.Item] = []
+        self.outcome: Outcome | None = None
+        """What came of the launches, where the cases run in processes of their own."""
+        self.more_notes: dict[str, Any] = {}
+        """What is to be known of the run besides."""
         self.records: dict[str, Record] = {}
         self.resident_bytes: list[int] = []
         """After each case, to show that memory does not grow."""
@@ -62,6 +78,23 @@ class BenchSession:
     def settings(self) -> Settings:
         """What the user asked for."""
         return Settings.read(*self._sources)
+
+    @property
+    def delegates(self) -> bool:
+        """Whether cases are measured in processes of their own, not in this one."""
+        settings = self.settings
+        asked = settings.launches or settings.record or settings.gate or settings.against or settings.gpus
+        return bool(asked) and self._assignment is None
+
+    @property
+    def run_file(self) -> Path | None:
+        """Where the run is written; launches that are recorded for a baseline always are."""
+        return self.settings.json or (self.work / "run.json" if self.settings.record else None)
+
+    @property
+    def work(self) -> Path:
+        """The folder of the journal and of launches."""
+        return self.settings.work or self._config.rootpath / WORK
 
     @cached_property
     def catalogue(self) -> Catalogue:
@@ -99,11 +132,10 @@ class BenchSession:
         )
         return tuple(workload.expand(cases, settings))
 
-    def open(self, ids: Mapping[str, str], planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
+    def open(self, planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
         """Check everything that needs torch, before any model is built; open the journal if anything is measured.
 
         Args:
-            ids: What each case is called in a record, by node id.
             planned: Workload and case of each item.
             measuring: Whether records are taken, or each case is only tried once.
 
@@ -116,22 +148,25 @@ class BenchSession:
         from peftbench.journal import Journal
         from peftbench.runner import Runner
 
-        self._ids = ids
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
-        self._check_studies(planned)
+        self._studies = self._check_studies(planned)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
-        self._runner = Runner(self._backend, session=self._session)
+        self._runner = Runner(self._backend, session=self.name)
         if measuring:
-            self._journal = Journal(self._config.rootpath / JOURNAL, self.identity(), resume=self.settings.resume)
-            self.records.update({key: found for key, found in self._journal.finished.items() if key in ids.values()})
+            journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
+            self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
+            wanted = set(self.ids.values())
+            self.records.update({key: found for key, found in self._journal.finished.items() if key in wanted})
 
-    def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> None:
-        for name in dict.fromkeys(name for name, _ in planned):
-            workload = self.catalogue.workload(name)
-            if isinstance(workload, Study):
-                workload.check(self.backend, [case for other, case in planned if other == name])
+    def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> bool:
+        """Refuse what studies cannot do; return whether there are any."""
+        names = dict.fromkeys(name for name, _ in planned)
+        studies = [found for name in names if isinstance(found := self.catalogue.workload(name), Study)]
+        for study in studies:
+            study.check(self.backend, [case for name, case in planned if name == study.name])
+        return bool(studies)
 
     @property
     def backend(self) -> Backend:
@@ -149,7 +184,7 @@ class BenchSession:
 
     def id_of(self, item: pytest.Item) -> str:
         """Return what a case is called in a record."""
-        return self._ids[item.nodeid]
+        return self.ids[item.nodeid]
 
     def add(self, record: Record) -> None:
         """Keep a finished record, and write it to the journal before anything else happens."""
@@ -163,11 +198,19 @@ class BenchSession:
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
         backend = self.backend
-        settings = {**self.settings.identity(), "model": backend.model.name, "device": backend.device.type}
+        settings = {
+            **self.settings.identity(studies=self._studies),
+            "model": backend.model.name,
+            "device": backend.device.type,
+        }
         return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 
     def run(self) -> Run:
-        """Return what was measured so far."""
+        """Return what was measured so far, here or in other processes."""
+        if self.outcome is not None and self.outcome.run is not None:
+            run = self.outcome.run
+            duration_s = time.perf_counter() - self._started_s
+            return replace(run, notes={**run.notes, **self.more_notes, "duration_s": duration_s})
         return Run(records=tuple(self.records.values()), notes=self.notes(), **self.identity())
 
     def notes(self) -> dict[str, Any]:
@@ -184,6 +227,7 @@ class BenchSession:
             "resident_bytes": self.resident_bytes[:1] + self.resident_bytes[-1:],
             "random_weights": self.backend.model.random_weights,
             "noise": noise(),
+            **self.more_notes,
         }
 
     def release(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
+from peftbench.baseline.rule import Rule
 from peftbench.errors import UserError, unknown
+from peftbench.options import Option, above_zero, at_least, comma_separated, each, flag, fraction, one_of, option
 from peftbench.precision import ATTENTIONS, DTYPES, OPTIMIZERS, Precision
 from peftbench.training.stopping import STOPS, Target
 
@@ -17,64 +18,8 @@ T = TypeVar("T")
 
 DEFAULT_METHODS: Final = "full,head,bitfit,lora,dora,rslora,ia3,adalora,prefix,ln-tuning,vera,oft"
 REFERENCES: Final = ("base", "full", "none")
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """How a setting is given and read."""
-
-    help: str
-    parse: Callable[[str], Any]
-    metavar: str
-    flag: bool
-    identity: bool
-    """Whether it changes a number, so that records taken under another value are not comparable."""
-
-
-def _option(
-    default: T,
-    help: str,  # noqa: A002 - argparse's own word
-    *,
-    parse: Callable[[str], Any] = str,
-    metavar: str = "NAME",
-    flag: bool = False,
-    identity: bool = False,
-) -> T:
-    option = Option(help=help, parse=parse, metavar=metavar, flag=flag, identity=identity)
-    return field(default=default, metadata={"option": option})
-
-
-def _comma_separated(text: str) -> tuple[str, ...]:
-    """Split at commas that stand outside parentheses."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def _at_least(minimum: float, kind: Callable[[str], T]) -> Callable[[str], T]:
-    def parse(text: str) -> T:
-        value = kind(text)
-        if not value >= minimum:  # type: ignore[operator] # int and float are both compared with a number
-            raise ValueError(f"must be at least {minimum}")
-        return value
-
-    return parse
-
-
-def _each(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    return lambda text: tuple(map(parse, _comma_separated(text)))
-
-
-def _above_zero(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError("must be above 0")
-    return value
+GATE: Final = "gate_"
+"""What the names of options begin with that are constants of the gate's rule."""
 
 
 def _target(text: str) -> str:
@@ -82,170 +27,197 @@ def _target(text: str) -> str:
     return text
 
 
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise unknown("value", text, allowed)
-        return text
-
-    return parse
-
-
-def _boolean(text: str) -> bool:
-    return _one_of("true", "false")(text.lower()) == "true"
-
-
-def _flag(help: str, *, identity: bool = False) -> bool:  # noqa: A002 - argparse's own word
-    return _option(default=False, help=help, parse=_boolean, flag=True, identity=identity)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Every setting of a run; the field `batch_sizes` is `--peftbench-batch-sizes` and ini `peftbench_batch_sizes`."""
 
-    model: str = _option(
+    model: str = option(
         "auto",
         "a preset, a local folder or a hub id; auto: `tiny` on a CPU, `xlmr-base` on CUDA",
         identity=True,
     )
-    methods: tuple[str, ...] = _option(
+    methods: tuple[str, ...] = option(
         (),
         "methods or families (default, paper, peft, all), comma-separated; `lora(r=16)` overrides a configuration",
-        parse=_comma_separated,
+        parse=comma_separated,
         metavar="LIST",
     )
-    tasks: tuple[str, ...] = _option((), "tasks, comma-separated; default: all", parse=_comma_separated, metavar="LIST")
-    workloads: tuple[str, ...] = _option(
+    tasks: tuple[str, ...] = option((), "tasks, comma-separated; default: all", parse=comma_separated, metavar="LIST")
+    workloads: tuple[str, ...] = option(
         (),
         "workloads, comma-separated, or all; default: train_step and inference, and those of files that are named",
-        parse=_comma_separated,
+        parse=comma_separated,
         metavar="LIST",
     )
-    batch_sizes: tuple[int, ...] = _option(
+    batch_sizes: tuple[int, ...] = option(
         (),
         "batch sizes, comma-separated; default: 1,8, of trainings 32",
-        parse=_each(_at_least(1, int)),
+        parse=each(at_least(1, int)),
         metavar="LIST",
     )
-    seq_len: int | None = _option(
+    seq_len: int | None = option(
         None,
         "tokens in each sequence; default: the preset's, else the task's maximum",
-        parse=_at_least(1, int),
+        parse=at_least(1, int),
         metavar="TOKENS",
         identity=True,
     )
-    dtype: str = _option(
-        "float32", f"of weights and computation: {', '.join(DTYPES)}", parse=_one_of(*DTYPES), identity=True
+    dtype: str = option(
+        "float32", f"of weights and computation: {', '.join(DTYPES)}", parse=one_of(*DTYPES), identity=True
     )
-    autocast: bool = _flag("weights in float32, operators in --peftbench-dtype where that is safe", identity=True)
-    tf32: bool = _flag("float32 matrix products on tensor cores (CUDA)", identity=True)
-    attention: str = _option(
-        "sdpa", f"implementation of attention: {', '.join(ATTENTIONS)}", parse=_one_of(*ATTENTIONS), identity=True
+    autocast: bool = flag("weights in float32, operators in --peftbench-dtype where that is safe", identity=True)
+    tf32: bool = flag("float32 matrix products on tensor cores (CUDA)", identity=True)
+    attention: str = option(
+        "sdpa", f"implementation of attention: {', '.join(ATTENTIONS)}", parse=one_of(*ATTENTIONS), identity=True
     )
-    optimizer: str = _option(
-        "fused", f"implementation of AdamW: {', '.join(OPTIMIZERS)}", parse=_one_of(*OPTIMIZERS), identity=True
+    optimizer: str = option(
+        "fused", f"implementation of AdamW: {', '.join(OPTIMIZERS)}", parse=one_of(*OPTIMIZERS), identity=True
     )
-    compile: bool = _flag("compile the model with torch.compile", identity=True)
-    gradient_checkpointing: bool = _flag("keep no activations of a layer; compute them again", identity=True)
-    device: str = _option("auto", "cpu, cuda, cuda:N; auto: CUDA where there is one", identity=True)
-    threads: int = _option(
-        1, "CPU threads of one operator; default: 1", parse=_at_least(1, int), metavar="N", identity=True
+    compile: bool = flag("compile each model with torch.compile, from scratch", identity=True)
+    gradient_checkpointing: bool = flag("keep no activations of a layer; compute them again", identity=True)
+    device: str = option("auto", "cpu, cuda, cuda:N; auto: CUDA where there is one", identity=True)
+    threads: int = option(
+        1, "CPU threads of one operator; default: 1", parse=at_least(1, int), metavar="N", identity=True
     )
-    data: str = _option(
+    data: str = option(
         "synthetic",
         "synthetic, hub, or a folder with <task>/<split>.{jsonl,json,csv,parquet}",
         metavar="SOURCE",
         identity=True,
     )
-    seed: int = _option(
-        0, "of weights, data and the order of rounds", parse=_at_least(0, int), metavar="N", identity=True
+    seed: int = option(
+        0, "of weights, data and the order of rounds", parse=at_least(0, int), metavar="N", identity=True
     )
-    rounds: int | None = _option(
+    rounds: int | None = option(
         None,
         "exactly this many rounds a case; default: until the interval is narrow or --peftbench-max-time is spent",
-        parse=_at_least(1, int),
+        parse=at_least(1, int),
         metavar="N",
     )
-    max_time: float | None = _option(
+    max_time: float | None = option(
         None,
         "seconds for the rounds of a case and its reference; default: 0.9 on a CPU preset, else 5",
-        parse=_at_least(0, float),
+        parse=at_least(0, float),
         metavar="SECONDS",
     )
-    reference: str = _option(
+    reference: str = option(
         "base",
         "what each round alternates with: base (frozen backbone, trained head), full, or none",
-        parse=_one_of(*REFERENCES),
+        parse=one_of(*REFERENCES),
         identity=True,
     )
-    seeds: int = _option(
+    seeds: int = option(
         3,
         "trainings of each method, with the seeds --peftbench-seed, + 1, ...",
-        parse=_at_least(1, int),
+        parse=at_least(1, int),
         metavar="N",
     )
-    learning_rates: tuple[float, ...] = _option(
+    learning_rates: tuple[float, ...] = option(
         (3e-5, 1e-4, 3e-4, 1e-3),
         "of trainings: the first is used for every method, and so is the one of all that is a method's best with the "
         "first seed; default: 3e-5,1e-4,3e-4,1e-3",
-        parse=_each(_above_zero),
+        parse=each(above_zero),
         metavar="LIST",
-        identity=True,
+        studies=True,
     )
-    epochs: float = _option(10.0, "budget of a training", parse=_above_zero, metavar="EPOCHS", identity=True)
-    stop: str = _option(
+    epochs: float = option(10.0, "budget of a training", parse=above_zero, metavar="EPOCHS", studies=True)
+    stop: str = option(
         "patience",
         "what ends a training: patience (early stopping), target (as soon as it is reached), or budget alone",
-        parse=_one_of(*STOPS),
-        identity=True,
+        parse=one_of(*STOPS),
+        studies=True,
     )
-    patience: float = _option(
+    patience: float = option(
         3.0,
         "epochs without improvement after which a training stops",
-        parse=_above_zero,
+        parse=above_zero,
         metavar="EPOCHS",
-        identity=True,
+        studies=True,
     )
-    eval_every: int | None = _option(
+    eval_every: int | None = option(
         None,
         "steps between evaluations; default: a quarter of an epoch",
-        parse=_at_least(1, int),
+        parse=at_least(1, int),
         metavar="STEPS",
-        identity=True,
+        studies=True,
     )
-    target: str = _option(
+    target: str = option(
         "97%",
         "quality to which costs are compared: a score, or a share of full fine-tuning's",
         parse=_target,
         metavar="SCORE",
-        identity=True,
+        studies=True,
     )
-    metric: str | None = _option(None, "the score that trainings are judged by; default: the task's own", identity=True)
-    train_rows: int | None = _option(
-        None, "at most so many rows to train on", parse=_at_least(1, int), metavar="N", identity=True
+    metric: str | None = option(None, "the score that trainings are judged by; default: the task's own", studies=True)
+    train_rows: int | None = option(
+        None, "at most so many rows to train on", parse=at_least(1, int), metavar="N", studies=True
     )
-    eval_rows: int | None = _option(
-        None, "at most so many rows of each set to evaluate on", parse=_at_least(1, int), metavar="N", identity=True
+    eval_rows: int | None = option(
+        None, "at most so many rows of each set to evaluate on", parse=at_least(1, int), metavar="N", studies=True
     )
-    group_by_length: bool = _flag("train on batches of examples of like length, with less padding", identity=True)
-    test_data: tuple[str, ...] = _option(
+    group_by_length: bool = flag("train on batches of examples of like length, with less padding", studies=True)
+    test_data: tuple[str, ...] = option(
         (),
         "evaluate what was trained on these as well: splits of --peftbench-data (test.hi), or folders like it",
-        parse=_comma_separated,
+        parse=comma_separated,
         metavar="LIST",
-        identity=True,
+        studies=True,
     )
-    serve: tuple[int, ...] = _option(
+    serve: tuple[int, ...] = option(
         (1, 2, 4, 8, 16),
         "numbers of tasks that are deployed together; default: 1,2,4,8,16",
-        parse=_each(_at_least(1, int)),
+        parse=each(at_least(1, int)),
         metavar="LIST",
     )
-    requests: int = _option(
-        200, "requests that a deployment serves", parse=_at_least(1, int), metavar="N", identity=True
+    requests: int = option(200, "requests that a deployment serves", parse=at_least(1, int), metavar="N", studies=True)
+    json: Path | None = option(None, "write all records to this file", parse=Path, metavar="FILE")
+    resume: bool = flag("take finished cases from the journal of a killed run")
+    work: Path | None = option(
+        None,
+        "folder of the journal and of launches; default: .peftbench in pytest's root directory",
+        parse=Path,
+        metavar="DIR",
     )
-    json: Path | None = _option(None, "write all records to this file", parse=Path, metavar="FILE")
-    resume: bool = _flag("take finished cases from the journal of a killed run")
+    launches: int | None = option(
+        None,
+        "run the cases in this many fresh processes, and report medians over them",
+        parse=at_least(1, int),
+        metavar="N",
+    )
+    launch_timeout: float | None = option(
+        None, "seconds after which a process is killed; costs that launch only", parse=above_zero, metavar="SECONDS"
+    )
+    record: bool = flag("take launches enough for `peftbench accept` (5, or --peftbench-launches)")
+    gate: bool = flag("compare with the baseline; a regression is a red test and exit status 1")
+    baseline: Path | None = option(
+        None, "folder of baselines; default: baselines in pytest's root directory", parse=Path, metavar="DIR"
+    )
+    against: str = option(
+        "",
+        'another state of the code, run in lock-step with this one: a git revision, requirements ("peft==0.20.0"), '
+        "or both, separated by spaces",
+        metavar="STATE",
+    )
+    pairs: int = option(5, "pairs of processes in lock-step; default: 5", parse=at_least(2, int), metavar="N")
+    strict: bool = flag("fail on inconclusive, missing and not comparable cases too, and without a baseline")
+    diff_json: Path | None = option(None, "write the comparison to this file", parse=Path, metavar="FILE")
+    bencher_json: Path | None = option(
+        None, "write the run to this file in Bencher's metric format (BMF)", parse=Path, metavar="FILE"
+    )
+    action_json: Path | None = option(
+        None, "write the run to this file for github-action-benchmark", parse=Path, metavar="FILE"
+    )
+    shard: tuple[int, int] | None = option(
+        None, "run a stable part of the cases: 3/16 is the third of sixteen", parse=fraction, metavar="K/N"
+    )
+    gpus: tuple[str, ...] = option(
+        (),
+        "spread the cases over one process a GPU: all, or indices or UUIDs, comma-separated",
+        parse=comma_separated,
+        metavar="LIST",
+    )
+    rule: Rule = field(default_factory=Rule)
+    """When the gate calls a case slower: the options `--peftbench-gate-*`."""
 
     @classmethod
     def read(cls, *sources: Mapping[str, object]) -> Self:
@@ -255,13 +227,30 @@ class Settings:
             UserError: a value that cannot be read, with what is allowed.
         """
         values: dict[str, Any] = {}
-        for name, option in options().items():
+        for name, one in options().items():
             given = next((source[name] for source in sources if source.get(name) not in (None, "")), None)
             if given is not None:
-                values[name] = _parse(name, option, given)
-        settings = cls(**values)
+                values[name] = _parse(name, one, given)
+        constants = {name.replace("_", "-"): values.pop(GATE + name, None) for name in _constants()}
+        settings = cls(**values, rule=Rule.from_options(constants))
         settings.precision  # noqa: B018 - settings that exclude each other are refused here
+        settings._refuse_contradictions()
         return settings
+
+    def _refuse_contradictions(self) -> None:
+        modes = {name: bool(getattr(self, name)) for name in ("record", "gate", "against")}
+        given = [flag_name(name) for name, value in modes.items() if value]
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)}: give one of them; each says what the launches are for")
+        for name in ("resume", "gpus", "launches"):
+            if self.against and getattr(self, name):
+                raise UserError(f"{flag_name(name)} cannot be combined with {flag_name('against')}")
+        if self.gpus and self.device not in ("auto", "cuda"):
+            raise UserError(f"--peftbench-gpus and --peftbench-device={self.device}: give one of them")
+        if self.reference == "none" and (self.record or self.gate):
+            raise UserError(
+                f"{given[0]} needs a reference: times are compared as ratios to it; not --peftbench-reference=none"
+            )
 
     @property
     def precision(self) -> Precision:
@@ -274,15 +263,32 @@ class Settings:
             optimizer=self.optimizer,
         )
 
-    def identity(self) -> dict[str, object]:
-        """Return the settings that change a number, as JSON types."""
-        values = {name: getattr(self, name) for name, option in options().items() if option.identity}
+    def identity(self, *, studies: bool = False) -> dict[str, object]:
+        """Return the settings that change a number, with those that change only studies or without, as JSON types."""
+        chosen = {name for name, one in options().items() if one.identity or (studies and one.studies)}
+        values = {name: getattr(self, name) for name in options() if name in chosen}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def options() -> dict[str, Option]:
-    """Return every option by the name of its field."""
-    return {item.name: item.metadata["option"] for item in dataclasses.fields(Settings)}
+    """Return every option by the name of its field; those of the gate's rule begin with `gate_`."""
+    own = {item.name: item.metadata["option"] for item in dataclasses.fields(Settings) if item.name != "rule"}
+    return own | {GATE + name: constant for name, constant in _constants().items()}
+
+
+def _constants() -> dict[str, Option]:
+    """Return the constants of the gate's rule as options, by name."""
+    return {
+        constant.name.replace("-", "_"): Option(
+            help=f"gate: {constant.help}; default: {constant.default:g}",
+            parse=constant.type,
+            metavar="N" if constant.type is int else "SHARE",
+            flag=False,
+            identity=False,
+            studies=False,
+        )
+        for constant in Rule.options()
+    }
 
 
 def flag_name(name: str) -> str:
@@ -298,12 +304,12 @@ def refuse_unknown(table: Mapping[str, object]) -> None:
             raise unknown("key in [tool.peftbench]:", key, known)
 
 
-def _parse(name: str, option: Option, given: object) -> object:
+def _parse(name: str, how: Option, given: object) -> object:
     text = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     try:
-        value = option.parse(text)
+        value = how.parse(text)
     except (ValueError, UserError) as error:
-        raise UserError(f"{flag_name(name)}={text}: {error}; {option.help}") from None
+        raise UserError(f"{flag_name(name)}={text}: {error}; {how.help}") from None
     if value == ():
-        raise UserError(f"{flag_name(name)}={text}: names nothing; {option.help}")
+        raise UserError(f"{flag_name(name)}={text}: names nothing; {how.help}")
     return value

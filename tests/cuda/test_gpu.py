@@ -11,13 +11,18 @@ import pytest
 import torch
 from torch import nn
 
+from peftbench.backend import Backend
+from peftbench.cases import parse_method
+from peftbench.catalogue import Catalogue
 from peftbench.measure.clock import CudaClock, clock_for, launch_bound
-from peftbench.measure.device_memory import leak, memory_metrics, release, step_memory
+from peftbench.measure.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
 from peftbench.measure.energy import busy_window, energy_metrics, idle_window
 from peftbench.measure.failures import classify, context_is_alive
 from peftbench.measure.nvml import Nvml
 from peftbench.precision import Precision
+from peftbench.settings import Settings
 from peftbench.workloads.base import Mark, Trial
+from peftbench.workloads.lifecycle import left_bytes
 
 SPIN_CYCLES = 20_000_000
 """About 10 ms."""
@@ -201,3 +206,12 @@ def test_a_step_under_autocast_changes_the_weights(dtype: str, device: torch.dev
         optimizer.zero_grad()
     assert not torch.equal(layer.weight, before)
     assert torch.isfinite(layer.weight).all()
+
+
+@pytest.mark.parametrize("method", ["lora(r=64)", "houlsby(reduction_factor=2)"])
+def test_an_adapter_that_is_removed_leaves_no_memory_behind(method: str) -> None:
+    catalogue = Catalogue.load()
+    backend = Backend.open(Settings(model="bert-base", device="cuda"), catalogue, [catalogue.task("nli")])
+    left = left_bytes(backend.group("nli", 1).subject(parse_method(method)))
+    assert left.value is not None
+    assert abs(left.value) < LEAK_BYTES  # the adapter itself has some megabytes

@@ -2,11 +2,14 @@ from importlib import import_module
 
 import pytest
 import torch
+from tests.plugin.processes import BENCH as TRAIN_STEP
+from tests.plugin.processes import World
 from tests.plugin.running import Run
 
 from peftbench import building
 from peftbench.api import apply_method
 from peftbench.catalogue import Catalogue
+from peftbench.launches import launcher
 from peftbench.models import PRESETS, ModelSource
 
 BENCH = """
@@ -64,3 +67,41 @@ def benches(_libraries: None, pytester: pytest.Pytester, monkeypatch: pytest.Mon
 def run(benches: pytest.Pytester) -> Run:
     """Runs pytest on that project with a small matrix and further arguments."""
     return lambda *arguments: benches.runpytest_inprocess(*SMALL, *arguments)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modules() -> None:
+    """Import what a run imports: pytester forgets modules that are first imported in one of its in-process runs."""
+    for module in (
+        "launches.parent",
+        "launches.display",
+        "launches.hooks",
+        "report.terminal",
+        "report.files",
+        "fixture",
+    ):
+        import_module(f"peftbench.{module}")
+    for module in ("rich.console", "rich.table", "rich.markdown", "xml.etree.ElementTree", "cpuinfo"):
+        import_module(module)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Plays the child processes of launches."""
+    found = World()
+    monkeypatch.setattr(launcher, "run", found.run)
+    return found
+
+
+@pytest.fixture
+def project(world: World, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project with one benchmark function, whose launches are made up."""
+    del world
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "pytest_benchmark.plugin,peftbench.plugin")
+    pytester.makeini("[pytest]\npython_files = bench_*.py\n")
+    pytester.makepyfile(bench_all=TRAIN_STEP)
+    return pytester

@@ -52,12 +52,12 @@ def test_a_package_adds_methods_a_task_a_model_and_a_workload(installed: pytest.
         f"evaluation[{method}-topic-bs2]" for method in ("full", "norms", "lora-r64", "scaled-embeddings")
     ]
     run = json.loads((installed.path / "run.json").read_text())
-    assert run["settings"]["model"] == "bert-mini"
+    assert run["settings"]["model"] == "bert-tiny"
     body = {record["method"]: record["metrics"]["trainable_body"]["value"] for record in found.values()}
-    assert body["norms"] == (2 * 4 + 1) * 2 * 256  # weight and bias of two norms a layer, and the embeddings'
-    assert body["lora-r64"] == 4 * 2 * 2 * 64 * 256  # layers x query and value x two factors
-    assert body["scaled-embeddings"] == 256
-    assert all(record["metrics"]["trainable_head"]["value"] == 256 * 4 + 4 for record in found.values())
+    assert body["norms"] == (2 * 2 + 1) * 2 * 128  # weight and bias of two norms a layer, and the embeddings'
+    assert body["lora-r64"] == 2 * 2 * 2 * 64 * 128  # layers x query and value x two factors
+    assert body["scaled-embeddings"] == 128
+    assert all(record["metrics"]["trainable_head"]["value"] == 128 * 4 + 4 for record in found.values())
 
 
 def test_a_package_is_listed(
@@ -68,7 +68,7 @@ def test_a_package_is_listed(
     for kind, name in (
         ("methods", "scaled-embeddings"),
         ("tasks", "topic"),
-        ("models", "bert-mini"),
+        ("models", "bert-tiny"),
         ("workloads", "evaluation"),
     ):
         assert main(["list", kind, *(["--no-parameters"] if kind == "methods" else [])]) == 0

@@ -68,7 +68,7 @@ def test_an_adapters_life_is_measured_or_says_why_not(repository: pytest.Pyteste
         assert ("tokens_per_s" in metrics) == ("ratio" in metrics) == (stage == "merged_inference")
         assert ("operator_calls" in metrics) == (stage not in {"attach", "save", "load"})
         assert ("left_bytes" in metrics) == (stage == "attach")
-    assert found["attach[lora-nli-bs2]"]["metrics"]["trainable_body"]["value"] == 2 * 2 * 2 * 8 * 64
+    assert found["attach[lora-nli-bs2]"]["metrics"]["trainable_body"]["value"] == 2 * 2 * 2 * 8 * 128
     assert found["merged_inference[lora-nli-bs2]"]["metrics"]["trainable_body"]["value"] == 0
     assert found["attach[lora-nli-bs2]"]["metrics"]["left_bytes"]["reason"]
     for stage in ("switch", "merge", "unmerge", "merged_inference"):

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from peftbench.cases import Case, MethodSpec, matrix, parse_method, select_methods
+from peftbench.cases import Case, MethodSpec, matrix, parse_method, select, select_methods
 from peftbench.catalogue import Catalogue
 from peftbench.errors import UserError
 
@@ -72,3 +72,16 @@ def test_the_matrix_keeps_groups_together_and_the_order_given(catalogue: Catalog
 def test_no_task_means_all_six(catalogue: Catalogue) -> None:
     cases = matrix(catalogue, methods=["full"], tasks=[], batch_sizes=[1])
     assert [case.task for case in cases] == ["nli", "sentiment", "paraphrase", "ner", "qa", "copa"]
+
+
+@pytest.mark.parametrize("family", ["basic", "paper", "peft"])
+def test_a_family_is_what_its_methods_say(family: str, catalogue: Catalogue) -> None:
+    expected = [name for name, method in catalogue.methods.items() if family in method.family.split()]
+    assert [str(spec) for spec in select_methods([family], catalogue.methods)] == expected != []
+
+
+def test_all_is_every_one_that_is_known() -> None:
+    assert select("workload", ["b", "all"], {"a": 1, "b": 2}) == ("a", "b")
+    assert select("workload", ["b", "b"], {"a": 1, "b": 2}) == ("b",)
+    with pytest.raises(UserError, match=r"unknown workload 'c'"):
+        select("workload", ["all", "c"], {"a": 1, "b": 2})

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch._dynamo.utils import counters
 from torch._inductor.exc import InductorError, InvalidCxxCompiler
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-from peftbench.compiling import compiled, compiling, eager, faults, watched, why_not
+from peftbench.compiling import compiled, compiling, eager, faults, from_scratch, why_not
 from peftbench.errors import UnsupportedError
 
 Backend = Callable[..., Callable[..., Any]]
@@ -81,25 +82,29 @@ def test_a_fallback_to_eager_code_is_an_error(graphs: list[Any]) -> None:
 
 
 def test_what_was_compiled_is_told(graphs: list[Any]) -> None:
-    with watched() as compilation:
+    with from_scratch() as compilation:
         compiled(Scale())(torch.ones(2))
         whole = compilation()
-    assert (whole.graphs, whole.breaks, whole.cached) == (1, (), False)
+    assert (whole.graphs, whole.breaks) == (1, ())
     assert whole.warnings == ("counters and peak_bytes describe the eager model",)
-    with watched() as compilation:
+    with from_scratch() as compilation:
         compiled(Broken())(torch.ones(2))
         broken = compilation()
     assert broken.graphs == len(graphs) - 1 == 2
     assert broken.warnings[1] == "compiled in 2 graphs with eager code between them: Data-dependent branching"
 
 
-@pytest.mark.parametrize(("part", "name"), [("inductor", "fxgraph_cache_hit"), ("aot_autograd", "autograd_cache_hit")])
-def test_code_from_the_cache_is_told(part: str, name: str) -> None:
-    with watched() as compilation:
-        counters[part][name] += 1
-        assert compilation().cached
-    with watched() as compilation:
-        assert not compilation().cached
+def test_torchs_cache_on_disk_is_another_one_and_gone_afterwards(
+    graphs: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del graphs
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    with from_scratch():
+        cache = Path(cache_dir())
+        assert cache != tmp_path
+        assert list(cache.iterdir()) == []
+    assert not cache.exists()
+    assert cache_dir() == str(tmp_path)
 
 
 def test_a_compiler_that_fails_is_one_line_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

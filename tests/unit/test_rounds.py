@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from peftbench.measure.clock import Timing
-from peftbench.measure.metrics import launch, time_metrics
+from peftbench.measure.metrics import compile_metric, launch, time_metrics
 from peftbench.measure.rounds import LEAST_ROUNDS, MOST_ROUNDS, Plan, Rounds, interleave, undisturbed, warm_up
 
 
@@ -85,6 +85,26 @@ def test_some_rounds_are_taken_whatever_they_cost_and_never_without_end() -> Non
         rounds_of(lambda _: 1e-9 * math.exp(noise.gauss(0, 3))), rounds_of(lambda _: 1e-9), Plan(budget_s=9), seed="f"
     )
     assert (wild.stop, len(wild.case)) == ("rounds", MOST_ROUNDS)
+
+
+def test_what_prepares_a_round_is_paid_from_the_budget_and_is_no_part_of_its_time() -> None:
+    noise = random.Random(5)
+    rounds = interleave(
+        lambda _: Timing(0.01 * math.exp(noise.gauss(0, 1)), prepared_s=1.0), None, Plan(budget_s=20), seed="g"
+    )
+    assert rounds.stop == "budget"
+    assert len(rounds.case) < 20
+    assert rounds.timed_s < 2
+
+
+def test_what_runs_no_batch_has_no_rate() -> None:
+    rounds = interleave(rounds_of(lambda _: 1.0), None, Plan(budget_s=0, exactly=3), seed="h")
+    assert time_metrics(rounds, phases=(), tokens=None, first_s=1.0).keys() == {"time_s", "first_s"}
+
+
+def test_compiling_is_what_the_first_round_takes_more_than_the_others() -> None:
+    rounds = Rounds(case=(Timing(1.0), Timing(3.0), Timing(2.0)), reference=(), stop="rounds")
+    assert compile_metric(12.0, rounds)["compile_s"].value == 10.0
 
 
 def test_warming_up_lasts_while_rounds_get_faster() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from peftbench.baseline import statistics
 from peftbench.baseline.counters import CounterVerdict, compare_counters, moved_counts
+from peftbench.baseline.pairs import pair_shifts
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.scope import Scope, scope
 from peftbench.baseline.snapshot import Case, Snapshot
@@ -22,6 +24,7 @@ def compare(
     *,
     under_test: Iterable[str] = (),
     planned_launches: int = 0,
+    pairs: Mapping[str, Sequence[float]] | None = None,
 ) -> Comparison:
     """Compare every case of two snapshots.
 
@@ -31,15 +34,22 @@ def compare(
         rule: The constants; by default those of `docs/gate.md`.
         under_test: Entries of the fingerprint that may differ, since they are what is compared (`peft`).
         planned_launches: Launches that every suspect gets, for the smallest detectable slowdown; at least those made.
+        pairs: By case, ln(new / base) of each pair of processes in lock-step, to judge times by instead of launches.
     """
     rule = rule or Rule()
     allowed = scope(base, new, under_test)
-    timed = [] if allowed.settings else _timed(base, new)
-    common, shifts = _shifts(base, new, timed, rule)
-    times = dict(zip(timed, _times(shifts, rule, planned_launches, judge=not allowed.time), strict=True))
     suite: list[SuiteVerdict] = []
-    if not allowed.time:
-        suite += _common_shift(common, rule) + _references(base, new, rule)
+    if pairs is None:
+        timed = [] if allowed.settings else _timed(base, new)
+        common, shifts = _shifts(base, new, timed, rule)
+        if not allowed.time:
+            suite += _common_shift(common, shifts, rule) + _references(base, new, rule)
+    else:
+        timed = [] if allowed.settings else sorted(pairs)
+        shifts = pair_shifts([pairs[name] for name in timed], rule)
+    times = dict(zip(timed, _times(shifts, rule, planned_launches, judge=not allowed.time), strict=True))
+    if pairs is not None:
+        times = {name: replace(time, base_launches=time.new_launches) for name, time in times.items()}
     judged = [time.detectable for time in times.values() if time.verdict is not None]
     return Comparison(
         cases=tuple(
@@ -123,10 +133,11 @@ def _time_verdicts(shifts: Shifts, rule: Rule) -> list[Verdict | None]:
     return [verdicts[choice] for choice in choices.tolist()]
 
 
-def _common_shift(common: Array, rule: Rule) -> list[SuiteVerdict]:
-    if len(common) < rule.min_cases:
+def _common_shift(common: Array, shifts: Shifts, rule: Rule) -> list[SuiteVerdict]:
+    judged = common[statistics.comparable(shifts, rule)]
+    if len(judged) < rule.min_cases:
         return []
-    shift = float(np.median(common))
+    shift = float(np.median(judged))
     return [SuiteVerdict("common shift", _beyond(shift, rule.max_shift), shift, rule.max_shift)]
 
 

@@ -49,7 +49,8 @@ def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scop
     moved = {name: pair for name, pair in moved.items() if name not in set(under_test)}
 
     def among(names: Iterable[str]) -> str:
-        return settings or _arrows("other versions", {name: moved[name] for name in names if name in moved})
+        released = {name: moved[name] for name in names if name in moved and len(set(map(_release, moved[name]))) > 1}
+        return settings or _arrows("other versions", released)
 
     return Scope(
         settings=settings,
@@ -68,6 +69,11 @@ def _arrows(title: str, moved: Mapping[str, tuple[Any, Any]]) -> str:
     if not moved:
         return ""
     return f"{title}: " + ", ".join(f"{name} {_word(old)} -> {_word(new)}" for name, (old, new) in moved.items())
+
+
+def _release(version: object) -> str:
+    """Return a version without its build (`+cpu`), which changes how fast something is done, not what."""
+    return _word(version).partition("+")[0]
 
 
 def _word(value: object) -> str:

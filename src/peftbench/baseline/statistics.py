@@ -144,15 +144,20 @@ def shifts(base: Moments, new: Moments, common: Array, rule: Rule) -> Shifts:
     prior = prior_spread(base, rule)[..., None]
     df = np.maximum(base.count + new.count - 2 + rule.prior_launches, 1)
     spread = np.sqrt((base.squares + new.squares + rule.prior_launches * prior**2) / df)
-    error = spread * _error_factor(base.count, new.count)
     estimate = new.mean - base.mean - common
+    return tested(estimate, spread, df, base_count=base.count, new_count=new.count, rule=rule)
+
+
+def tested(estimate: Array, spread: Array, df: Array, *, base_count: Array, new_count: Array, rule: Rule) -> Shifts:
+    """Return estimates with their probabilities and bounds, the error being t distributed."""
+    error = spread * _error_factor(base_count, new_count)
     tolerance, margin = np.log1p(rule.tolerance), stdtrit(df, rule.confidence) * error
     return Shifts(
         estimate=estimate,
         spread=spread,
         df=df,
-        base_count=base.count,
-        new_count=new.count,
+        base_count=base_count,
+        new_count=new_count,
         p_slower=_upper_tail(estimate - tolerance, error, df),
         p_faster=_upper_tail(-estimate - tolerance, error, df),
         low=estimate - margin,

@@ -56,7 +56,7 @@ if sys.version_info >= (3, 12):
         tool = next((tool for tool in _TOOL_IDS if monitoring.get_tool(tool) is None), None)
         if tool is None:
             raise UnsupportedError("bytecodes cannot be counted: all tool ids of sys.monitoring are taken")
-        handlers = {
+        handlers: dict[int, Callable[..., object]] = {
             events.PY_START: at_call,
             events.PY_RESUME: at_call,
             events.PY_THROW: at_call,

@@ -30,6 +30,10 @@ POISON: Final = re.compile(
 Kind = Literal["out-of-memory", "poison", "failed"]
 
 
+class PoisonedError(Exception):
+    """The device can run nothing more in this process."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a case has no result.

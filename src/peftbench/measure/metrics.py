@@ -49,22 +49,13 @@ def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float | None,
     return metrics
 
 
-def compile_metric(first_s: float, rounds: Rounds, *, cached: bool) -> dict[str, Metric]:
-    """Return how much longer the first round, which compiles, took than a round does once all is compiled.
-
-    Args:
-        first_s: Time of the first round.
-        rounds: What was timed later.
-        cached: Whether compiled code was found on disk, so that the time says little.
-    """
-    if cached:
-        reason = "compiled code was found in the cache on disk; TORCHINDUCTOR_FORCE_DISABLE_CACHES=1 leaves it out"
-        return {"compile_s": Metric(None, "s", noise="timed", reason=reason)}
+def compile_metric(first_s: float, rounds: Rounds) -> dict[str, Metric]:
+    """Return how much longer the first round, which compiles, took than a round does once all is compiled."""
     time_s = statistics.median(timing.wall_s for timing in rounds.case)
     return {"compile_s": Metric(first_s - time_s, "s", noise="timed")}
 
 
-def launch(rounds: Rounds, *, session: str) -> Launch:
+def launch(rounds: Rounds, *, session: str, anchor_s: float | None = None) -> Launch:
     """Return what a launch keeps of its rounds: a median each, and x, the median of the log ratios."""
     return Launch(
         session=session,
@@ -72,6 +63,7 @@ def launch(rounds: Rounds, *, session: str) -> Launch:
         time_s=statistics.median(timing.wall_s for timing in rounds.case),
         reference_s=statistics.median(timing.wall_s for timing in rounds.reference) if rounds.reference else None,
         x=statistics.median(rounds.log_ratios) if rounds.reference else None,
+        anchor_s=anchor_s,
     )
 
 

@@ -135,7 +135,10 @@ class CudaProbes:
         synchronize = partial(_synchronize, self._device)
         if self._idle is None:
             self._idle = idle_window(self._nvml.energy_j, synchronize)
-        busy = busy_window(self._nvml.energy_j, _untimed(trial), synchronize)
+        if trial.prepare is None:
+            busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize)
+        else:
+            busy = Reading(None, "what prepares a round, outside its time, would be counted too")
         metrics = energy_metrics(busy, self._idle, tokens=tokens or 1)
         queued_s = CudaClock(self._device).queued_s(partial(trial.run, 0), time_s) if trial.prepare is None else None
         metrics["queued_s"] = Metric(queued_s, "s", noise="sampled", reason="" if queued_s else "could not be queued")
@@ -155,13 +158,8 @@ class CudaProbes:
         self._resources.close()
 
 
-def _untimed(trial: Trial) -> Callable[[int], object]:
-    def step(number: int) -> None:
-        if trial.prepare is not None:
-            trial.prepare(number)
-        trial.run(number, lambda: None)
-
-    return step
+def _unmarked(trial: Trial) -> Callable[[int], object]:
+    return lambda number: trial.run(number, lambda: None)
 
 
 def _synchronize(device: torch.device) -> None:

@@ -7,6 +7,7 @@ came of them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,23 +19,11 @@ from typing import TYPE_CHECKING, Final, Self
 import torch
 
 from peftbench.errors import PeftbenchError, UnsupportedError, ValidityError
+from peftbench.measure.claims import Claims, Origin, claims_of, some
 from peftbench.measure.failures import classify
 from peftbench.measure.outputs import Outputs, difference, evaluate, is_equal, tolerance
 from peftbench.measure.parameters import plain_name
-from peftbench.measure.trained import (
-    Origin,
-    Tensors,
-    check_changes,
-    claimed,
-    frozen_tensors,
-    idle_parameters,
-    named_tensors,
-    plain_names,
-    shake,
-    snapshot,
-    some,
-    take_steps,
-)
+from peftbench.measure.training import excuse, idle_parameters, shake, snapshot, standing_still, train
 from peftbench.methods.base import is_head
 from peftbench.record import Metric
 
@@ -46,6 +35,11 @@ if TYPE_CHECKING:
 
 _ROWS: Final = 4
 """Rows of a batch that are used: what is proven does not depend on their number, what it costs does."""
+
+_SIGNAL: Final = 0.3
+"""Standard deviation of what is added to a method's own tensors before outputs are compared, times the root of the
+model's width. An adapter of a few steps does so little that its loss would go unnoticed; much more than this makes a
+deep model so steep that rounding shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,30 +122,24 @@ class _Proof:
         )
 
     def train(self) -> int:
-        trained = claimed(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
+        claims = claims_of(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
         untrainable = self.subject.precision.untrainable
         if untrainable:
             self.notes.append(f"training not checked: {untrainable}")
-        steps = 0 if untrainable else self.take_steps(trained)
-        # An adapter of a few steps does next to nothing: what follows would not notice if it were lost.
-        shake(trained.values(), zeros=False)
+        steps = 0 if untrainable else self.take_steps(claims)
+        shake(claims.own.values(), _SIGNAL / math.sqrt(self.origin.width), zeros=False)
         return steps
 
-    def take_steps(self, trained: Tensors) -> int:
-        frozen = frozen_tensors(self.model, self.origin)
-        before = snapshot({**trained, **frozen})
-        training = take_steps(self.subject, self.model, trained, self.batches)
-
-        def idle() -> frozenset[str]:
-            dead = idle_parameters(self.spare(), self.batches)
-            plain = {name: plain_names(name, tensor, self.origin) for name, tensor in trained.items()}
-            return frozenset(name for name, names in plain.items() if names and dead.issuperset(names))
-
-        still = check_changes(before, named_tensors(self.model), trained, training, idle)
+    def take_steps(self, claims: Claims) -> int:
+        before = snapshot(claims)
+        training = train(self.subject, self.model, claims.trained, self.batches)
+        still = standing_still(before, self.model, claims, training)
+        if still:
+            excuse(still, claims, training, self.origin, idle_parameters(self.spare(), self.batches))
         steps = f"in {training.steps} steps"
         self.facts.append(f"loss and gradients are finite {steps}")
-        self.facts.append(f"{len(trained) - len(still)} trained tensors received gradients and changed {steps}")
-        self.facts.append(f"{len(frozen)} frozen tensors stayed as they were, bit by bit")
+        self.facts.append(f"{len(claims.trained) - len(still)} trained tensors received gradients and changed {steps}")
+        self.facts.append(f"{len(claims.frozen)} frozen tensors stayed as they were, bit by bit")
         self.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
         return training.steps
 
@@ -193,8 +181,7 @@ class _Proof:
         except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
             self.notes.append(f"merge not available: {_told(error, 'merging')}")
             return
-        names = set(self.origin.names.values())
-        left = [name for name, _ in merged.named_parameters() if plain_name(name) not in names]
+        left = [name for name, _ in merged.named_parameters() if plain_name(name) not in self.origin.tensors]
         if body := [name for name in left if not is_head(name, self.origin.heads)]:
             raise ValidityError(f"the merged model still has parameters of the method: {some(body)}")
         if left:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from peftbench.environment import describe_noise
 from peftbench.record import Metric, Record, Run
 from peftbench.report import studies
-from peftbench.report.numbers import megabytes, milliseconds, scaled
+from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,9 +115,10 @@ def foot(run: Run) -> list[str]:
 
 
 def _fitting(console: Console, found: Sequence[Sequence[Record]]) -> list[Column]:
-    """Return the columns with which every block fits the console's width."""
+    """Return the columns that hold anything, as many as fit the console's width in every block."""
     boundless = console.options.update(width=10_000)
-    columns = list(COLUMNS)
+    rows = [row for records in found for row in _rows(records)]
+    columns = [column for column in COLUMNS if column.rank == 0 or any(map(column.cell, rows))]
     for rank in sorted({column.rank for column in COLUMNS}, reverse=True):
         tables = (_table(columns, records) for records in found)
         widest = max((console.measure(table, options=boundless).maximum for table in tables), default=0)
@@ -131,14 +132,18 @@ def _table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    full = next((record for record in records if record.method == FULL and record.status == "ok"), None)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for number, column in enumerate(columns):
         text = number in (0, len(columns) - 1)
         table.add_column(column.title, justify="left" if text else "right", no_wrap=True)
-    for record in records:
-        table.add_row(*(column.cell((record, full)) for column in columns))
+    for row in _rows(records):
+        table.add_row(*(column.cell(row) for column in columns))
     return table
+
+
+def _rows(records: Sequence[Record]) -> list[Row]:
+    full = next((record for record in records if record.method == FULL and record.status == "ok"), None)
+    return [(record, full) for record in records]
 
 
 def _metric(record: Record | None, name: str) -> Metric | None:
@@ -195,5 +200,7 @@ COLUMNS: Final = (
     Column("peak MB", _number("peak_bytes", megabytes), rank=1),
     Column("x full", _against_full("peak_bytes"), rank=2),
     Column("body+head", _trained, rank=1),
+    Column("checkpoint MB", _number("checkpoint_bytes", megabytes), rank=3),
+    Column("compile s", _number("compile_s", significant), rank=1),
     Column("status", lambda row: row[0].status),
 )

@@ -16,8 +16,9 @@ def test_difference_is_the_largest_apart_over_the_largest_element() -> None:
     assert is_equal(left, left)
 
 
-def test_difference_from_nothing_is_absolute() -> None:
-    assert difference((torch.zeros(2),), (torch.tensor([0.0, 0.25]),)) == 0.25
+def test_outputs_that_cancelled_out_are_no_scale() -> None:
+    near, nearer = torch.tensor([1e-4, 0.0]), torch.tensor([1e-4, 1e-8])
+    assert difference((near,), (nearer,)) == pytest.approx(1e-7)
 
 
 def test_outputs_of_other_shapes_are_refused() -> None:

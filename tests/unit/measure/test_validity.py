@@ -194,6 +194,10 @@ def test_xlmr_is_sound_under_every_head(head: str) -> None:
 # --- what is trained
 
 
+def freeze_all(model: nn.Module) -> None:
+    model.requires_grad_(False)  # noqa: FBT003 (torch's own way)
+
+
 def freeze_head(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "classifier.modules_to_save" in name:
@@ -217,6 +221,7 @@ def add_unused(model: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("spoils", "reason"),
     [
+        (freeze_all, "nothing requires a gradient"),
         (freeze_head, "the task head is not trained: classifier.weight and 1 more frozen"),
         (train_base, f"weights of the backbone are trained beside the method's own: {PLAIN_QUERY}.base_layer.weight"),
         (

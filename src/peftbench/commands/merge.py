@@ -1,0 +1,46 @@
+"""`peftbench merge`: the shards of a run, or several launches, in one run file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peftbench.errors import UserError
+
+if TYPE_CHECKING:
+    from peftbench.commands.options import Subparsers
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "merge",
+        help="join the shards of a run, or several launches, in one file",
+        description="Join what --peftbench-shard ran. Exit status: 0 complete, 1 cases are missing (they are listed, "
+        "and the file is written), 2 an error.",
+        usage="%(prog)s [options] RUN... -o FILE",
+    )
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="what --peftbench-json wrote")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="where the whole goes")
+    parser.add_argument(
+        "--launches", action="store_true", help="the files hold the same cases: merge their launches, with medians"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the whole, and list what is missing."""
+    from peftbench.launches.merge import merge_launches
+    from peftbench.runfile import load_run, save_run
+    from peftbench.shards import join_shards
+
+    runs = {str(path): load_run(path) for path in arguments.runs}
+    if len(runs) < len(arguments.runs):
+        raise UserError("a file is given twice")
+    whole, missing = (merge_launches(runs), ()) if arguments.launches else join_shards(runs)
+    save_run(whole, arguments.output)
+    sys.stdout.write(f"{arguments.output}: {len(whole.records)} cases of {len(runs)} files\n")
+    sys.stderr.write("".join(f"missing: {what}\n" for what in missing))
+    return 1 if missing else 0

@@ -1,0 +1,71 @@
+"""The child's half: runs the tests that the parent names, and their rounds when it says so."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peftbench.lockstep.channel import PROTOCOL, Channel, PeerLostError
+from peftbench.measure.rounds import Rounds
+from peftbench.record import record_to_json
+
+if TYPE_CHECKING:
+    import pytest
+
+    from peftbench.measure.clock import Timing
+    from peftbench.measure.rounds import Plan, TimedRound
+    from peftbench.session import BenchSession
+
+
+class Server:
+    """Answers a parent until it hangs up."""
+
+    def __init__(self, channel: Channel, *, avoid: str = "") -> None:
+        """Keep the channel, and the folder of the other state of the code, from which nothing may be imported."""
+        self._channel = channel
+        self._avoid = Path(avoid) if avoid else None
+        self._rounds: Rounds | None = None
+        """Of the present case."""
+
+    def serve(self, session: pytest.Session, bench: BenchSession) -> None:
+        """Run each test that is asked for, until the parent hangs up."""
+        items = {item.nodeid: item for item in session.items}
+        try:
+            self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **bench.identity()})
+            while True:
+                item = items[self._channel.receive()["node"]]
+                self._rounds = None
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+                record = bench.records.get(bench.id_of(item))
+                self._channel.send({"record": record and record_to_json(record), "stray": self._stray()})
+        except PeerLostError:
+            return
+
+    def take(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        """Run rounds when the parent says so, until it has enough: stands in for `interleave`.
+
+        Asked again, because a GPU was slowed down meanwhile, it has no others: the other state's rounds are over.
+        """
+        del reference, seed  # the parent pairs rounds, and orders them
+        if self._rounds is not None:
+            return self._rounds
+        timed: list[Timing] = []
+        self._channel.send({"ready": {"budget_s": plan.budget_s, "exactly": plan.exactly}})
+        while (request := self._channel.receive())["do"] == "round":
+            timing = case(request["number"])
+            timed.append(timing)
+            self._channel.send({"wall_s": timing.wall_s, "device_s": timing.device_s})
+        self._rounds = Rounds(case=tuple(timed), reference=(), stop="rounds")
+        return self._rounds
+
+    def _stray(self) -> str:
+        """Return a module of the other state that was imported here all the same, or ''."""
+        if self._avoid is None:
+            return ""
+        for name, module in sorted(sys.modules.items()):
+            file: Any = getattr(module, "__file__", None)
+            path = Path(file) if isinstance(file, str) else None
+            if path and path.is_relative_to(self._avoid) and not path.is_relative_to(sys.prefix):
+                return f"{name} ({file})"
+        return ""

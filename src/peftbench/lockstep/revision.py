@@ -1,0 +1,127 @@
+"""A git revision, checked out beside the user's own files, and what it needs that is not installed here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from peftbench.errors import UserError
+from peftbench.fileio import locked
+from peftbench.launches.process import Command, last_line
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A git repository with its work tree."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> Repository | None:
+        """Return the repository that a folder is in, if it is in one."""
+        found = _git(folder, "rev-parse", "--show-toplevel")
+        return cls(Path(found)) if found else None
+
+    def commit(self, revision: str) -> str | None:
+        """Return the hash of a revision, or None if there is none of this name."""
+        return _git(self.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+
+    def checked_out(self, commit: str, cache: Path) -> Path:
+        """Return a work tree of a commit in the cache folder; made if it is not there.
+
+        Raises:
+            UserError: git cannot make it.
+        """
+        place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
+        folder = cache / "worktrees" / f"{self.root.name}-{place}-{commit[:12]}"
+        with locked(folder, timeout_s=60.0):
+            if _git(folder, "rev-parse", "HEAD") != commit:
+                _git(self.root, "worktree", "prune")
+                done = _run(self.root, "worktree", "add", "--force", "--detach", str(folder), commit)
+                if done.returncode:
+                    raise UserError(f"git cannot check out {commit[:12]} in {folder}: {last_line(done.stderr)}")
+        return folder
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    if not folder.is_dir():
+        return None
+    done = _run(folder, *arguments)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(  # noqa: S603 - git, without a shell
+            ["git", *arguments],  # noqa: S607 - the user's git
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise UserError("--peftbench-against needs git for a revision, and there is none on the PATH") from None
+
+
+def moved(command: Command, root: Path, worktree: Path, path: Iterable[str] = ()) -> Command:
+    """Return a command as it would be given in another work tree, with its sources first on the path.
+
+    Whatever of `root` is on this process's path is taken from the work tree instead, whether it came there by
+    PYTHONPATH, by an editable installation or by a configuration.
+
+    Args:
+        command: How the same is started in `root`.
+        root: The user's checkout.
+        worktree: The other one.
+        path: This process's path.
+    """
+    sources = [str(worktree / Path(entry).relative_to(root)) for entry in path if _is_source(entry, root)]
+    given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    others = [entry for entry in given if not _is_source(entry, root)]
+    folder = command.folder
+    if folder.is_relative_to(root):
+        folder = worktree / folder.relative_to(root)
+    python_path = os.pathsep.join(dict.fromkeys([*sources, *others]))
+    return replace(
+        command,
+        arguments=(command.arguments[0], *(word.replace(str(root), str(worktree)) for word in command.arguments[1:])),
+        folder=folder,
+        environment={**command.environment, "PYTHONPATH": python_path},
+    )
+
+
+def _is_source(entry: str, root: Path) -> bool:
+    """Tell whether an entry of the path belongs to a checkout, and not to an environment inside of it."""
+    path = Path(entry)
+    inside = bool(entry) and path.is_absolute() and path.is_relative_to(root)
+    return inside and not path.is_relative_to(sys.prefix) and "site-packages" not in path.parts
+
+
+def requirements(worktree: Path, root: Path) -> list[str]:
+    """Return what a work tree's project asks for: its dependencies, and pins that are not those of this checkout."""
+    dependencies = _project(worktree).get("dependencies", [])
+    ours = set(_pins(root))
+    return [*dependencies, *(pin for pin in _pins(worktree) if pin not in ours)]
+
+
+def _project(folder: Path) -> dict[str, Sequence[str]]:
+    path = folder / "pyproject.toml"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def _pins(folder: Path) -> list[str]:
+    path = folder / "constraints.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    stripped = (line.partition("#")[0].strip() for line in lines)
+    return [line for line in stripped if line and not line.startswith("-")]

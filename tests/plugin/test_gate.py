@@ -1,0 +1,190 @@
+"""The gate in pytest: the processes are played by a function that yields made-up launches; all else is real."""
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.plugin.processes import LORA, METHODS, SETTINGS, World, brackets, made_up
+from tests.plugin.running import records
+from tests.plugin.standin import FINGERPRINT
+
+from peftbench.baseline import store
+from peftbench.baseline.snapshot import snapshot_of
+from peftbench.record import Run
+
+Gate = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def gate(project: pytest.Pytester) -> Gate:
+    """Runs the gate on six cases against a baseline of twenty launches each."""
+    baseline = Run(FINGERPRINT, SETTINGS, tuple(made_up(method, launches=range(20)) for method in METHODS))
+    accept(project.path / "baselines", baseline)
+
+    def run(*arguments: str, methods: str = ",".join(METHODS)) -> pytest.RunResult:
+        return project.runpytest_inprocess(
+            *("--peftbench-gate", f"--peftbench-methods={methods}", "--peftbench-tasks=nli"),
+            *("--peftbench-batch-sizes=2", "-p", "no:cacheprovider", *arguments),
+        )
+
+    return run
+
+
+def accept(folder: Path, run: Run) -> None:
+    store.save(snapshot_of(run), folder / store.file_name(run.fingerprint, run.settings))
+
+
+def test_a_clean_suite_takes_three_launches_and_passes(gate: Gate, world: World) -> None:
+    result = gate()
+    result.assert_outcomes(passed=6)
+    assert result.ret == 0
+    assert [len(methods) for methods in world.asked] == [6, 6, 6]
+    result.stdout.fnmatch_lines(["*peftbench gate*", "against *baselines*", "Passed: 6 of 6 cases compared*"])
+
+
+def test_a_slower_case_is_launched_again_with_siblings_and_is_red(
+    gate: Gate, world: World, pytester: pytest.Pytester
+) -> None:
+    world.shift["lora"] = 0.06
+    result = gate("--junitxml=junit.xml", "--peftbench-json=run.json", "--peftbench-diff-json=diff.json")
+    result.assert_outcomes(passed=5, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert [len(methods) for methods in world.asked] == [6] * 3 + [5] * 7
+    assert all("lora" in methods for methods in world.asked)
+    result.stdout.fnmatch_lines(
+        [f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed +6.* against its reference*"]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    (failure,) = ET.parse(pytester.path / "junit.xml").iter("failure")  # noqa: S314 - written by pytest
+    assert "regressed +6." in failure.attrib["message"]
+    assert len(records(pytester.path / "run.json")[LORA]["launches"]) == 10
+    diff = json.loads((pytester.path / "diff.json").read_text())
+    assert diff["failed"] is True
+    assert [case["id"] for case in diff["cases"] if case["verdict"] == "regressed"] == [LORA]
+
+
+def test_a_counter_that_rises_is_red_on_any_machine_after_one_launch(gate: Gate, world: World) -> None:
+    world.fingerprint = {**FINGERPRINT, "cpu": "another", "torch": f"{FINGERPRINT['torch']}+another.build"}
+    world.shift["full"] = 0.5  # not judged
+    world.flops["lora"] = 1001
+    result = gate()
+    result.assert_outcomes(passed=5, failed=1)
+    assert len(world.asked) == 1
+    result.stdout.fnmatch_lines(["*times are shown, not judged: other machine*another*", "FAILED *FLOPs 1000 -> 1001*"])
+
+
+def test_an_improvement_passes(gate: Gate, world: World) -> None:
+    world.shift["lora"] = -0.08
+    result = gate()
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines([f"{brackets(LORA)}*improved*"])
+
+
+@pytest.mark.usefixtures("gate")
+def test_a_case_that_is_gone_is_a_row_and_fails_a_strict_gate(pytester: pytest.Pytester) -> None:
+    gone = replace(made_up("lora", launches=range(20)), id="train_step[gone-nli-bs2]")
+    cases = (*(made_up(method, launches=range(20)) for method in METHODS), gone)
+    accept(pytester.path / "baselines", Run(FINGERPRINT, SETTINGS, cases))
+    pytester.makeini("[pytest]\npython_files = bench_*.py\npeftbench_methods = " + ",".join(METHODS))
+    ini_only = ("--peftbench-gate", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2")
+    result = pytester.runpytest_inprocess(*ini_only)
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(["train_step?gone-nli-bs2?*missing*"])
+    strict = pytester.runpytest_inprocess(*ini_only, "--peftbench-strict", "--junitxml=junit.xml")
+    assert strict.ret == pytest.ExitCode.TESTS_FAILED
+    strict.assert_outcomes(passed=6, failed=1)
+    strict.stdout.fnmatch_lines(["FAILED peftbench::train_step?gone-nli-bs2? - missing; is not in this run"])
+    assert 'failures="1"' in (pytester.path / "junit.xml").read_text()
+
+
+@pytest.mark.parametrize("narrowing", [("-k", "lora"), ("--deselect", f"bench_all.py::{LORA}")])
+def test_a_case_that_is_not_asked_for_is_not_missing(gate: Gate, narrowing: tuple[str, str]) -> None:
+    result = gate("--peftbench-strict", *narrowing)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines_random(["Passed: [15] of [15] case*", "[15] unchanged; *"])
+
+
+def test_a_method_that_is_not_asked_for_is_not_missing(gate: Gate) -> None:
+    result = gate("--peftbench-strict", methods="full,head,bitfit,dora,ia3")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["Passed: 5 of 5 cases compared*", "5 unchanged; *"])
+
+
+def test_everything_slower_together_is_a_verdict_of_its_own(gate: Gate, world: World) -> None:
+    world.shift = dict.fromkeys(METHODS, 0.06)
+    result = gate()
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAILED peftbench::common shift - *every case moved by +6*"])
+
+
+def test_without_a_baseline_it_says_so_and_passes_unless_strict(gate: Gate, world: World, tmp_path: Path) -> None:
+    elsewhere = f"--peftbench-baseline={tmp_path / 'none'}"
+    result = gate(elsewhere)
+    assert result.ret == 0
+    assert len(world.asked) == 1
+    result.stdout.fnmatch_lines(["no baseline of these settings in *none (no such folder)*"])
+    strict = gate(elsewhere, "--peftbench-strict")
+    assert strict.ret == pytest.ExitCode.TESTS_FAILED
+    strict.stdout.fnmatch_lines(["FAILED peftbench::baseline - no baseline*"])
+
+
+def test_constants_of_the_rule_are_options(gate: Gate, world: World) -> None:
+    world.shift["lora"] = 0.06
+    result = gate("--peftbench-gate-limit=0.2", "--peftbench-gate-tolerance=0.15", "--peftbench-gate-launches=4")
+    result.assert_outcomes(passed=6)
+    assert len(world.asked) == 4
+    refused = gate("--peftbench-gate-limit=7")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["ERROR: peftbench: gate limit 7.0: must be from 0.0 to 1.0"])
+
+
+def test_github_gets_a_summary_and_annotations(
+    gate: Gate, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    world.flops["lora"] = 2000
+    result = gate()
+    result.stdout.fnmatch_lines([f"::error title={brackets(LORA)} regressed::regressed*"])
+    text = summary.read_text()
+    assert text.startswith("before\n## peftbench: against ")
+    assert "**Failed: 1 of 6 cases regressed" in text
+
+
+def test_a_broken_baseline_is_one_line(gate: Gate, pytester: pytest.Pytester) -> None:
+    (file,) = (pytester.path / "baselines").glob("*.json")
+    file.write_text(file.read_text()[:200])
+    result = gate()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert str(file) in line
+
+
+def test_recorded_launches_are_enough_for_a_baseline_and_feed_pytest_benchmark(
+    world: World, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    del gate
+    result = pytester.runpytest_inprocess(
+        *("--peftbench-record", "--peftbench-methods=lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2"),
+        *("--benchmark-json=bench.json", "--peftbench-bencher-json=bmf.json", "--peftbench-action-json=action.json"),
+    )
+    assert result.ret == 0
+    assert len(world.asked) == 5
+    assert len(records(pytester.path / ".peftbench/run.json")[LORA]["launches"]) == 5
+    result.stdout.fnmatch_lines(["make it the baseline: peftbench accept *run.json --why *"])
+    (bench,) = json.loads((pytester.path / "bench.json").read_text())["benchmarks"]
+    assert bench["stats"]["data"] == [0.01] * 5
+    assert bench["extra_info"]["peftbench"]["id"] == LORA
+    assert json.loads((pytester.path / "bmf.json").read_text())[LORA]["flops"] == {"value": 1000}
+    assert json.loads((pytester.path / "action.json").read_text())[0]["name"] == f"{LORA}: time"
+
+
+def test_modes_exclude_each_other(gate: Gate) -> None:
+    result = gate("--peftbench-record")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench: --peftbench-record and --peftbench-gate: give one of them*"])

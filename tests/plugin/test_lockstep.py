@@ -1,0 +1,95 @@
+"""Two revisions of a little repository in lock-step, in real processes; a stand-in takes the place of models."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+from typing import Any
+
+import pytest
+from tests.plugin.running import Run
+from tests.plugin.test_launches import ARGUMENTS, BENCH, ROOT, UNDERLYING
+
+from peftbench.launches.assignment import Assignment
+from peftbench.launches.child import OPTION
+from peftbench.lockstep.channel import Channel
+
+SLOWER = UNDERLYING.replace("100", "101").replace("20_000", "100_000")
+
+
+@pytest.fixture
+def repository(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> pytest.Pytester:
+    """A repository whose work tree differs from its only commit, and a cache of its own."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(pytester.path / "src"), str(ROOT / "src"), str(ROOT)]))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    pytester.makeini("[pytest]\n")
+    pytester.makepyfile(test_bench=BENCH, **{"src/underlying": UNDERLYING})
+    (pytester.path / ".gitignore").write_text(".peftbench/\n__pycache__/\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *words], cwd=pytester.path, check=True)
+    return pytester
+
+
+def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytester) -> None:
+    (repository.path / "src/underlying.py").write_text(SLOWER)
+    result = repository.runpytest_subprocess(
+        *ARGUMENTS,
+        "-k",
+        "lora or ordinary",
+        "--peftbench-against=HEAD",
+        "--peftbench-pairs=2",
+        "--peftbench-gate-launches=2",
+        "--peftbench-gate-more-launches=0",
+        "--peftbench-diff-json=diff.json",
+        "--peftbench-json=run.json",
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    diff = json.loads((repository.path / "diff.json").read_text())
+    (case,) = diff["cases"]
+    assert case["verdict"] == case["time"]["verdict"] == "regressed"
+    assert case["time"]["low"] > 1  # five times the work
+    assert [(change["name"], change["before"], change["after"]) for change in case["counters"]] == [("flops", 100, 101)]
+    result.stdout.fnmatch_lines(
+        ["peftbench: pair 1: 1 cases", "this checkout in lock-step with HEAD", "Failed: 1 of 1*"]
+    )
+    (record,) = json.loads((repository.path / "run.json").read_text())["records"]
+    assert [launch["x"] > 0.7 for launch in record["launches"]] == [True, True]
+    assert record["metrics"]["against"]["value"] > 2
+
+
+def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest.Pytester) -> None:
+    ours, theirs = socket.socketpair()
+    node = "bench_all.py::train_step[lora-nli-bs2]"
+    assignment = Assignment(session="day", nodes=(node,), folder=str(benches.path / "child"), socket=theirs.fileno())
+    path = assignment.write()
+    theirs.detach()  # the child's now
+    answers: list[dict[str, Any]] = []
+
+    def ask() -> None:
+        channel = Channel(ours)
+        rounds: list[dict[str, Any]] = [{"do": "round", "number": number} for number in range(4)]
+        answers.append(channel.receive())
+        answers.extend(map(channel.ask, [{"do": "case", "node": node}, *rounds, {"do": "done"}]))
+        channel.close()
+
+    parent = threading.Thread(target=ask)
+    parent.start()
+    result = run(f"{OPTION}={path}", "--peftbench-gate", "--peftbench-json=never.json", "--benchmark-json=never.json")
+    parent.join()
+    result.assert_outcomes(passed=1, deselected=3)
+    hello, ready, *rounds, done = answers
+    assert hello["nodes"] == [node]
+    assert hello["settings"]["reference"] == "none"
+    assert ready["ready"]["exactly"] == 3
+    assert all(answer["wall_s"] > 0 for answer in rounds)
+    assert done["stray"] == ""
+    (launch,) = done["record"]["launches"]
+    assert launch["rounds"] == 4
+    assert "x" not in launch
+    assert done["record"]["metrics"]["flops"]["value"] > 0
+    assert not (benches.path / "never.json").exists()

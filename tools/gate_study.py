@@ -1,0 +1,228 @@
+"""How good is the gate on this machine? False alarms on unchanged code, and slowdowns that are found.
+
+    python tools/gate_study.py --aa=30 --trials=20 --lockstep=20 --folder=/tmp/study
+
+Prints the tables of docs/gate.md. Every run is real: processes, models, rounds; slowdowns are extra work within the
+round (`gate_study_project/conftest.py`). What is finished is kept in the folder: started again, a study goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+PROJECT: Final = Path(__file__).with_name("gate_study_project")
+KINDS: Final = ("matmul", "clone", "loop", "sleep")
+SHARES: Final = (0.03, 0.05, 0.10)
+REFERENCE: Final = "head"
+"""The reference's method: slowing it down would slow both sides."""
+
+
+class Study:
+    """A project in a folder, and what its gate said."""
+
+    def __init__(self, folder: Path, matrix: Sequence[str]) -> None:
+        self.folder = folder
+        self.project = folder / "project"
+        self.results = folder / "results.jsonl"
+        self._matrix = matrix
+        if not self.project.exists():
+            shutil.copytree(PROJECT, self.project, ignore=shutil.ignore_patterns("__pycache__"))
+            (self.project / "pytest.ini").write_text("[pytest]\npython_files = bench_*.py\n")
+            (self.project / ".gitignore").write_text("*.json\n.peftbench/\n__pycache__/\n")
+            for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "the code that is compared with"]):
+                git = ["git", "-c", "user.name=study", "-c", "user.email=study@example.org", *words]
+                subprocess.run(git, cwd=self.project, check=True)  # noqa: S603 - fixed words
+
+    def pytest(self, *arguments: str) -> tuple[int, float]:
+        """Run pytest on the project; return exit status and seconds."""
+        start = time.monotonic()
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-only", *self._matrix]
+        with (self.folder / "log.txt").open("a") as log:
+            done = subprocess.run(  # noqa: S603 - pytest, with the options of whoever runs the study
+                [*command, *arguments], cwd=self.project, stdout=log, stderr=log, check=False
+            )
+        return done.returncode, time.monotonic() - start
+
+    def baseline(self, sessions: int) -> float:
+        """Record and accept so many sessions of five launches; return the seconds of the last."""
+        seconds = 0.0
+        for number in range(len(self._accepted()), sessions):
+            status, seconds = self.pytest("--peftbench-record")
+            if status:
+                sys.exit(f"the baseline could not be recorded: see {self.folder / 'log.txt'}")
+            more = ["--append"] if number else []
+            accept = [sys.executable, "-m", "peftbench.cli", "accept", ".peftbench/run.json", "--why=study", *more]
+            subprocess.run(accept, cwd=self.project, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - fixed words
+        return seconds
+
+    def _accepted(self) -> list[Any]:
+        files = list((self.project / "baselines").glob("*.json"))
+        return json.loads(files[0].read_text())["accepted"] if files else []
+
+    def times(self) -> dict[str, float]:
+        """Return the time of a round of each case, in seconds."""
+        (file,) = (self.project / "baselines").glob("*.json")
+        return {name: case["ms"] / 1e3 for name, case in json.loads(file.read_text())["cases"].items() if case["ms"]}
+
+    def trial(self, key: str, injection: dict[str, Any] | None, *arguments: str) -> dict[str, Any]:
+        """Run one gate, or take its result from an earlier study."""
+        if (known := self._known(key)) is not None:
+            return known
+        path = self.project / "injection.json"
+        path.unlink(missing_ok=True)
+        if injection is not None:
+            path.write_text(json.dumps(injection))
+        diff = self.folder / "diff.json"
+        diff.unlink(missing_ok=True)
+        status, seconds = self.pytest(f"--peftbench-diff-json={diff}", *arguments)
+        path.unlink(missing_ok=True)
+        if not diff.exists():
+            sys.exit(f"{key} ended with status {status}: see {self.folder / 'log.txt'}")
+        found = json.loads(diff.read_text())
+        result = {
+            "key": key,
+            "seconds": seconds,
+            "regressed": [case["id"] for case in found["cases"] if case["verdict"] == "regressed"],
+            "timed": [case["id"] for case in found["cases"] if case.get("time", {}).get("verdict") == "regressed"],
+            "suite": [item["name"] for item in found["suite"] if item["verdict"] == "regressed"],
+            "launches": statistics.mean(case["time"]["new_launches"] for case in found["cases"] if "time" in case),
+            "detectable": found["detectable"],
+        }
+        with self.results.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        return result
+
+    def _known(self, key: str) -> dict[str, Any] | None:
+        lines = self.results.read_text().splitlines() if self.results.exists() else []
+        return next((result for result in map(json.loads, lines) if result["key"] == key), None)
+
+
+@contextmanager
+def load(processes: int) -> Iterator[None]:
+    """Keep other cores busy meanwhile."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def unit_s(kind: str) -> float:
+    """Return how long the unit of work of a kind takes, one thread, warm."""
+    import torch
+
+    sys.path.insert(0, str(PROJECT))
+    from conftest import work  # type: ignore[import-not-found] # of the study's project
+
+    torch.set_num_threads(1)
+    times = 20_000 if kind == "loop" else 1_000
+    run: Callable[[], None] = work(kind, times)
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        run()
+        taken.append((time.perf_counter() - start) / times)
+    return statistics.median(taken)
+
+
+def injections(times: dict[str, float], trials: int, seed: int) -> Iterator[tuple[str, float, str, dict[str, Any]]]:
+    """Yield kind, share, case and injection of each trial; every kind and share gets the same number."""
+    draw = random.Random(seed)
+    units = {kind: unit_s(kind) for kind in KINDS}
+    names = [name for name in sorted(times) if f"[{REFERENCE}-" not in name]
+    for number in range(trials):
+        for kind in KINDS:
+            for share in SHARES:
+                name = draw.choice(names)
+                workload, _, rest = name.partition("[")
+                count = max(1, round(share * times[name] / units[kind]))
+                method = rest.rsplit("-", 2)[0]
+                yield (
+                    kind,
+                    share,
+                    name,
+                    {"workload": workload, "method": method, "kind": kind, "times": count, "n": number},
+                )
+
+
+def false_alarms(study: Study, runs: int, processes: int) -> str:
+    """Return a row: gate runs on unchanged code."""
+    name = f"A/A, {processes} busy processes beside" if processes else "A/A"
+    with load(processes):
+        results = [study.trial(f"{name} {number}", None, "--peftbench-gate") for number in range(runs)]
+    alarms = sum(bool(result["regressed"] or result["suite"]) for result in results)
+    seconds = statistics.median(result["seconds"] for result in results)
+    launches = statistics.mean(result["launches"] for result in results)
+    seen = statistics.median(result["detectable"] or 0 for result in results)
+    return f"| {name} | {alarms} of {runs} | {launches:.2f} | {seconds:.0f} s | {seen:.1%} |"
+
+
+def detection(study: Study, trials: int, seed: int, mode: str) -> list[str]:
+    """Return rows: the share of injected slowdowns that is found, by clock and at all."""
+    option = "--peftbench-gate" if mode == "gate" else "--peftbench-against=HEAD"
+    found: dict[tuple[str, float], list[tuple[bool, bool, float]]] = defaultdict(list)
+    for kind, share, case, injection in injections(study.times(), trials, seed):
+        key = f"{mode} {kind} {share} {injection['n']} {case}"
+        result = study.trial(key, injection, option)
+        found[kind, share].append((case in result["timed"], case in result["regressed"], result["seconds"]))
+    rows = []
+    for (kind, share), results in sorted(found.items()):
+        clock, either, seconds = zip(*results, strict=True)
+        count = len(results)
+        rows.append(
+            f"| {mode} | {kind} | {share:.0%} | {sum(clock)} of {count} | {sum(either)} of {count} "
+            f"| {statistics.median(seconds):.0f} s |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Run what was asked for and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where project, baseline and results are kept")
+    parser.add_argument("--sessions", type=int, default=4, help="of five launches, in the baseline; default: 4")
+    parser.add_argument("--aa", type=int, default=0, metavar="N", help="gate runs on unchanged code")
+    parser.add_argument("--load", type=int, default=0, metavar="N", help="busy processes during those runs")
+    parser.add_argument("--trials", type=int, default=0, metavar="N", help="gate runs for each slowdown")
+    parser.add_argument("--lockstep", type=int, default=0, metavar="N", help="the same in lock-step with a commit")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("matrix", nargs="*", help="after --: options of the cases; default: 24 cases")
+    arguments = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    matrix = arguments.matrix or ["--peftbench-tasks=nli", "--peftbench-batch-sizes=8"]
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    study = Study(arguments.folder.resolve(), matrix)
+    recorded_s = study.baseline(arguments.sessions)
+    print(f"{len(study.times())} cases; three launches take {recorded_s * 3 / 5:.0f} s")
+    if arguments.aa:
+        print(
+            "\n| code unchanged | false alarms | launches a case | time | smallest slowdown seen |\n"
+            + "| --- " * 5
+            + "|"
+        )
+        print(false_alarms(study, arguments.aa, arguments.load))
+    if arguments.trials or arguments.lockstep:
+        print("\n| mode | slowdown | size | found by the clock | found | time |")
+        print("| --- " * 6 + "|")
+    for mode, trials in (("gate", arguments.trials), ("lock-step", arguments.lockstep)):
+        for row in detection(study, trials, arguments.seed, mode):
+            print(row)
+
+
+if __name__ == "__main__":
+    main()
