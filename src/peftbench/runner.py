@@ -121,10 +121,10 @@ class Runner:
             return replace(blank, status="unsupported", reason=reason)
         watch = Stopwatch()
         try:
-            if isinstance(workload, Study):
-                with watch.during("study"):
-                    return recorded(workload, case, blank, self._desk(self.backend, records), observer)
             with compiling.faults():
+                if isinstance(workload, Study):
+                    with watch.during("study"):
+                        return recorded(workload, case, blank, self._desk(self.backend, records), observer)
                 return self._passes(case, workload, blank, observer, watch)
         except UnsupportedError as error:
             return replace(blank, status="unsupported", reason=str(error))
