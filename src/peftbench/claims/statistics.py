@@ -66,7 +66,10 @@ def _bounds(observations: Sequence[Observation], mean: float) -> tuple[float, fl
         return fmean(one.low for one in observations), fmean(one.high for one in observations)
     from scipy.stats import t
 
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * stdev(one.value for one in observations) / math.sqrt(count)
+    spread = stdev(one.value for one in observations)
+    if spread == 0:  # scores of few examples are coarse: that they agree does not mean that they are exact
+        return -math.inf, math.inf
+    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
     return mean - half, mean + half
 
 

@@ -17,7 +17,8 @@ import torch
 
 from peftbench import data
 from peftbench.deployment.requests import MIXES, Request, latency_metrics, requests, slope, windows
-from peftbench.deployment.servers import Copies, Kit, Mixed, MultiTask, One, Server, Switching
+from peftbench.deployment.servers import Copies, Kit, One, Server
+from peftbench.deployment.shared_servers import Mixed, MultiTask, Switching
 from peftbench.measure.rounds import undisturbed
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.record import Metric

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from peftbench.claims.evidence import Evidence, value
+from peftbench.claims.evidence import Evidence, Joint, value
 from peftbench.claims.statistics import Interval, Observation, interval, log_ratio
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
-from peftbench.training.stopping import Cost, Target, cost
+from peftbench.training.stopping import Cost, Goal, Target, cost
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,10 +68,15 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
         goal = evidence.goal(members[0].group)
         title = f"{CONVERGENCE}  {members[0].group}, target {significant(goal) if goal else 'not known without full'}"
         yield title, _table(_of_trainings(members, goal), width), _notes(members, goal)
-    for workload in (MULTITASK, ADDING):
-        for members in _groups(trainings(found, workload)):
-            columns = _of_trainings(members, None)
-            yield f"{workload}  {members[0].group}", _table(columns, width), _notes(members, None)
+    for members in _groups(trainings(found, MULTITASK)):
+        joint = {task: evidence.goal(group) for task, group in Joint(members[0]).groups.items()}
+        known = {task: goal for task, goal in joint.items() if goal is not None}
+        goals = known if len(known) == len(joint) else None
+        yield f"{MULTITASK}  {members[0].group}", _table(_of_trainings(members, goals), width), _notes(members, goals)
+    for members in _groups(trainings(found, ADDING)):
+        *_, new = Joint(members[0]).groups.values()
+        goal = evidence.goal(new)
+        yield f"{ADDING}  {members[0].group}", _table(_of_trainings(members, goal), width), _notes(members, goal)
     served: dict[str, list[Record]] = {}
     for record in found:
         if record.workload == DEPLOYMENT:
@@ -81,7 +86,7 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
             yield f"{DEPLOYMENT}  {group}: {what}", _table(_of_serving(records, metrics), width), []
 
 
-def _of_trainings(members: Sequence[Training], goal: float | None) -> list[Column]:
+def _of_trainings(members: Sequence[Training], goal: Goal | None) -> list[Column]:
     """Return a row a method and learning rate: the mean over the seeds with its 95 % interval."""
     rows = _rows(members)
     full = _best_of_full(members)
@@ -109,7 +114,7 @@ def _of_trainings(members: Sequence[Training], goal: float | None) -> list[Colum
     ]
 
 
-def _notes(members: Sequence[Training], goal: float | None) -> list[str]:
+def _notes(members: Sequence[Training], goal: Goal | None) -> list[str]:
     """Return which learning rate is a method's best, where several were tried, and who never reached the target."""
     notes = []
     for method in dict.fromkeys(one.method for one in members):
@@ -156,11 +161,11 @@ def _groups(found: Iterable[Training]) -> list[list[Training]]:
     return list(groups.values())
 
 
-def _cost(one: Training, goal: float | None, what: str) -> Cost | None:
+def _cost(one: Training, goal: Goal | None, what: str) -> Cost | None:
     return None if goal is None else cost(one.curve, goal, what)
 
 
-def _against(found: Sequence[Training], full: Mapping[int, Training], goal: float | None, what: str) -> str:
+def _against(found: Sequence[Training], full: Mapping[int, Training], goal: Goal | None, what: str) -> str:
     """Return cost to quality over that of full fine-tuning at its best learning rate, seed by seed."""
     ratios = [log_ratio(_cost(one, goal, what), _cost(full[one.seed], goal, what)) for one in found if one.seed in full]
     known = [ratio for ratio in ratios if ratio is not None]
@@ -170,8 +175,9 @@ def _against(found: Sequence[Training], full: Mapping[int, Training], goal: floa
 
 
 def _mean(values: Iterable[float | None]) -> str:
+    """Return the mean of scores, or of their differences; the ends of its interval stay where those can be."""
     known = [Observation(number) for number in values if number is not None]
-    return _between(interval(known), lambda number: f"{number:.3f}", known) if known else ""
+    return _between(interval(known), lambda number: f"{max(-1.0, min(number, 1.0)):.3f}", known) if known else ""
 
 
 def _mean_cost(costs: Iterable[Cost | None], show: Callable[[float], str]) -> str:

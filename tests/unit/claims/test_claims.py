@@ -189,7 +189,7 @@ def multitask(training: Make, *, step_s: float = 0.5, nli: float = 0.9, size: fl
                 scores=scores,
                 checkpoint_bytes=size,
                 quality__nli=nli + seed / 1000,
-                quality__ner=0.9,
+                quality__ner=0.9 + seed / 2000,
             )
         ]
     return records
@@ -223,7 +223,7 @@ def test_adding_a_task_is_judged_for_each_share_that_is_replayed(training: Make,
             records.append(
                 training(
                     "mtl",
-                    (0.85, 0.9),
+                    (0.85, 0.9 + seed / 1000),
                     task="nli+ner",
                     workload="adding",
                     seed=seed,

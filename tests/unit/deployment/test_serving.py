@@ -14,7 +14,8 @@ from peftbench.cases import Case, parse_method
 from peftbench.catalogue import Catalogue
 from peftbench.deployment import serving
 from peftbench.deployment.requests import Request
-from peftbench.deployment.servers import Done, Mixed, Server
+from peftbench.deployment.servers import Done, Server
+from peftbench.deployment.shared_servers import Mixed
 from peftbench.deployment.study import Deployment
 from peftbench.errors import UnsupportedError
 from peftbench.measure.clock import CpuClock
