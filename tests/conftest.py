@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import string
 from pathlib import Path
 from random import Random
@@ -10,6 +11,11 @@ import pytest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+# Before anything imports torch: one thread, since small models only lose by more, and no look at the network.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 WORDS = ("the", "queen", "of", "hearts", "made", "some", "tarts", "all", "on", "a", "summer", "day")
 

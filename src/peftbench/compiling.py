@@ -46,8 +46,10 @@ def compiling() -> Iterator[None]:
 
     limits = {} if _keeps_models_apart() else {"recompile_limit": SHARED_LIMIT}
     with _dynamo.config.patch({"fail_on_recompile_limit_hit": True, **limits}):
-        yield
-    reset()
+        try:
+            yield
+        finally:
+            reset()
 
 
 def reset() -> None:

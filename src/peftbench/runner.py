@@ -11,10 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench import compiling
-from peftbench.cases import MethodSpec
 from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import anchor, counters, metrics, validity
+from peftbench.measure import anchor, counters, metrics
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
@@ -24,6 +23,7 @@ from peftbench.measure.probes import probes_for
 from peftbench.measure.rounds import Plan, Rounds, TimedRound, interleave, undisturbed, warm_up
 from peftbench.measure.stopwatch import Stopwatch
 from peftbench.methods.base import head_names
+from peftbench.proofs import Proofs
 from peftbench.record import Metric, Record
 from peftbench.references import References
 from peftbench.workloads.study import Desk, Study, recorded
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
     from peftbench.cases import Case
     from peftbench.measure.clock import Timing
-    from peftbench.workloads.base import Subject, Trial, Workload
+    from peftbench.workloads.base import Trial, Workload
 
 PRESET_CPU_BUDGET_S: Final = 0.9
 """For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
@@ -63,7 +63,7 @@ class Runner:
         self._probes = probes_for(backend.device)
         self._group: Group | None = None
         self._references = References(backend.settings.reference, self._timed)
-        self._proofs: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
+        self._proofs = Proofs()
         self._shared: dict[str, object] = {}
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
@@ -86,7 +86,6 @@ class Runner:
         """Forget what the cases of the present group share."""
         self._group = None
         self._references.drop()
-        self._proofs.clear()
         self._shared.clear()
         if self.backend.settings.compile:
             compiling.reset()
@@ -121,10 +120,10 @@ class Runner:
             return replace(blank, status="unsupported", reason=reason)
         watch = Stopwatch()
         try:
-            if isinstance(workload, Study):
-                with watch.during("study"):
-                    return recorded(workload, case, blank, self._desk(self.backend, records), observer)
             with compiling.faults():
+                if isinstance(workload, Study):
+                    with watch.during("study"):
+                        return recorded(workload, case, blank, self._desk(self.backend, records), observer)
                 return self._passes(case, workload, blank, observer, watch)
         except UnsupportedError as error:
             return replace(blank, status="unsupported", reason=str(error))
@@ -194,7 +193,7 @@ class Runner:
             group = self._group_of(case)
             subject = group.subject(case.method)
         with watch.during("validity"):
-            proof = self._prove(case, subject)
+            proof = self._proofs.of(case, subject)
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
@@ -254,6 +253,7 @@ class Runner:
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
             warnings=(
                 *(compilation.warnings if compilation else ()),
+                *(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
                 *filter(None, [alone]),
                 *state.warnings,
                 *after.warnings,
@@ -280,19 +280,6 @@ class Runner:
             prepare()
             run()
             return counters.count(run, trial.model, heads=heads, reset=prepare)
-
-    def _prove(self, case: Case, subject: Subject) -> validity.Validity:
-        """Check once that the method does what it claims to; the other workloads of the group rely on it."""
-        key = (case.method, case.group)
-        if key not in self._proofs:
-            try:
-                self._proofs[key] = validity.check(subject)
-            except ValidityError as error:
-                self._proofs[key] = error
-        proof = self._proofs[key]
-        if isinstance(proof, ValidityError):
-            raise proof
-        return proof
 
     def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
         """Return what the device says, and the exact sum of what is held and what a round adds at the most."""

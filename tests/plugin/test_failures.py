@@ -38,7 +38,7 @@ def pytest_peftbench_methods():
             "skipped",
             "out of memory in validity",
         ),
-        ("model.requires_grad_(False); return model", "return ''", "invalid", "failed", "the task head is not trained"),
+        ("model.requires_grad_(False); return model", "return ''", "invalid", "failed", "nothing requires a gradient"),
         ("return 1 / 0", "return ''", "failed", "failed", "ZeroDivisionError: division by zero"),
     ],
 )
