@@ -65,7 +65,7 @@ class Backend:
         )
         for task in tasks:
             models.check_seq_len(model.name, config.to_dict(), backend.seq_len(task))
-            data.check_source(source, task)
+            data.check_rows(source, task)
         return backend
 
     def rehearsing(self) -> Backend:

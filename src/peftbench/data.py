@@ -64,6 +64,17 @@ def has_split(source: Source, task: Task, split: str) -> bool:
     return any((source.folder / task.name / f"{split}.{ending}").is_file() for ending in READERS)
 
 
+def check_rows(source: Source, task: Task) -> None:
+    """Read the rows of a folder from which batches will be drawn, so that a broken one is known beforehand.
+
+    Raises:
+        UserError: no file for the task, or a row that cannot be used; says where.
+    """
+    if source.folder:
+        check_source(source, task)
+        load_rows(source, fitted_task(source, task), limit=POOL)
+
+
 def fitted_task(source: Source, task: Task) -> Task:
     """Return the task with the classes that its training data has, where the data decides them (tags of words).
 

@@ -42,15 +42,36 @@ def test_an_override_that_does_not_fit_ends_the_run_in_one_line(run: Run) -> Non
     assert "'rank'" in result.stdout.str() + result.stderr.str()
 
 
-def test_data_without_the_task_and_a_broken_row_are_named(run: Run, benches: pytest.Pytester) -> None:
-    del run
-    data = benches.mkdir("data")
-    (data / "ner").mkdir()
-    arguments = ("--benchmark-only", "--peftbench-tasks=nli", "--peftbench-data=data")
-    result = benches.runpytest_inprocess(*arguments)
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (None, "no data for task 'nli'"),
+        (
+            ['{"premise": "a", "hypothesis": "b", "label": 0}', '{"premise": "a", "label": 1}'],
+            "line 2: lacks the field",
+        ),
+        (['{"premise": "a", "hypothesis": "b", "label": 0}', '{"premise": '], "line 2"),
+        (['{"premise": "a", "hypothesis": "b", "label": 7}'], "line 1"),
+    ],
+)
+def test_data_that_cannot_be_used_is_named_before_a_model_is_built(
+    benches: pytest.Pytester, tiny_model: Path, rows: list[str] | None, said: str
+) -> None:
+    folder = benches.mkdir("data")
+    (folder / "ner").mkdir()
+    if rows is not None:
+        (folder / "nli").mkdir()
+        (folder / "nli" / "train.jsonl").write_text("\n".join(rows) + "\n")
+    result = benches.runpytest_inprocess(
+        "--benchmark-only",
+        "--peftbench-methods=full",
+        "--peftbench-tasks=nli",
+        "--peftbench-data=data",
+        f"--peftbench-model={tiny_model}",
+    )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in [*result.outlines, *result.errlines] if line.startswith("ERROR: peftbench: ")]
-    assert "tokenizer" in line or "nli" in line
+    assert said in line
 
 
 def test_the_ini_file_and_the_table_count_and_the_command_line_wins(benches: pytest.Pytester) -> None:
