@@ -18,9 +18,7 @@ from peftbench.catalogue import Catalogue
 from peftbench.errors import UserError
 from peftbench.launches import child
 from peftbench.marks import CaseMark
-from peftbench.record import Record, Run
 from peftbench.settings import Settings
-from peftbench.workloads.study import Study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from peftbench.journal import Journal
     from peftbench.launches.assignment import Assignment
     from peftbench.launches.parent import Outcome
+    from peftbench.record import Record, Run
     from peftbench.runner import Runner
 
 WORK: Final = ".peftbench"
@@ -162,6 +161,8 @@ class BenchSession:
 
     def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> bool:
         """Refuse what studies cannot do; return whether there are any."""
+        from peftbench.workloads.study import Study
+
         names = dict.fromkeys(name for name, _ in planned)
         studies = [found for name in names if isinstance(found := self.catalogue.workload(name), Study)]
         for study in studies:
@@ -211,6 +212,8 @@ class BenchSession:
             run = self.outcome.run
             duration_s = time.perf_counter() - self._started_s
             return replace(run, notes={**run.notes, **self.more_notes, "duration_s": duration_s})
+        from peftbench.record import Run
+
         return Run(records=tuple(self.records.values()), notes=self.notes(), **self.identity())
 
     def notes(self) -> dict[str, Any]:
