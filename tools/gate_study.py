@@ -20,12 +20,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 PROJECT: Final = Path(__file__).with_name("gate_study_project")
 KINDS: Final = ("matmul", "clone", "loop", "sleep")
 SHARES: Final = (0.03, 0.05, 0.10)
+TOGETHER: Final = 6
+"""Cases that are slowed down in one gate run; each counts for itself."""
 REFERENCE: Final = "head"
 """The reference's method: slowing it down would slow both sides."""
 
@@ -77,14 +81,12 @@ class Study:
         (file,) = (self.project / "baselines").glob("*.json")
         return {name: case["ms"] / 1e3 for name, case in json.loads(file.read_text())["cases"].items() if case["ms"]}
 
-    def trial(self, key: str, injection: dict[str, Any] | None, *arguments: str) -> dict[str, Any]:
+    def trial(self, key: str, injections: Sequence[Injection], *arguments: str) -> dict[str, Any]:
         """Run one gate, or take its result from an earlier study."""
         if (known := self._known(key)) is not None:
             return known
         path = self.project / "injection.json"
-        path.unlink(missing_ok=True)
-        if injection is not None:
-            path.write_text(json.dumps(injection))
+        path.write_text(json.dumps([injection.told() for injection in injections]))
         diff = self.folder / "diff.json"
         diff.unlink(missing_ok=True)
         status, seconds = self.pytest(f"--peftbench-diff-json={diff}", *arguments)
@@ -140,31 +142,43 @@ def unit_s(kind: str) -> float:
     return statistics.median(taken)
 
 
-def injections(times: dict[str, float], trials: int, seed: int) -> Iterator[tuple[str, float, str, dict[str, Any]]]:
-    """Yield kind, share, case and injection of each trial; every kind and share gets the same number."""
+@dataclass(frozen=True)
+class Injection:
+    """A slowdown of one case."""
+
+    kind: str
+    share: float
+    case: str
+    times: int
+    """How often the unit of work of this kind is done in a round."""
+
+    def told(self) -> dict[str, Any]:
+        """Return it as the project's conftest.py reads it."""
+        workload, _, rest = self.case.partition("[")
+        method = rest.rsplit("-", 2)[0]
+        return {"workload": workload, "method": method, "kind": self.kind, "times": self.times}
+
+
+def batches(times: dict[str, float], trials: int, seed: int) -> Iterator[list[Injection]]:
+    """Yield the injections of each gate run: every kind and share `trials` times, `TOGETHER` cases at once."""
     draw = random.Random(seed)
     units = {kind: unit_s(kind) for kind in KINDS}
     names = [name for name in sorted(times) if f"[{REFERENCE}-" not in name]
-    for number in range(trials):
-        for kind in KINDS:
-            for share in SHARES:
-                name = draw.choice(names)
-                workload, _, rest = name.partition("[")
-                count = max(1, round(share * times[name] / units[kind]))
-                method = rest.rsplit("-", 2)[0]
-                yield (
-                    kind,
-                    share,
-                    name,
-                    {"workload": workload, "method": method, "kind": kind, "times": count, "n": number},
-                )
+    for _ in range(trials):
+        every = draw.sample([*product(KINDS, SHARES)], len(KINDS) * len(SHARES))
+        for at in range(0, len(every), TOGETHER):
+            part = every[at : at + TOGETHER]
+            yield [
+                Injection(kind, share, case, max(1, round(share * times[case] / units[kind])))
+                for (kind, share), case in zip(part, draw.sample(names, len(part)), strict=True)
+            ]
 
 
 def false_alarms(study: Study, runs: int, processes: int) -> str:
     """Return a row: gate runs on unchanged code."""
     name = f"A/A, {processes} busy processes beside" if processes else "A/A"
     with load(processes):
-        results = [study.trial(f"{name} {number}", None, "--peftbench-gate") for number in range(runs)]
+        results = [study.trial(f"{name} {number}", [], "--peftbench-gate") for number in range(runs)]
     alarms = sum(bool(result["regressed"] or result["suite"]) for result in results)
     seconds = statistics.median(result["seconds"] for result in results)
     launches = statistics.mean(result["launches"] for result in results)
@@ -176,10 +190,14 @@ def detection(study: Study, trials: int, seed: int, mode: str) -> list[str]:
     """Return rows: the share of injected slowdowns that is found, by clock and at all."""
     option = "--peftbench-gate" if mode == "gate" else "--peftbench-against=HEAD"
     found: dict[tuple[str, float], list[tuple[bool, bool, float]]] = defaultdict(list)
-    for kind, share, case, injection in injections(study.times(), trials, seed):
-        key = f"{mode} {kind} {share} {injection['n']} {case}"
-        result = study.trial(key, injection, option)
-        found[kind, share].append((case in result["timed"], case in result["regressed"], result["seconds"]))
+    false = runs = 0
+    for number, batch in enumerate(batches(study.times(), trials, seed)):
+        result = study.trial(f"{mode} {number}", batch, option)
+        for one in batch:
+            seen = one.case in result["timed"], one.case in result["regressed"], result["seconds"]
+            found[one.kind, one.share].append(seen)
+        runs += 1
+        false += len({*result["regressed"]} - {one.case for one in batch})
     rows = []
     for (kind, share), results in sorted(found.items()):
         clock, either, seconds = zip(*results, strict=True)
@@ -188,6 +206,7 @@ def detection(study: Study, trials: int, seed: int, mode: str) -> list[str]:
             f"| {mode} | {kind} | {share:.0%} | {sum(clock)} of {count} | {sum(either)} of {count} "
             f"| {statistics.median(seconds):.0f} s |"
         )
+    rows.append(f"\n{mode}: {runs} runs, {false} cases called slower that were not slowed down")
     return rows
 
 
@@ -198,7 +217,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=4, help="of five launches, in the baseline; default: 4")
     parser.add_argument("--aa", type=int, default=0, metavar="N", help="gate runs on unchanged code")
     parser.add_argument("--load", type=int, default=0, metavar="N", help="busy processes during those runs")
-    parser.add_argument("--trials", type=int, default=0, metavar="N", help="gate runs for each slowdown")
+    parser.add_argument("--trials", type=int, default=0, metavar="N", help="slowdowns of each kind and size")
     parser.add_argument("--lockstep", type=int, default=0, metavar="N", help="the same in lock-step with a commit")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("matrix", nargs="*", help="after --: options of the cases; default: 24 cases")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peftbench.baseline import store
-from peftbench.baseline.compare import compare, suspects
+from peftbench.baseline.compare import compare, siblings, suspects
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.scope import scope
 from peftbench.baseline.snapshot import Snapshot, snapshot_of
@@ -74,11 +74,24 @@ class Gate:
         base = narrowed(found.baseline, self.covers)
         if not scope(base, snapshot_of(runs[0])).time:
             runs += launch(ids, self.rule.launches - 1)
-            if again := suspects(base, snapshot_of(merged(runs)), self.rule):
-                runs += launch(again, self.rule.more_launches)
+            runs += self._again(base, runs, launch)
         run = merged(runs)
         comparison = compare(base, snapshot_of(run), self.rule, planned_launches=self.rule.all_launches)
         return Judgement(run, comparison, f"against {found.path}", self.strict)
+
+    def _again(self, base: Snapshot, first: Sequence[Run], launch: Launch) -> list[Run]:
+        """Launch suspects again, and siblings beside them, one launch at a time until all of them are cleared."""
+        runs = [*first]
+        now = snapshot_of(merged(runs))
+        doubtful = suspects(base, now, self.rule)
+        beside = siblings(base, now, self.rule, doubtful)
+        for _ in range(self.rule.more_launches):
+            if not doubtful:
+                break
+            runs += launch([*doubtful, *beside], 1)
+            left = suspects(base, snapshot_of(merged(runs)), self.rule)
+            doubtful = [case for case in doubtful if case in left]
+        return runs[len(first) :]
 
     def _no_baseline(self) -> str:
         return (

@@ -66,6 +66,14 @@ def test_a_slower_case_is_launched_again_with_siblings_and_is_red(
     assert [case["id"] for case in diff["cases"] if case["verdict"] == "regressed"] == [LORA]
 
 
+def test_a_suspect_that_is_cleared_is_launched_no_more(gate: Gate, world: World) -> None:
+    world.at_first["dora"] = 0.02
+    result = gate()
+    result.assert_outcomes(passed=6)
+    assert [len(methods) for methods in world.asked] == [6, 6, 6, 5]
+    assert all("dora" in methods for methods in world.asked)
+
+
 def test_a_counter_that_rises_is_red_on_any_machine_after_one_launch(gate: Gate, world: World) -> None:
     world.fingerprint = {**FINGERPRINT, "cpu": "another", "torch": f"{FINGERPRINT['torch']}+another.build"}
     world.shift["full"] = 0.5  # not judged

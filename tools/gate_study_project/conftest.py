@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 INJECTION = Path(__file__).with_name("injection.json")
-"""`{"workload": "train_step", "method": "lora", "kind": "matmul", "times": 12}`"""
+"""`[{"workload": "train_step", "method": "lora", "kind": "matmul", "times": 12}, ...]`"""
 
 
 def work(kind: str, times: int) -> Callable[[], None]:
@@ -36,23 +36,26 @@ def work(kind: str, times: int) -> Callable[[], None]:
 
 
 def pytest_configure() -> None:
-    """Wrap the workload, if anything is to be slowed down."""
-    if not INJECTION.exists():
-        return
+    """Wrap the workloads, if anything is to be slowed down."""
     from peftbench.workloads.step import Inference, TrainStep
 
-    wanted = json.loads(INJECTION.read_text())
-    workload: Any = {"train_step": TrainStep, "inference": Inference}[wanted["workload"]]
+    wanted = json.loads(INJECTION.read_text()) if INJECTION.exists() else []
+    for name, workload in {"train_step": TrainStep, "inference": Inference}.items():
+        slow(workload, {one["method"]: work(one["kind"], one["times"]) for one in wanted if one["workload"] == name})
+
+
+def slow(workload: Any, extra: Mapping[str, Callable[[], None]]) -> None:  # noqa: ANN401 - a class of workloads
+    """Let the rounds of some methods do more work."""
     original = workload.trial
 
     def trial(self: Any, subject: Any) -> Any:  # noqa: ANN401 - whatever the workload makes
         made = original(self, subject)
-        if subject.method.name != wanted["method"]:
+        more = extra.get(subject.method.name)
+        if more is None:
             return made
-        extra = work(wanted["kind"], wanted["times"])
 
         def run(number: int, mark: Any) -> None:  # noqa: ANN401
-            extra()
+            more()
             made.run(number, mark)
 
         return replace(made, run=run)

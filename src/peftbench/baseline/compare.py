@@ -63,23 +63,24 @@ def compare(
     )
 
 
-def suspects(base: Snapshot, new: Snapshot, rule: Rule | None = None, *, under_test: Iterable[str] = ()) -> list[str]:
-    """Return the cases to launch again after the first launches: suspects, and siblings that show a common shift.
-
-    Empty where nothing is in doubt, or where the times of the two are not comparable.
-    """
-    rule = rule or Rule()
-    if scope(base, new, under_test).time:
+def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
+    """Return the cases that are in doubt; none where the times of the two are not comparable."""
+    if scope(base, new).time:
         return []
     timed = _timed(base, new)
     _, shifts = _shifts(base, new, timed, rule)
     doubtful = statistics.suspect(shifts, rule) & (shifts.new_count < rule.all_launches)
-    again = np.flatnonzero(doubtful)
-    if len(again) and len(timed) >= rule.min_cases:
-        cleared = np.flatnonzero(~doubtful)
-        evenly = np.linspace(0, len(cleared) - 1, min(rule.siblings, len(cleared))).round().astype(int)
-        again = np.concatenate([again, cleared[evenly]])
-    return [timed[place] for place in sorted(again)]
+    return [timed[place] for place in np.flatnonzero(doubtful)]
+
+
+def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]) -> list[str]:
+    """Return cases to be launched again beside suspects, so that a common shift shows; none in a small suite."""
+    timed = _timed(base, new)
+    if len(timed) < rule.min_cases:
+        return []
+    cleared = sorted({*timed} - {*suspected})
+    evenly = np.linspace(0, len(cleared) - 1, min(rule.siblings, len(cleared))).round().astype(int)
+    return [cleared[place] for place in evenly]
 
 
 def _timed(base: Snapshot, new: Snapshot) -> list[str]:

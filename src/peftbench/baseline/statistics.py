@@ -70,8 +70,9 @@ def staged_shift(base: Moments, new: Moments, launches: Sequence[Sequence[float]
     """Return each case's common shift, where suspects and their siblings may have more launches than the rest.
 
     The first launches, which all cases share, give the shift of the suite. Later ones were made at another time, when
-    everything may have moved together: what moved the siblings (launched again, though no suspects) is added. Not the
-    median over all that were launched again: many suspects at once would be taken for a common shift, and hide.
+    everything may have moved together: what moved the siblings (launched again, though no suspects) in as many
+    launches as the case has is added. Not the median over all that were launched again: many suspects at once would be
+    taken for a common shift, and hide.
 
     Args:
         base: The accepted launches.
@@ -87,7 +88,10 @@ def staged_shift(base: Moments, new: Moments, launches: Sequence[Sequence[float]
     siblings = again & ~suspect(shifts(base, first, suite, rule), rule) & np.isfinite(base.mean)
     if siblings.sum() < rule.siblings:
         return np.broadcast_to(suite, new.count.shape)
-    later: Array = suite + np.where(again, np.median((new.mean - first.mean)[siblings]), 0.0)
+    later = np.full(new.count.shape, suite)
+    for count in set(new.count[again].tolist()):
+        moved = [np.mean(launches[place][:count]) - first.mean[place] for place in np.flatnonzero(siblings).tolist()]
+        later[new.count == count] += np.median(moved)
     return later
 
 

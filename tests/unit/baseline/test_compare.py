@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from peftbench.baseline.compare import compare, suspects
+from peftbench.baseline.compare import compare, siblings, suspects
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.snapshot import Case, Profile, Session, Snapshot
 from peftbench.baseline.verdict import CaseVerdict, Change, Comparison, parse_fail_on, share
@@ -147,7 +147,7 @@ def test_on_another_machine_counters_are_judged_and_times_are_shown(
     assert time.verdict is None
     assert share(time.shift) == pytest.approx(0.22, abs=0.01)
     assert (found.suite, found.detectable) == ((), None)
-    assert suspects(make_baseline(), new) == []
+    assert suspects(make_baseline(), new, Rule()) == []
 
 
 def test_other_versions_make_the_counters_they_determine_incomparable(
@@ -234,16 +234,19 @@ def test_too_few_launches_are_said(make_baseline: MakeSnapshot, make_run: MakeSn
     )
 
 
-def test_suspects_come_with_siblings_and_only_when_there_are_suspects(
+def test_suspects_are_in_doubt_and_siblings_are_others_of_the_suite(
     make_baseline: MakeSnapshot, make_run: MakeSnapshot
 ) -> None:
     base = make_baseline(cases=20)
-    assert suspects(base, make_run(cases=20, launches=3)) == []
-    again = suspects(base, make_run({"c": 0.06, "m": 0.06}, cases=20, launches=3))
-    assert {"c", "m"} < set(again)
-    assert (len(again), again) == (6, sorted(again))
-    assert suspects(base, make_run({"c": 0.06, "m": 0.06}, cases=20, launches=10)) == []
-    assert suspects(make_baseline(cases=3), make_run({"a": 0.06}, cases=3, launches=3)) == ["a"]
+    assert suspects(base, make_run(cases=20, launches=3), Rule()) == []
+    new = make_run({"c": 0.06, "m": 0.06}, cases=20, launches=3)
+    assert suspects(base, new, Rule()) == ["c", "m"]
+    beside = siblings(base, new, Rule(), ["c", "m"])
+    assert (len(beside), {"c", "m"} & {*beside}) == (4, set())
+    assert siblings(base, new, Rule(), "abcdefghijklmnopqr") == ["s", "t"]
+    assert suspects(base, make_run({"c": 0.06, "m": 0.06}, cases=20, launches=10), Rule()) == []
+    few, slow = make_baseline(cases=3), make_run({"a": 0.06}, cases=3, launches=3)
+    assert (suspects(few, slow, Rule()), siblings(few, slow, Rule(), "a")) == (["a"], [])
 
 
 def test_after_the_second_stage_the_rest_keeps_its_first_launches(
@@ -254,7 +257,7 @@ def test_after_the_second_stage_the_rest_keeps_its_first_launches(
     first = replace(
         first, cases={name: replace(case, x={"new": case.x["new"][:3]}) for name, case in first.cases.items()}
     )
-    again = suspects(base, first)
+    again = [*suspects(base, first, Rule()), *siblings(base, first, Rule(), "c")]
     merged = replace(first, cases={**first.cases, **{name: all_launches.cases[name] for name in again}})
     found = by_id(compare(base, merged))
     assert {name for name, case in found.items() if case.verdict == "regressed"} == {"c"}
