@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from peftbench.cases import Case
 from peftbench.errors import UserError
 from peftbench.marks import NAME, CaseMark
+
+if TYPE_CHECKING:
+    from peftbench.cases import Case
 
 
 class Mode(Enum):
@@ -27,6 +30,10 @@ def case_of(item: pytest.Item) -> Case | None:
     """Return the case that an item runs, if it is one of ours."""
     callspec = getattr(item, "callspec", None)
     case = callspec.params.get("peft_case") if callspec else None
+    if case is None:
+        return None
+    from peftbench.cases import Case
+
     return case if isinstance(case, Case) else None
 
 

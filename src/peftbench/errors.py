@@ -1,6 +1,5 @@
 """The errors that are meant for people: one line, what is wrong, where, and what to do."""
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -27,6 +26,8 @@ class ValidityError(PeftbenchError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Return the error for a `name` that is not among the `known` ones, with the nearest name first."""
+    import difflib
+
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from peftbench import collection, marks, newhooks
 from peftbench.launches import child
-from peftbench.report.progress import Progress
 from peftbench.session import BenchSession, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
@@ -58,9 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
         refuse_unknown(table)
         own = child.assignment(assigned) if assigned else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
-        for part in _parts(bench, own):
-            config.pluginmanager.register(part)
-        if table or any(value for source in (given, ini) for value in source.values()):
+        if own or table or any(value for source in (given, ini) for value in source.values()):
+            for part in _parts(bench, own):
+                config.pluginmanager.register(part)
             bench.check()
 
 
@@ -103,6 +101,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             bench.open(planned, measuring=measuring)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and here and measuring:
+        from peftbench.report.progress import Progress
+
         session.config.pluginmanager.register(Progress(reporter, session.items), "peftbench-progress")
 
 
@@ -174,5 +174,7 @@ def _pyproject_table(config: pytest.Config) -> dict[str, object]:
     path = config.rootpath / "pyproject.toml"
     if not path.is_file():
         return {}
+    import tomllib
+
     table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("peftbench", {})
     return {key.replace("-", "_"): value for key, value in table.items()}

@@ -8,16 +8,12 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.choices import ATTENTIONS, DTYPES, OPTIMIZERS
 from peftbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch
 
-DTYPES: Final = ("float32", "bfloat16", "float16")
-ATTENTIONS: Final = ("eager", "sdpa", "flash_attention_2")
-"""Implementations of attention in transformers."""
-OPTIMIZERS: Final = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
-"""Implementations of a PyTorch optimizer, with the arguments that choose them."""
 AMPERE: Final = (8, 0)
 """Compute capability from which a GPU has bfloat16, TF32 and what flash attention needs."""
 
@@ -124,4 +120,4 @@ class Precision:
 
     def optimizer_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that choose the implementation of a PyTorch optimizer."""
-        return dict(OPTIMIZERS[self.optimizer])
+        return {"foreach": False} if self.optimizer == "loop" else {self.optimizer: True}

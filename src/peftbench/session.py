@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
-from peftbench.cases import Case, matrix, select
-from peftbench.catalogue import Catalogue
 from peftbench.errors import UserError
 from peftbench.launches import child
 from peftbench.marks import CaseMark
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from peftbench.backend import Backend
+    from peftbench.cases import Case
+    from peftbench.catalogue import Catalogue
     from peftbench.journal import Journal
     from peftbench.launches.assignment import Assignment
     from peftbench.launches.parent import Outcome
@@ -55,7 +55,7 @@ class BenchSession:
         self._config = config
         self._sources = child.sources(sources, assignment) if assignment else sources
         self._assignment = assignment
-        self.name = assignment.session if assignment else f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(3)}"
+        self.name = assignment.session if assignment else f"{datetime.now(UTC):%Y-%m-%d}-{os.urandom(3).hex()}"
         self._started_s = time.perf_counter()
         self._backend: Backend | None = None
         self._runner: Runner | None = None
@@ -98,6 +98,8 @@ class BenchSession:
     @cached_property
     def catalogue(self) -> Catalogue:
         """What can be benchmarked, with what conftest.py files add."""
+        from peftbench.catalogue import Catalogue
+
         hook = self._config.hook
         return Catalogue.load(
             methods=_flat(hook.pytest_peftbench_methods()),
@@ -108,6 +110,8 @@ class BenchSession:
 
     def check(self) -> None:
         """Refuse names that do not exist, before anything is collected."""
+        from peftbench.cases import select
+
         self.cases(CaseMark())
         select("workload", self.settings.workloads, self.catalogue.workloads)
 
@@ -118,6 +122,8 @@ class BenchSession:
             mark: of the function.
             named: whether the function's file is named on the command line, not only a folder that it is in.
         """
+        from peftbench.cases import matrix, select
+
         settings = self.settings
         workload = self.catalogue.workload(mark.workload)
         asked = settings.workloads and select("workload", settings.workloads, self.catalogue.workloads)

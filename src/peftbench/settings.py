@@ -5,24 +5,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from peftbench.baseline.rule import Rule
+from peftbench.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES, STOPS
 from peftbench.errors import UserError, unknown
 from peftbench.options import Option, above_zero, at_least, comma_separated, each, flag, fraction, one_of, option
-from peftbench.precision import ATTENTIONS, DTYPES, OPTIMIZERS, Precision
-from peftbench.training.stopping import STOPS, Target
+
+if TYPE_CHECKING:
+    from peftbench.precision import Precision
 
 T = TypeVar("T")
 
 DEFAULT_METHODS: Final = "full,head,bitfit,lora,dora,rslora,ia3,adalora,prefix,ln-tuning,vera,oft"
-REFERENCES: Final = ("base", "full", "none")
 GATE: Final = "gate_"
 """What the names of options begin with that are constants of the gate's rule."""
 
 
 def _target(text: str) -> str:
+    from peftbench.training.stopping import Target
+
     Target.read(text)
     return text
 
@@ -255,6 +260,8 @@ class Settings:
     @property
     def precision(self) -> Precision:
         """How the model computes; raises UserError for settings that exclude each other."""
+        from peftbench.precision import Precision
+
         return Precision(
             dtype=self.dtype,
             autocast=self.autocast,
@@ -270,10 +277,11 @@ class Settings:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def options() -> dict[str, Option]:
+@cache
+def options() -> Mapping[str, Option]:
     """Return every option by the name of its field; those of the gate's rule begin with `gate_`."""
     own = {item.name: item.metadata["option"] for item in dataclasses.fields(Settings) if item.name != "rule"}
-    return own | {GATE + name: constant for name, constant in _constants().items()}
+    return MappingProxyType(own | {GATE + name: constant for name, constant in _constants().items()})
 
 
 def _constants() -> dict[str, Option]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from peftbench.record import CurvePoint
 
 Stop = Literal["patience", "target", "budget"]
-STOPS: Final[tuple[Stop, ...]] = ("patience", "target", "budget")
 HIGHEST: Final = 1.0
 """The best value of every score."""
 
@@ -73,7 +72,7 @@ class Rule:
     """What ends a training, besides its budget of steps."""
 
     stop: str = "patience"
-    """One of `STOPS`."""
+    """One of `choices.STOPS`."""
     patience_steps: int = 0
     target: Goal | None = None
 

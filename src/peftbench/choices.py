@@ -1,0 +1,14 @@
+"""The words that options choose between, apart from what they stand for: every pytest run reads them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+REFERENCES: Final = ("base", "full", "none")
+DTYPES: Final = ("float32", "bfloat16", "float16")
+ATTENTIONS: Final = ("eager", "sdpa", "flash_attention_2")
+"""Implementations of attention in transformers."""
+OPTIMIZERS: Final = ("loop", "foreach", "fused")
+"""Implementations of a PyTorch optimizer."""
+STOPS: Final = ("patience", "target", "budget")
+"""What ends a training."""
