@@ -28,6 +28,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.methods.prefix:METHODS",
             "peftbench.methods.adapter_drop:METHODS",
             "peftbench.methods.fusion:METHODS",
+            "peftbench.methods.multi_task:METHODS",
             "peftbench.methods.peft:METHODS",
             "peftbench.methods.peft.excluded:METHODS",
         ),

@@ -74,6 +74,7 @@ def ways(spec: MethodSpec) -> Iterable[tuple[MethodSpec, str]]:
     """Yield the ways in which what a method trains can be served."""
     if spec.name == FULL:
         yield spec, "models"
+    if spec.name in (FULL, MTL):
         yield MethodSpec(MTL), "multitask"
     elif spec.name == FUSION:
         yield spec, "fusion"

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
     from peftbench.workloads.base import Subject
 
-_MODES: Final = (True, True, True, True, False, False, False, False)
+_MODES: Final = (*(True,) * 8, *(False,) * 4)
 """Training or evaluation mode of each step. Two steps serve most methods: where a factor starts at zero, the other
 factor's gradient is zero in the first. More are taken only while a tensor waits for a gradient, and each shakes it,
 since a few ReLUs may all be dead where they start: what receives no gradient wherever it stands takes no part in the
-loss. Those in evaluation mode serve layers that random depth skips nearly always."""
+loss. Those in evaluation mode serve layers that random depth skips nearly always, the many in training mode parts that
+take turns."""
 _LEAST_STEPS: Final = 2
 _LEARNING_RATE: Final = 1e-3
 """Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
@@ -32,6 +33,8 @@ _SEARCH: Final = 0.1
 """Standard deviation of what is added to a tensor that waits for a gradient: more than most of its elements are."""
 _HALF_LOSS_SCALE: Final = 1024.0
 """As a gradient scaler does in training: float16 has no room for small gradients."""
+_ROUNDED: Final = 32
+"""Of so many resolutions rounding can make a gradient that is zero in exact arithmetic: it is a sum over rows."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> a dtype that shows its bits."""
 
@@ -137,7 +140,7 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
     """Return the parameters of a plain model that its loss does not depend on, save by rounding.
 
     A bias that is added to every key is the example: attention weights do not move with it, so its gradient is zero
-    in exact arithmetic. A gradient below the resolution of the largest one counts as zero.
+    in exact arithmetic. A gradient near the resolution of the largest one counts as zero.
     """
     plain.train()
     for batch in batches:
@@ -145,7 +148,7 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
     parameters = dict(plain.named_parameters())
     largest = _largest_gradients(parameters)
     top = max(largest.values(), default=0.0)
-    idle = {n for n, p in parameters.items() if largest.get(n, 0.0) <= top * torch.finfo(p.dtype).eps}
+    idle = {n for n, p in parameters.items() if largest.get(n, 0.0) <= top * _ROUNDED * torch.finfo(p.dtype).eps}
     plain.zero_grad(set_to_none=True)
     return frozenset(idle)
 

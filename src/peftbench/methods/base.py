@@ -58,6 +58,8 @@ class Method(ABC):
     """Why it cannot be merged, where that is worth saying."""
     trains_backbone: bool = False
     """Whether weight matrices of the backbone are meant to be trained beside parameters that the method adds."""
+    together: str = ""
+    """The workload that trains it on all tasks together, if it is not meant to be trained on a task alone."""
     defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
     """The default configuration that does not depend on the model, for people to read."""
 

@@ -66,6 +66,8 @@ class Study(Workload):
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return why a case cannot be done, or ''."""
         method = backend.catalogue.method(case.method.name)
+        if method.together:
+            return f"{method.name} trains several tasks together: --peftbench-workloads={method.together} does"
         tasks = [backend.catalogue.task(name) for name in case.tasks]
         reasons = [method.unsupported(task, architecture=backend.config.model_type) for task in tasks]
         return next(filter(None, reasons), "") or self.unsupported(method, backend.settings.precision)

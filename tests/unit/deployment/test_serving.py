@@ -179,7 +179,7 @@ def test_more_models_than_memory_holds_are_refused_before_any_is_loaded(
 
 
 def test_each_method_is_served_in_the_ways_that_it_can(study: Deployment, backend: Backend) -> None:
-    methods = ("full", "lora", "pfeiffer", "adapterdrop", "adapterfusion")
+    methods = ("full", "mtl", "lora", "pfeiffer", "adapterdrop", "adapterfusion")
     matrix = [Case(parse_method(method), "nli", size) for size in (1, 8) for method in methods]
     cases = study.expand(matrix, Settings(serve=(1, 2)))
     assert len(cases) == len(set(cases))

@@ -228,7 +228,7 @@ def add_unused(model: nn.Module) -> None:
             freeze_adapter,
             f"none of the method's own parameters is trained: {PLAIN_QUERY}.lora_A.default.weight and 7 more frozen",
         ),
-        (add_unused, f"no gradient reaches {PLAIN_QUERY}.unused in 8 steps"),
+        (add_unused, f"no gradient reaches {PLAIN_QUERY}.unused in 12 steps"),
     ],
 )
 def test_wrong_weights_are_found(bert: PreTrainedModel, spoils: Callable[[nn.Module], None], reason: str) -> None:
@@ -290,7 +290,7 @@ def pooler_in(kind: Callable[[nn.Linear], nn.Module]) -> Callable[[nn.Module], N
 
 def test_a_layer_that_training_skips_gets_its_gradient_in_evaluation_mode(bert: PreTrainedModel) -> None:
     method = RandomDepthLora(spoils=pooler_in(RandomDepth), mergeable=False)
-    assert proof(bert, method).steps == 5
+    assert proof(bert, method).steps == 9
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ import torch
 from peftbench.cases import Case, MethodSpec
 from peftbench.catalogue import Catalogue
 from peftbench.errors import UserError
+from peftbench.runner import Runner
 from peftbench.settings import Settings
 from peftbench.training import joint
 from peftbench.training.course import follow
 from peftbench.training.multitask import REPLAYS, MultiTask
 from peftbench.training.multitask_model import MultiTaskModel, marked
 from peftbench.training.run import material_of
-from peftbench.workloads.study import Desk
+from peftbench.workloads.study import Desk, Study
 
 OpenDesk = Callable[..., Desk]
 TASKS = "sentiment+nli+ner"
@@ -42,6 +43,16 @@ def test_a_task_alone_is_refused(open_desk: OpenDesk, catalogue: Catalogue) -> N
     assert isinstance(study, MultiTask)
     with pytest.raises(UserError, match="multitask takes two tasks or more, not ner alone"):
         study.check(open_desk().backend, study.expand(matrix("ner"), Settings()))
+
+
+def test_a_training_on_one_task_alone_is_none_of_mtl(open_desk: OpenDesk, catalogue: Catalogue) -> None:
+    backend = open_desk().backend
+    alone, convergence = Case(MethodSpec("mtl"), "nli", 8), catalogue.workload("convergence")
+    assert isinstance(convergence, Study)
+    reason = "mtl trains several tasks together: --peftbench-workloads=multitask does"
+    assert convergence.unsupported_case(alone, backend) == reason
+    assert Runner(backend, session="s")._unsupported(alone, convergence) == reason
+    assert not Runner(backend, session="s")._unsupported(alone, catalogue.workload("train_step"))
 
 
 def test_the_tasks_share_one_backbone_and_have_a_head_each(open_desk: OpenDesk) -> None:
