@@ -23,7 +23,7 @@ from peftbench.session import BenchSession
 
 if TYPE_CHECKING:
     from peftbench.cases import Case
-    from peftbench.runner import Observer, Take
+    from peftbench.passes import Observer, Take
     from peftbench.workloads.base import Workload
 
 FINGERPRINT = {"cpu": "stand-in", "device": "none", "threads": "1", **versions()}

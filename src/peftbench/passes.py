@@ -1,0 +1,180 @@
+"""The passes of one case, each apart from the others: the cold first step, counters, memory, time, energy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+from peftbench import compiling
+from peftbench.measure import anchor, counters, metrics
+from peftbench.measure.estimate import quantiles
+from peftbench.measure.parameters import count_parameters
+from peftbench.measure.rounds import Plan, Rounds, TimedRound, undisturbed, warm_up
+from peftbench.methods.base import head_names
+from peftbench.record import Metric, Record
+from peftbench.references import References
+
+if TYPE_CHECKING:
+    from peftbench.backend import Backend, Group
+    from peftbench.measure.clock import Clock, Timing
+    from peftbench.measure.probes import Probes
+    from peftbench.measure.stopwatch import Stopwatch
+    from peftbench.workloads.base import Trial, Workload
+
+PRESET_CPU_BUDGET_S: Final = 0.9
+"""For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
+BUDGET_S: Final = 5.0
+"""The same for everything else."""
+
+Observer = Callable[[TimedRound], TimedRound]
+"""Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
+
+
+class Take(Protocol):
+    """Takes the rounds of a case."""
+
+    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        """Call both as often as the plan says."""
+        ...
+
+
+class Passes:
+    """Takes the passes of cases on one backend."""
+
+    def __init__(self, backend: Backend, *, clock: Clock, probes: Probes, session: str) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._probes = probes
+        self._session = session
+        self._references = References(backend.settings.reference, self.timed)
+
+    def forget(self) -> None:
+        """Let go of the references, which a group of cases shares."""
+        self._references.drop()
+
+    def timed(self, trial: Trial) -> TimedRound:
+        """Return the trial's round as one call that says how long it took; preparation stays outside."""
+        run, prepare, time_run = trial.run, trial.prepare, self._clock.time
+
+        def timed(number: int) -> Timing:
+            if prepare is None:
+                return time_run(partial(run, number))
+            start = time.perf_counter()
+            prepare(number)
+            prepared_s = time.perf_counter() - start
+            return replace(time_run(partial(run, number)), prepared_s=prepared_s)
+
+        return timed
+
+    def measure(
+        self,
+        workload: Workload,
+        trial: Trial,
+        group: Group,
+        *,
+        blank: Record,
+        observer: Observer,
+        take: Take,
+        watch: Stopwatch,
+    ) -> Record:
+        """Return the record of a trial, filled in from `blank`.
+
+        Args:
+            workload: What the trial is of.
+            trial: What is run.
+            group: What the case shares with others.
+            blank: The record so far.
+            observer: Wraps the timed rounds.
+            take: How rounds of case and reference are taken.
+            watch: Learns how long each pass took.
+        """
+        timed = self.timed(trial)
+        heads = head_names(group.template)
+        with watch.during("first step"):
+            first_s, compilation = self._first(workload, timed)
+        with watch.during("counters"):
+            counted = self._count(workload, trial, heads)
+            parameters = counted.parameters if counted else count_parameters(trial.model, heads)
+        with watch.during("memory"):
+            memory = self._memory(trial, timed, counted)
+        with watch.during("time"):
+            reference, alone = self._references.of(workload, group)
+            with undisturbed():
+                warm_up(timed)
+                rounds, state = self._probes.rounds(
+                    lambda: take(observer(timed), reference, self._plan(), seed=blank.id)
+                )
+                anchor_s = anchor.anchor_s(self._clock, self._backend.device) if reference else None
+        watch.seconds["rounds"] = rounds.timed_s
+        kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
+        tokens = group.tokens if workload.runs_model else None
+        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
+        with watch.during("energy"):
+            after = self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
+        if compilation:
+            times |= metrics.compile_metric(first_s, rounds)
+        return replace(
+            blank,
+            metrics={
+                **times,
+                **memory,
+                **(counted.metrics() if counted else parameters.metrics()),
+                **state.metrics,
+                **after.metrics,
+            },
+            launches=(kept,),
+            operators=counted.operators.operators if counted else {},
+            operator_hash=counted.operators.operator_hash if counted else "",
+            modules=parameters.modules,
+            stop=rounds.stop,
+            quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
+            warnings=(
+                *(compilation.warnings if compilation else ()),
+                *(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
+                *filter(None, [alone]),
+                *state.warnings,
+                *after.warnings,
+            ),
+        )
+
+    def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
+        """Return how long the first, cold round takes, and what is compiled in it."""
+        if not (self._backend.settings.compile and workload.runs_model):
+            return timed(0).wall_s, None
+        with compiling.from_scratch() as compilation:
+            return timed(0).wall_s, compilation()
+
+    def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
+        """Return what a warm round does, preparation left out; a model that is compiled runs as it was written."""
+        if not workload.counted:
+            return None
+        prepare = partial(trial.prepare, 0) if trial.prepare else _nothing
+        run = partial(trial.run, 0, _nothing)
+        with compiling.eager() if self._backend.settings.compile else nullcontext():
+            prepare()
+            run()
+            return counters.count(run, trial.model, heads=heads, reset=prepare)
+
+    def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
+        """Return what the device says, and the exact sum of what is held and what a round adds at the most."""
+        if self._probes.exclusive:
+            self._references.drop()
+        found = self._probes.memory(trial, timed)
+        if counted is None:
+            return found
+        held = sum(found[name].value or 0 for name in ("weights_bytes", "optimizer_bytes"))
+        return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
+
+    def _plan(self) -> Plan:
+        settings = self._backend.settings
+        quick = self._backend.model.random_weights and self._backend.device.type == "cpu"
+        budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
+        return Plan(budget_s=settings.max_time or budget_s, exactly=settings.rounds)
+
+
+def _nothing() -> None:
+    """Stand for a mark that nobody reads, and for a preparation that is not needed."""
