@@ -1,0 +1,111 @@
+"""What the gate's rule promises, by simulation: false alarms, power, launches, and the time of a clean suite.
+
+    python tools/gate_simulation.py --suites=200
+
+Prints the table of docs/gate.md: suspects launched again one launch at a time until they are cleared (as the gate
+does), and seven launches at once. The statistics are the gate's own; only the launches are made up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from peftbench.baseline.rule import Rule
+from peftbench.baseline.statistics import Shifts, moments, ragged_moments, shifts, slower, staged_shift, suspect
+
+Array = NDArray[Any]
+RULE: Final = Rule()
+SESSIONS: Final = 4
+SLOWED: Final = 20
+"""One case in so many is slower."""
+START_S: Final = 8.0
+CASE_S: Final = 1.3
+"""What a launch takes: its start, and each case."""
+
+
+def launches(cases: int, spread: float, drift: float, slow: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Return the launches of a baseline and ten new ones, in log units; heavy tails, and spreads of their own."""
+    own = spread * np.exp(rng.normal(0, 0.3, (cases, 1)))
+
+    def session(count: int) -> Array:
+        moved = rng.normal(0, drift) + rng.normal(0, drift / 7, (cases, 1))
+        return moved + own * rng.standard_t(5, (cases, count)) / math.sqrt(5 / 3)
+
+    base = [session(RULE.session_launches) for _ in range(SESSIONS)]
+    centred = [part - np.median(part.mean(-1) - base[0].mean(-1)) for part in base]
+    slowed = np.where(np.arange(cases) % SLOWED == SLOWED - 1, math.log1p(slow), 0.0)
+    return np.concatenate(centred, axis=-1), session(RULE.all_launches) + slowed[:, None]
+
+
+def gate(base: Array, new: Array, looks: Sequence[int]) -> tuple[Array, Array, float]:
+    """Return which cases fail, the launches made of each, and the time over that of the first launches.
+
+    Args:
+        base: The accepted launches, (cases, launches).
+        new: Launches that can be made, (cases, 10).
+        looks: After how many launches suspects are looked at.
+    """
+    accepted = moments(base)
+
+    def judged(made: list[list[float]]) -> Shifts:
+        now = ragged_moments(made)
+        return shifts(accepted, now, staged_shift(accepted, now, made, RULE), RULE)
+
+    made = [row[: RULE.launches] for row in new.tolist()]
+    found = judged(made)
+    doubtful = suspect(found, RULE)
+    siblings = np.flatnonzero(~doubtful)[: RULE.siblings]
+    first_s = RULE.launches * (START_S + CASE_S * len(new))
+    more_s = 0.0
+    for before, after in zip([RULE.launches, *looks], looks, strict=False):
+        if not doubtful.any():
+            break
+        again = sorted({*np.flatnonzero(doubtful).tolist(), *siblings.tolist()})
+        for case in again:
+            made[case] += new[case, before:after].tolist()
+        more_s += (after - before) * (START_S + CASE_S * len(again))
+        found = judged(made)
+        doubtful &= suspect(found, RULE)
+    return slower(found, RULE), found.new_count, 1 + more_s / first_s
+
+
+def row(cases: int, spread: float, drift: float, looks: Sequence[int], suites: int) -> str:
+    """Return what comes of so many suites, clean and with slower cases."""
+    rng = np.random.default_rng(0)
+    clean = [gate(*launches(cases, spread, drift, 0.0, rng), looks) for _ in range(suites)]
+    alarms = sum(bool(failed.any()) for failed, _, _ in clean)
+    made = np.mean([count.mean() for _, count, _ in clean])
+    time = np.mean([taken for _, _, taken in clean])
+    power = []
+    for slow in (0.03, 0.05):
+        hits = [gate(*launches(cases, spread, drift, slow, rng), looks)[0][SLOWED - 1 :: SLOWED] for _ in range(suites)]
+        power.append(f"{np.mean(hits):.1%}")
+    how = "one by one" if len(looks) > 1 else "all at once"
+    return (
+        f"| {spread:.0%} | {drift:.0%} | {cases} | {how} | {alarms} of {suites} | {made:.2f} | {time:.2f} "
+        f"| {power[0]} | {power[1]} |"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suites", type=int, default=200, help="simulated of each kind; default: 200")
+    suites = parser.parse_args().suites
+    print("| spread | drift | cases | suspects again | false alarms | launches a case | time | 3 % found | 5 % found |")
+    print("| --- " * 9 + "|")
+    at_once, one_by_one = [RULE.all_launches], [*range(RULE.launches + 1, RULE.all_launches + 1)]
+    for spread, drift in ((0.01, 0.0), (0.01, 0.02), (0.02, 0.02)):
+        for cases in (24, 100):
+            for looks in (at_once, one_by_one):
+                print(row(cases, spread, drift, looks, suites))
+
+
+if __name__ == "__main__":
+    main()
