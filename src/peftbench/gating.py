@@ -74,14 +74,14 @@ class Gate:
         base = narrowed(found.baseline, self.covers)
         if not scope(base, snapshot_of(runs[0])).time:
             runs += launch(ids, self.rule.launches - 1)
-            runs += self._again(base, runs, launch)
+            runs = self._cleared(base, runs, launch)
         run = merged(runs)
         comparison = compare(base, snapshot_of(run), self.rule, planned_launches=self.rule.all_launches)
         return Judgement(run, comparison, f"against {found.path}", self.strict)
 
-    def _again(self, base: Snapshot, first: Sequence[Run], launch: Launch) -> list[Run]:
-        """Launch suspects again, and siblings beside them, one launch at a time until all of them are cleared."""
-        runs = [*first]
+    def _cleared(self, base: Snapshot, runs: Sequence[Run], launch: Launch) -> list[Run]:
+        """Launch suspects again, and siblings beside them, until all are cleared; return these and the first runs."""
+        runs = list(runs)
         now = snapshot_of(merged(runs))
         doubtful = suspects(base, now, self.rule)
         beside = siblings(base, now, self.rule, doubtful)
@@ -91,7 +91,7 @@ class Gate:
             runs += launch([*doubtful, *beside], 1)
             left = suspects(base, snapshot_of(merged(runs)), self.rule)
             doubtful = [case for case in doubtful if case in left]
-        return runs[len(first) :]
+        return runs
 
     def _no_baseline(self) -> str:
         return (

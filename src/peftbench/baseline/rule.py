@@ -41,7 +41,7 @@ class Rule:
     suspect_p: float = _share(0.2, "a case with a p below this after the first launches is looked at again")
     launches: int = _count(3, "launches of every case; fewer than this never fail a case")
     more_launches: int = _count(7, "launches that are added to those of a suspect at most", low=0)
-    siblings: int = _count(4, "cases that are launched again beside suspects, at least, so that a common shift shows")
+    siblings: int = _count(4, "cases that are launched again beside suspects, so that a common shift shows")
     full_baseline: int = _count(20, "launches that a case of the baseline holds at most, oldest out first", low=2)
     min_baseline: int = _count(5, "launches that a case of the baseline must hold for its time to be compared", low=2)
     session_launches: int = _count(5, "launches that one appended session adds to a case at most")

@@ -12,7 +12,7 @@ from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, Sample, distinct, shared_lr
 from peftbench.claims.statistics import Interval, Observation, as_observation, interval, together
 from peftbench.record import Record, Run
-from peftbench.training.results import ADDING, MULTITASK, Policy, trainings
+from peftbench.training.results import ADDING, CONVERGENCE, MULTITASK, Policy, trainings
 from peftbench.training.stopping import Target
 
 Verdict = Literal["holds", "does not hold", "not shown"]
@@ -234,7 +234,7 @@ def _findings(claim: Claim, evidence: Mapping[Policy, Evidence]) -> list[Finding
 
 
 def _policies(records: Sequence[Record], shared_lr: float) -> tuple[Policy, ...]:
-    found = [one.lr for workload in ("convergence", MULTITASK, ADDING) for one in trainings(records, workload)]
+    found = [one.lr for workload in (CONVERGENCE, MULTITASK, ADDING) for one in trainings(records, workload)]
     return ("shared", "tuned") if any(lr != shared_lr for lr in found) else ("shared",)
 
 

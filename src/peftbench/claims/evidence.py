@@ -12,11 +12,21 @@ from peftbench.claims.statistics import Observation
 from peftbench.errors import UserError
 from peftbench.record import Record, Run
 from peftbench.runfile import load_run
-from peftbench.training.results import CONVERGENCE, FULL, MULTITASK, Policy, Training, full_quality, trainings, under
+from peftbench.training.results import (
+    CONVERGENCE,
+    FULL,
+    MTL,
+    MULTITASK,
+    Policy,
+    Training,
+    full_quality,
+    trainings,
+    under,
+)
 from peftbench.training.stopping import Cost, Target, cost
 from peftbench.workloads.base import Optimization
 
-NO_ADAPTERS: Final = frozenset({FULL, "mtl", "head", "bitfit"})
+NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
 
 

@@ -13,7 +13,7 @@ from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, distinct, shared_lr, value
 from peftbench.claims.statistics import Observation, as_observation, together
 from peftbench.record import Record, Run
-from peftbench.training.results import CONVERGENCE, FULL
+from peftbench.training.results import CONVERGENCE, FULL, MTL
 from peftbench.training.stopping import Target
 
 Objective = Literal["cost-to-quality", "latency", "storage"]
@@ -131,7 +131,7 @@ def _by_storage(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     for method, found in sizes.items():
         if method == FULL:
             total, how = tasks * backbone, f"{tasks} full models"
-        elif method == "mtl":
+        elif method == MTL:
             total, how = max(found), "one model with a head a task, as it was measured"
         else:
             total, how = (

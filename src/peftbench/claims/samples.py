@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.claims.evidence import Evidence, Sample, is_adapter, value
 from peftbench.claims.statistics import Observation, added_up, log_ratio
-from peftbench.training.results import ADDING, FULL
+from peftbench.training.results import ADDING, FULL, MTL
 from peftbench.training.stopping import cost
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def joint_gaps(evidence: Evidence) -> Samples:
             for task, group in joint.groups.items():
                 alone = evidence.single(method, group, joint.training.seed)
                 gap = _difference(value(joint.training.record, f"quality@{task}"), alone.quality if alone else None)
-                found.add("mtl", f"against {method}, {group}", joint.training.seed, gap)
+                found.add(MTL, f"against {method}, {group}", joint.training.seed, gap)
     return found.samples()
 
 
@@ -114,7 +114,7 @@ def joint_costs(evidence: Evidence, *, what: str) -> Samples:
         for method in evidence.adapter_methods():
             alone = [evidence.single(method, group, training.seed) for group in joint.groups.values()]
             theirs = added_up(evidence.cost(one, what) for one in alone)
-            found.add("mtl", f"against {method}, {training.group}", training.seed, log_ratio(mine, theirs))
+            found.add(MTL, f"against {method}, {training.group}", training.seed, log_ratio(mine, theirs))
     return found.samples()
 
 
@@ -128,7 +128,7 @@ def joint_sizes(evidence: Evidence) -> Samples:
             sizes = [evidence.size(method, group, seed) for group in groups]
             if mine and backbone and all(sizes):
                 ratio = math.log(mine / (backbone + math.fsum(filter(None, sizes))))
-                found.add("mtl", f"against {method}, {joint.training.group}", "", Observation.exactly(ratio))
+                found.add(MTL, f"against {method}, {joint.training.group}", "", Observation.exactly(ratio))
     return found.samples()
 
 
@@ -136,7 +136,7 @@ def added_gaps(evidence: Evidence) -> Samples:
     """Return by how much the quality of a task that was added to mtl is above that of an adapter for it."""
     found = _Found()
     for case, added, alone in _added(evidence):
-        found.add("mtl", case, added.seed, Observation(added.quality - alone.quality))
+        found.add(MTL, case, added.seed, Observation(added.quality - alone.quality))
     return found.samples()
 
 
@@ -146,7 +146,7 @@ def added_costs(evidence: Evidence, *, what: str) -> Samples:
     for case, added, alone in _added(evidence):
         goal = evidence.goal(alone.group)
         mine = None if goal is None else cost(added.curve, goal, what)
-        found.add("mtl", case, added.seed, log_ratio(mine, evidence.cost(alone, what)))
+        found.add(MTL, case, added.seed, log_ratio(mine, evidence.cost(alone, what)))
     return found.samples()
 
 
@@ -155,7 +155,7 @@ def forgetting(evidence: Evidence) -> Samples:
     found = _Found()
     for joint in evidence.joint(ADDING):
         lost = value(joint.training.record, "forgetting")
-        found.add("mtl", joint.addition, joint.training.seed, None if lost is None else Observation(lost))
+        found.add(MTL, joint.addition, joint.training.seed, None if lost is None else Observation(lost))
     return found.samples()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.cases import Case, MethodSpec
+from peftbench.training.results import FULL, MTL
 from peftbench.workloads.base import Workload
 from peftbench.workloads.study import Desk, Findings, Study
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from peftbench.settings import Settings
 
 DEPLOYMENT: Final = "deployment"
-FULL: Final = "full"
-MTL: Final = "mtl"
 FUSION: Final = "adapterfusion"
 DROP: Final = "adapterdrop"
 

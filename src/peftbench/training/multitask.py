@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from peftbench.cases import Case, MethodSpec
 from peftbench.errors import UserError
 from peftbench.training.convergence import measured_already, pruned, variants
-from peftbench.training.results import ADDING, FULL, MULTITASK, trainings
+from peftbench.training.results import ADDING, FULL, MTL, MULTITASK, trainings
 from peftbench.workloads.base import Workload
 from peftbench.workloads.study import Desk, Findings, Study
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from peftbench.record import Record
     from peftbench.settings import Settings
 
-MTL: Final = "mtl"
-"""Full fine-tuning of one shared encoder on all tasks, with a head a task."""
 REPLAYS: Final = (0.0, 0.05, 0.2)
 """Shares of each old task that are trained on again when a task is added; the paper's."""
 

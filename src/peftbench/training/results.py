@@ -14,6 +14,8 @@ CONVERGENCE: Final = "convergence"
 MULTITASK: Final = "multitask"
 ADDING: Final = "adding"
 FULL: Final = "full"
+MTL: Final = "mtl"
+"""Full fine-tuning of one shared encoder on all tasks, with a head a task."""
 
 Policy = Literal["shared", "tuned"]
 """Which learning rate: one for all methods, as in the paper, or each method's best."""
