@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from dataclasses import fields, is_dataclass
+from functools import cache, reduce
+from inspect import Parameter, signature
+from operator import or_
 from types import UnionType
 from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -37,10 +39,10 @@ def _fields(kind: Kind) -> tuple[tuple[str, bool], ...]:
 
 
 def decode(kind: type[T], data: object, where: str) -> T:
-    """Build the dataclass `kind` from JSON types.
+    """Build the dataclass, or the Struct of msgspec, `kind` from JSON types.
 
-    Understands str, int, float (finite), bool, Any, Literal, `X | None`, Mapping[str, X], tuple[X, ...] and dataclasses
-    of these. A field that has a default may be missing; unknown fields are refused.
+    Understands str, int, float (finite), `int | float`, bool, Any, Literal, `X | None`, Mapping[str, X], tuple[X, ...]
+    and dataclasses and Structs of these. A field that has a default may be missing; unknown fields are refused.
 
     Raises:
         UserError: the data are not of this form; begins with `where`, and says which field.
@@ -69,9 +71,22 @@ def _anything(data: Json) -> Json:
 
 
 def _number(data: Json) -> float:
-    if type(data) not in (int, float) or not math.isfinite(data):
+    if type(data) not in (int, float):
+        raise _expected("a finite number", data)
+    try:
+        finite = math.isfinite(data)
+    except OverflowError:  # an int of hundreds of digits
+        finite = False
+    if not finite:
         raise _expected("a finite number", data)
     return cast("float", data)  # an int stays one: a count above 2**53 is exact
+
+
+def _whole(data: Json) -> int:
+    if type(data) is not int:
+        raise _expected("a whole number", data)
+    _number(data)
+    return data
 
 
 def _exactly(kind: type, name: str) -> Decoder:
@@ -86,8 +101,9 @@ def _exactly(kind: type, name: str) -> Decoder:
 _LEAVES: Final[Mapping[Kind, Decoder]] = {
     Any: _anything,
     float: _number,
+    int | float: _number,
     str: _exactly(str, "text"),
-    int: _exactly(int, "a whole number"),
+    int: _whole,
     bool: _exactly(bool, "true or false"),
 }
 
@@ -96,14 +112,14 @@ _LEAVES: Final[Mapping[Kind, Decoder]] = {
 def _decoder(kind: Kind) -> Decoder:
     if kind in _LEAVES:
         return _LEAVES[kind]
-    if is_dataclass(kind):
+    if is_dataclass(kind) or hasattr(kind, "__struct_fields__"):
         return _object(kind)
     origin: Kind = get_origin(kind)
     arguments = get_args(kind)
     if origin is Literal:
         return _literal(arguments)
-    if origin in (Union, UnionType) and arguments[1:] == (type(None),):
-        return _optional(_decoder(arguments[0]))
+    if origin in (Union, UnionType) and arguments[-1] is type(None):
+        return _optional(_decoder(reduce(or_, arguments[:-1])))
     if origin is tuple and arguments[1:] == (...,):
         return _sequence(_decoder(arguments[0]))
     if origin is Mapping:
@@ -143,10 +159,10 @@ def _mapping(inner: Decoder) -> Decoder:
 
 
 def _object(kind: Kind) -> Decoder:
-    """Read a dataclass; an object that is one already passes, so that parts can be read beforehand."""
-    hints = get_type_hints(kind)
-    readers = {field.name: _decoder(hints[field.name]) for field in fields(kind)}
-    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    """Read a class by the arguments that make one; what is one already passes, so that parts can be read beforehand."""
+    hints, parameters = get_type_hints(kind), signature(kind).parameters
+    readers = {name: _decoder(hints[name]) for name in parameters}
+    required = {name for name, parameter in parameters.items() if parameter.default is Parameter.empty}
 
     def read(data: Json) -> object:
         if isinstance(data, kind):
