@@ -8,19 +8,22 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from peftbench.baseline.format import SCHEMA as BASELINE_SCHEMA
 from peftbench.baseline.format import from_json, from_text
+from peftbench.baseline.lines import NOT_AS_WRITTEN, RecordLine
 from peftbench.baseline.snapshot import Snapshot, collect, snapshot_of
 from peftbench.errors import UserError
 from peftbench.fileio import parse_json, read_text
-from peftbench.jsondata import Json, decode
+from peftbench.jsondata import decode
 from peftbench.record import SCHEMA as RUN_SCHEMA
 from peftbench.record import Run
 from peftbench.runfile import run_from_json
 
 _BASELINE: Final = f'{{\n"schema": "{BASELINE_SCHEMA}"'
 """How a baseline begins."""
-_RECORDS: Final = '"records": [\n'
+_RECORDS: Final = b'"records": [\n'
 """The line after which `save_run` writes one record a line."""
 _HEAD_LINES: Final = 20
 """It comes within so many lines."""
@@ -54,17 +57,18 @@ def _stream_run(path: Path) -> Snapshot | None:
     Returns None for any other file, and wherever something is wrong: the careful reader finds out what.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            head = "".join(takewhile(lambda line: line != _RECORDS, islice(file, _HEAD_LINES)))
-            content = json.loads(head + '"records": []}')
+        with path.open("rb") as file:
+            head = b"".join(takewhile(lambda line: line != _RECORDS, islice(file, _HEAD_LINES)))
+            content = json.loads(head + b'"records": []}')
             if content.pop("schema") != RUN_SCHEMA:
                 return None
             run = decode(Run, content, str(path))
             snapshot = collect(run.fingerprint, run.settings, _lines(file))
-            return snapshot if file.read() == "}\n" else None
-    except (OSError, UserError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            return snapshot if file.read() == b"}\n" else None
+    except (OSError, *NOT_AS_WRITTEN):
         return None
 
 
-def _lines(file: Iterator[str]) -> Iterator[Json]:
-    return (json.loads(line.rstrip(",\n")) for line in takewhile(lambda line: line != "]\n", file))
+def _lines(file: Iterator[bytes]) -> Iterator[RecordLine]:
+    decoder = msgspec.json.Decoder(RecordLine)
+    return (decoder.decode(line.rstrip(b",\n")) for line in takewhile(lambda line: line != b"]\n", file))

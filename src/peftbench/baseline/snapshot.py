@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peftbench.jsondata import Json, encode
-from peftbench.record import Run, Status
+from peftbench.jsondata import encode
+from peftbench.record import Record, Run, Status
+
+if TYPE_CHECKING:
+    from peftbench.baseline.lines import RecordLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +100,25 @@ class Snapshot:
 
 def snapshot_of(run: Run) -> Snapshot:
     """Return what the gate knows of a run."""
-    return collect(run.fingerprint, encode(run.settings), (encode(record) for record in run.records))
+    return collect(run.fingerprint, encode(run.settings), run.records)
 
 
-def collect(fingerprint: Mapping[str, str], settings: Mapping[str, Any], records: Iterable[Json]) -> Snapshot:
-    """Return what the gate knows of records in their JSON form (which may miss what is empty).
+def collect(
+    fingerprint: Mapping[str, str], settings: Mapping[str, Any], records: Iterable[Record | RecordLine]
+) -> Snapshot:
+    """Return what the gate knows of records.
 
-    Nobody checks them before: whatever is wrong with one raises some builtin exception.
+    Raises:
+        ValueError: two records share an id, or a number is not finite.
     """
     profiles: dict[object, Profile] = {}
     cases: dict[str, Case] = {}
     anchored: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
-        if record["id"] in cases:
-            raise ValueError(record["id"])
-        cases[record["id"]] = _case(record, profiles)
-        group = f"{record['workload']} {record['task']}-bs{record['batch_size']}-len{record['seq_len']}"
+        if record.id in cases:
+            raise ValueError(record.id)
+        cases[record.id] = _case(record, profiles)
+        group = f"{record.workload} {record.task}-bs{record.batch_size}-len{record.seq_len}"
         _add_references(anchored[group], record)
     references = {
         group: {session: tuple(map(median, launches)) for session, launches in sessions.items()}
@@ -123,51 +129,44 @@ def collect(fingerprint: Mapping[str, str], settings: Mapping[str, Any], records
     return Snapshot(fingerprint, settings, cases, references, {name: Session(name) for name in named})
 
 
-def _case(record: Json, profiles: dict[object, Profile]) -> Case:
-    launches = record.get("launches", ())
+def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> Case:
+    launches = record.launches
     x: dict[str, tuple[float, ...]] = {}
     for launch in launches:
-        if launch.get("x") is not None:
-            x[launch["session"]] = (*x.get(launch["session"], ()), launch["x"])
+        if launch.x is not None:
+            x[launch.session] = (*x.get(launch.session, ()), launch.x)
     case = Case(
         x=x,
-        rounds=round(median([launch["rounds"] for launch in launches])) if launches else 0,
-        time_s=median([launch["time_s"] for launch in launches]) if launches else None,
-        counters={name: metric["value"] for name, metric in record.get("metrics", {}).items() if _is_counter(metric)},
+        rounds=round(median([launch.rounds for launch in launches])) if launches else 0,
+        time_s=median([launch.time_s for launch in launches]) if launches else None,
+        counters={
+            name: metric.value
+            for name, metric in record.metrics.items()
+            if metric.value is not None and metric.noise == "exact" and metric.better == "lower"
+        },
         profile=_shared_profile(record, profiles),
-        status=record["status"],
-        reason=record.get("reason", ""),
+        status=record.status,
+        reason=record.reason,
     )
     if not math.isfinite(sum(chain(*x.values(), case.counters.values()), case.time_s or 0.0)):
-        raise ValueError(record["id"])
+        raise ValueError(record.id)
     return case
 
 
-def _is_counter(metric: Json) -> bool:
-    return (
-        metric["value"] is not None
-        and metric.get("noise", "exact") == "exact"
-        and metric.get("better", "lower") == "lower"
-    )
-
-
-def _shared_profile(record: Json, profiles: dict[object, Profile]) -> Profile:
-    operators, modules = record.get("operators", {}), record.get("modules", {})
-    order = record.get("operator_hash", "")
-    key = (order, tuple(operators.items()), tuple(modules.items()))
+def _shared_profile(record: Record | RecordLine, profiles: dict[object, Profile]) -> Profile:
+    key = (record.operator_hash, tuple(record.operators.items()), tuple(record.modules.items()))
     if key not in profiles:
-        profiles[key] = Profile(operators, order, modules)
+        profiles[key] = Profile(record.operators, record.operator_hash, record.modules)
     return profiles[key]
 
 
-def _add_references(sessions: dict[str, list[list[float]]], record: Json) -> None:
+def _add_references(sessions: dict[str, list[list[float]]], record: Record | RecordLine) -> None:
     """Add the reference's times to those that other cases of its group saw in the same launches."""
     seen: dict[str, int] = defaultdict(int)
-    for launch in record.get("launches", ()):
-        reference_s, anchor_s = launch.get("reference_s"), launch.get("anchor_s")
-        if reference_s and anchor_s:
-            launches, place = sessions[launch["session"]], seen[launch["session"]]
-            seen[launch["session"]] += 1
+    for launch in record.launches:
+        if launch.reference_s and launch.anchor_s:
+            launches, place = sessions[launch.session], seen[launch.session]
+            seen[launch.session] += 1
             if place == len(launches):
                 launches.append([])
-            launches[place].append(math.log(reference_s / anchor_s))
+            launches[place].append(math.log(launch.reference_s / launch.anchor_s))

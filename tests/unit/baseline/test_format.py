@@ -1,10 +1,12 @@
 import copy
 import json
-from collections.abc import Mapping
-from dataclasses import fields, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jsonschema
 import pytest
@@ -12,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peftbench.baseline import format as format_
-from peftbench.baseline.format import from_json, to_text
+from peftbench.baseline.format import from_json, from_text, to_text
+from peftbench.baseline.lines import CaseLine
 from peftbench.baseline.snapshot import Acceptance, Case, Profile, Session, Snapshot
 from peftbench.baseline.store import load, save
 from peftbench.errors import UserError
@@ -133,14 +136,14 @@ def test_a_full_line_of_a_large_model_has_at_most_400_bytes() -> None:
     [
         ("", format_._File),
         ("session", format_._SessionLine),
-        ("case", format_._CaseLine),
+        ("case", CaseLine),
         ("profile", Profile),
         ("acceptance", Acceptance),
     ],
 )
 def test_schema_and_dataclass_have_the_same_fields(name: str, kind: type) -> None:
     schema = SCHEMA["$defs"][name] if name else SCHEMA
-    assert set(schema["properties"]) - {"schema"} == {field.name for field in fields(cast("Any", kind))}
+    assert set(schema["properties"]) - {"schema"} == set(signature(kind).parameters)
 
 
 def _edited(*path: str, value: object) -> dict[str, Any]:
@@ -156,23 +159,24 @@ def _edited(*path: str, value: object) -> dict[str, Any]:
 
 
 CASE = r"^f: case train_step\[lora-nli-bs8\]: "
+FIELD = r"^f: cases\.train_step\[lora-nli-bs8\]\."
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (_edited("cases", LORA, "x", "1", value=[0.21]), CASE + r"x\.1\.0: expected a whole number, found 0\.21"),
-        (_edited("cases", LORA, "x", "1", value=["2103"]), CASE + r"x\.1\.0: expected a whole number, found '2103'"),
-        (_edited("cases", LORA, "x", value=[1, 2]), CASE + r"x: expected an object"),
+        (_edited("cases", LORA, "x", "1", value=[0.21]), FIELD + r"x\.1\.0: expected a whole number, found 0\.21"),
+        (_edited("cases", LORA, "x", "1", value=["2103"]), FIELD + r"x\.1\.0: expected a whole number, found '2103'"),
+        (_edited("cases", LORA, "x", value=[1, 2]), FIELD + r"x: expected an object"),
         (_edited("cases", LORA, "x", "3", value=[1]), CASE + "its session '3' is not among the sessions"),
-        (_edited("cases", LORA, "n", value=None), CASE + "n: expected a whole number, found None"),
-        (_edited("cases", LORA, "ms", value="12"), CASE + "ms: expected a finite number, found '12'"),
-        (_edited("cases", LORA, "ms", value=...), CASE + "ms: is missing"),
+        (_edited("cases", LORA, "n", value=None), FIELD + "n: expected a whole number, found None"),
+        (_edited("cases", LORA, "ms", value="12"), FIELD + "ms: expected a finite number, found '12'"),
+        (_edited("cases", LORA, "ms", value=...), FIELD + "ms: is missing"),
         (_edited("cases", LORA, "c", value=[1]), CASE + "has 1 counters, and 2 are named"),
-        (_edited("cases", LORA, "c", value=[1, "2"]), CASE + r"c\.1: expected a finite number, found '2'"),
+        (_edited("cases", LORA, "c", value=[1, "2"]), FIELD + r"c\.1: expected a finite number, found '2'"),
         (_edited("cases", LORA, "p", value="0"), CASE + "its profile '0' is not among the profiles"),
-        (_edited("cases", LORA, "host", value="vm7"), CASE + "host: is not a field"),
-        (_edited("cases", LORA, value=None), CASE + "expected an object, found None"),
+        (_edited("cases", LORA, "host", value="vm7"), FIELD + "host: is not a field"),
+        (_edited("cases", LORA, value=None), r"^f: cases\.train_step\[lora-nli-bs8\]: expected an object, found None"),
         (_edited("cases", value=[]), r"^f: cases: expected an object"),
         (_edited("sessions", "1", value=...), r"^f: case train_step\[lora-nli-bs8\]: its session '1' is not among"),
         (_edited("references", "r", value={"9": [1]}), r"^f: reference r: its session '9' is not among"),
@@ -212,9 +216,17 @@ def test_an_older_file_is_brought_up_to_date_in_memory(monkeypatch: pytest.Monke
             '"train_step[lora-nli-bs8]"',
             r'b\.json:18: "train_step.* stands twice in one object',
         ),
-        ('"ms":12.4', '"ms":1e999', r"case train_step\[lora-nli-bs8\]: ms: expected a finite number, found inf"),
+        (
+            '"ms":12.4',
+            '"ms":1e999',
+            r"b\.json: cases\.train_step\[lora-nli-bs8\]\.ms: expected a finite number, found inf",
+        ),
         ('"n":40,', '"n":40,,', r"b\.json:18: not JSON at column \d+"),
-        ("2103", "9" * 400, r"case train_step\[lora-nli-bs8\]: a number is out of range"),
+        (
+            "2103",
+            "9" * 400,
+            r"b\.json: cases\.train_step\[lora-nli-bs8\]\.x\.1\.0: expected a finite number, found 9999",
+        ),
     ],
 )
 def test_a_hand_edited_file_gives_one_line_that_says_where(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -262,6 +274,66 @@ def test_garbage_anywhere_is_read_or_refused_in_one_line(data: st.DataObject, ju
     except UserError as error:
         assert str(error).startswith("f: ")  # noqa: PT017 - some garbage is as good as what was there
         assert len(str(error).splitlines()) == 1  # noqa: PT017
+
+
+JUNK: tuple[Json, ...] = (
+    None,
+    True,
+    7,
+    -1,
+    40.0,
+    0.5,
+    2**63,
+    10**400,
+    math.inf,
+    math.nan,
+    "",
+    "7",
+    "\ud800",
+    [],
+    [7],
+    {},
+    {"1": [7]},
+)
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:20])
+def test_the_quick_reader_lets_nothing_pass_that_the_careful_one_refuses(junk: Json) -> None:
+    whole: Any = json.loads(to_text(BASELINE))
+    for *way, last in _paths(whole["cases"])[1:]:
+        for name in (last, "strange"):
+            edited = copy.deepcopy(whole)
+            at = edited["cases"]
+            for step in way:
+                at = at[step]
+            if isinstance(at, dict) or name == last:
+                at[name] = junk
+            text = json.dumps(edited, separators=(",", ":"))
+            assert _read(from_text, text) == _read(from_json, edited), (*way, name)
+
+
+def test_what_we_write_is_read_quickly() -> None:
+    assert format_._quick(to_text(BASELINE), "f") is not None
+
+
+def _read(reader: Callable[[Any, str], Snapshot], content: object) -> Snapshot | None:
+    try:
+        return reader(content, "f")
+    except UserError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"shift":0}', '"shift":0,"shift":0}'),
+        ('"device":"cpu"', '"device":"cpu","device":"cuda"'),
+        ('"aten::add":7', '"aten::add":7,"aten::add":8'),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_outside_of_cases_too(old: str, new: str) -> None:
+    with pytest.raises(UserError, match=r'^f:\d+: "[a-z:]+" stands twice in one object'):
+        from_text(to_text(BASELINE).replace(old, new, 1), "f")
 
 
 def test_what_could_not_be_read_back_is_not_written() -> None:

@@ -1,12 +1,15 @@
 import json
 import math
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from peftbench.baseline import load
+from peftbench.baseline.lines import LaunchLine, MetricLine, RecordLine
 from peftbench.baseline.load import load_snapshot
 from peftbench.baseline.snapshot import Case, Profile, Session, Snapshot, snapshot_of
 from peftbench.baseline.store import save
@@ -74,6 +77,16 @@ def test_the_quick_reader_and_the_careful_one_agree(tmp_path: Path) -> None:
     (tmp_path / "dense.json").write_text(json.dumps(RUN.to_json()))
     for name in ("run", "indented", "dense"):
         assert load_snapshot(tmp_path / f"{name}.json") == snapshot_of(RUN)
+
+
+def test_what_we_write_is_read_quickly(tmp_path: Path) -> None:
+    save_run(RUN, tmp_path / "run.json")
+    assert load._stream_run(tmp_path / "run.json") == snapshot_of(RUN)
+
+
+@pytest.mark.parametrize(("line", "whole"), [(RecordLine, Record), (LaunchLine, Launch), (MetricLine, Metric)])
+def test_lines_hold_fields_of_what_was_written(line: type, whole: type) -> None:
+    assert signature(line).parameters.keys() <= signature(whole).parameters.keys()
 
 
 def test_a_run_without_records_is_read(tmp_path: Path) -> None:
