@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Subject, Trial, Workload
 
 METHODS: Final = {"base": MethodSpec("head"), "full": MethodSpec("full")}
-"""What `--peftbench-reference` stands for; the base step trains the head on a frozen backbone."""
+"""What `--peftbench-reference` stands for; the base step trains the head on a frozen backbone (`TrainStep`: how)."""
 ALONE: Final = "timed alone: the reference does not fit on the device beside the case"
 
 

@@ -107,7 +107,7 @@ class Settings:
     )
     reference: str = option(
         "base",
-        "what each round alternates with: base (frozen backbone, trained head), full, or none",
+        "what each round alternates with: base (head trained, backbone frozen, gradients through it), full, or none",
         parse=one_of(*REFERENCES),
         identity=True,
     )

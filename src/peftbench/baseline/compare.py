@@ -99,8 +99,9 @@ def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> 
     launches = [new.launches(name) for name in timed]
     old = statistics.ragged_moments([base.launches(name) for name in timed])
     now = statistics.ragged_moments(launches)
-    common = statistics.staged_shift(old, now, launches, rule)
-    return common, statistics.shifts(old, now, common, rule)
+    kinds = np.array([name.partition("[")[0] for name in timed])
+    common = statistics.staged_shift(old, now, launches, rule, kinds)
+    return common, statistics.shifts(old, now, common, rule, kinds)
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:

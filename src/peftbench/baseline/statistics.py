@@ -66,7 +66,9 @@ def common_shift(difference: Array, rule: Rule) -> Array:
     return _median_over_cases(difference, 0.0, rule)
 
 
-def staged_shift(base: Moments, new: Moments, launches: Sequence[Sequence[float]], rule: Rule) -> Array:
+def staged_shift(
+    base: Moments, new: Moments, launches: Sequence[Sequence[float]], rule: Rule, kinds: Array | None = None
+) -> Array:
     """Return each case's common shift, where suspects and their siblings may have more launches than the rest.
 
     The first launches, which all cases share, give the shift of the suite. Later ones were made at another time, when
@@ -79,13 +81,14 @@ def staged_shift(base: Moments, new: Moments, launches: Sequence[Sequence[float]
         new: The moments of `launches`.
         launches: The launches to be judged, in the order in which they were made.
         rule: The constants.
+        kinds: As of `prior_spread`.
     """
     if not new.count.any() or np.median(new.count[new.count > 0]) == new.count.max():
         return np.broadcast_to(common_shift(new.mean - base.mean, rule), new.count.shape)
     first = ragged_moments([values[: rule.launches] for values in launches])
     suite = common_shift(first.mean - base.mean, rule)
     again = new.count > first.count
-    siblings = again & ~suspect(shifts(base, first, suite, rule), rule) & np.isfinite(base.mean)
+    siblings = again & ~suspect(shifts(base, first, suite, rule, kinds), rule) & np.isfinite(base.mean)
     if siblings.sum() < rule.siblings:
         return np.broadcast_to(suite, new.count.shape)
     later = np.full(new.count.shape, suite)
@@ -95,16 +98,30 @@ def staged_shift(base: Moments, new: Moments, launches: Sequence[Sequence[float]
     return later
 
 
-def prior_spread(base: Moments, rule: Rule) -> Array:
-    """Return the median over cases of the baseline's spread; the rule's with fewer than `min_cases`."""
+def prior_spread(base: Moments, rule: Rule, kinds: Array | None = None) -> Array:
+    """Return for each case the median of the baseline's spread over the cases of its kind.
+
+    Training steps may spread twice as far as inferences: one prior for both would call too many of the first slower,
+    and see too little in the second. With fewer than `min_cases` of a kind it is the median over all cases; with fewer
+    cases than that in all, the rule's.
+
+    Args:
+        base: The accepted launches.
+        rule: The constants.
+        kinds: Of which kind each case is, along the last axis; None: all of one.
+    """
     known = np.where(base.count >= rule.min_baseline, base.spread, np.nan)
-    return _median_over_cases(known, rule.prior_spread, rule)
+    suite = _median_over_cases(known, rule.prior_spread, rule)
+    prior = np.repeat(suite[..., None], known.shape[-1], axis=-1)
+    for kind in () if kinds is None else np.unique(kinds):
+        prior[..., kinds == kind] = _median_over_cases(known[..., kinds == kind], suite, rule)[..., None]
+    return prior
 
 
-def _median_over_cases(values: Array, otherwise: float, rule: Rule) -> Array:
+def _median_over_cases(values: Array, otherwise: Array | float, rule: Rule) -> Array:
     cases = np.isfinite(values).sum(axis=-1)
     if not np.all(cases):  # nanmedian would warn
-        return np.full(cases.shape, otherwise)
+        return np.broadcast_to(otherwise, cases.shape)
     return np.where(cases >= rule.min_cases, np.nanmedian(values, axis=-1), otherwise)
 
 
@@ -133,19 +150,20 @@ class Shifts:
         return Shifts(*(getattr(self, item.name)[cases] for item in fields(self)))
 
 
-def shifts(base: Moments, new: Moments, common: Array, rule: Rule) -> Shifts:
+def shifts(base: Moments, new: Moments, common: Array, rule: Rule, kinds: Array | None = None) -> Shifts:
     """Compare the launches of each case with its baseline's; NaN where a side has none.
 
-    The variance is moderated (Smyth 2004): the case's own, shrunk towards the spread common to all cases, which weighs
-    `prior_launches` degrees of freedom.
+    The variance is moderated (Smyth 2004): the case's own, shrunk towards the spread common to all cases of its kind,
+    which weighs `prior_launches` degrees of freedom.
 
     Args:
         base: The accepted launches.
         new: The launches to be judged.
         common: Common shift, of the shape of the cases (or broadcast to it).
         rule: The constants.
+        kinds: As of `prior_spread`.
     """
-    prior = prior_spread(base, rule)[..., None]
+    prior = prior_spread(base, rule, kinds)
     df = np.maximum(base.count + new.count - 2 + rule.prior_launches, 1)
     spread = np.sqrt((base.squares + new.squares + rule.prior_launches * prior**2) / df)
     estimate = new.mean - base.mean - common

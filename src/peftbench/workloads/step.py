@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.workloads.base import Trial, Workload
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from peftbench.methods.base import Method
     from peftbench.precision import Precision
@@ -41,6 +42,20 @@ class TrainStep(Workload):
             step(batches[number % len(batches)], number, mark)
 
         return Trial(model=model, run=run, optimizer=optimizer)
+
+    def reference_trial(self, subject: Subject) -> Trial:
+        """Build the reference's step; gradients run through its frozen backbone too, as they do for what is within.
+
+        Else the base step would have no backward pass to speak of, and whatever slows that down more than a forward
+        pass (a neighbour on the same core) would look like a change of the case.
+        """
+
+        def fresh_model() -> PreTrainedModel:
+            model = subject.fresh_model()
+            model.enable_input_require_grads()
+            return model
+
+        return self.trial(replace(subject, fresh_model=fresh_model))
 
 
 @dataclass(frozen=True, kw_only=True)

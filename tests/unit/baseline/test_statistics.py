@@ -76,11 +76,41 @@ def test_ragged_moments_are_those_of_each_case() -> None:
 
 def test_too_few_cases_share_no_shift_and_no_spread() -> None:
     four, five = moments(_launches(1, 4, 20)), moments(_launches(1, 5, 20))
-    assert [float(common_shift(four.mean, RULE)), float(prior_spread(four, RULE))] == [0.0, RULE.prior_spread]
+    assert float(common_shift(four.mean, RULE)) == 0.0
+    assert prior_spread(four, RULE).tolist() == [RULE.prior_spread] * 4
     assert common_shift(five.mean, RULE) == np.median(five.mean)
-    assert prior_spread(five, RULE) == np.median(five.spread)
+    assert prior_spread(five, RULE).tolist() == [np.median(five.spread)] * 5
     nothing = ragged_moments([])
-    assert [float(common_shift(nothing.mean, RULE)), float(prior_spread(nothing, RULE))] == [0.0, RULE.prior_spread]
+    assert float(common_shift(nothing.mean, RULE)) == 0.0
+    assert prior_spread(nothing, RULE).tolist() == []
+
+
+def test_cases_share_the_spread_of_their_kind_and_that_of_all_where_the_kind_is_rare() -> None:
+    noisy = np.array(["train_step"] * 6 + ["inference"] * 5 + ["merge"] * 4)
+    scale = np.select([noisy == "train_step", noisy == "inference"], [3.0, 1.0], 2.0)
+    base = moments(_launches(3, 15, 20) * scale[:, None])
+    found = prior_spread(base, RULE, noisy)
+    expected = [np.median(base.spread[:6])] * 6 + [np.median(base.spread[6:11])] * 5 + [np.median(base.spread)] * 4
+    assert found.tolist() == expected
+    suites = [_launches(seed, 15, 20) for seed in (4, 5)]
+    both = prior_spread(moments(np.stack(suites)), RULE, noisy)
+    assert both.tolist() == [prior_spread(moments(suite), RULE, noisy).tolist() for suite in suites]
+
+
+def test_where_kinds_spread_differently_a_prior_for_all_is_wrong_about_both() -> None:
+    kinds = np.arange(24) % 2
+    rng = np.random.default_rng(0)
+    spread = np.where(kinds, 0.03, 0.01)[:, None]
+    base, new = moments(spread * rng.normal(size=(4000, 24, 20))), moments(spread * rng.normal(size=(4000, 24, 10)))
+    rates = {}
+    for name, of in (("own", kinds), ("all", None)):
+        found = shifts(base, new, NO_SHIFT, RULE, of)
+        rates[name] = [np.mean(found.p_slower[:, kinds == kind] < 0.01) for kind in (0, 1)]
+        rates[name] += [np.mean(excluded(found, RULE)[:, kinds == 0])]
+    # p is of a shift by the tolerance, so that no shift at all is called slower less often than 1 %
+    assert rates["own"][1] < 0.01
+    assert rates["all"][1] > 1.3 * rates["own"][1]
+    assert rates["own"][2] >= rates["all"][2]
 
 
 @settings(max_examples=20, deadline=None)

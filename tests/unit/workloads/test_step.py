@@ -8,10 +8,11 @@ from tests.unit.workloads.conftest import MakeSubject
 
 from peftbench import building
 from peftbench.errors import UnsupportedError
+from peftbench.measure.counters import count
 from peftbench.measure.outputs import difference, evaluate
 from peftbench.measure.storages import saved_bytes
 from peftbench.precision import Precision
-from peftbench.workloads.base import Subject
+from peftbench.workloads.base import Subject, Trial
 from peftbench.workloads.step import WORKLOADS, without_labels
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
@@ -59,6 +60,31 @@ def test_merged_inference_runs_the_plain_architecture_and_computes_the_same(subj
     assert [type(module) for module in merged.modules()] == [type(module) for module in plain.modules()]
     inputs = without_labels(subject.batches[0])
     assert difference(evaluate(merged, inputs), evaluate(adapted, inputs)) < 1e-5
+
+
+def test_gradients_run_through_the_frozen_backbone_of_the_reference(subject_of: MakeSubject) -> None:
+    workload, head = BY_NAME["train_step"], subject_of("head")
+
+    def saved(trial: Trial) -> int:
+        with torch.autograd.set_multithreading_enabled(False):  # the hooks that count are of this thread
+            return saved_bytes(
+                lambda: trial.run(0, lambda: None), kept=chain(trial.model.parameters(), trial.model.buffers())
+            )
+
+    reference = workload.reference_trial(head)
+    before = {name: parameter.detach().clone() for name, parameter in reference.model.named_parameters()}
+    assert saved(reference) > 3 * saved(workload.trial(head))
+    moved = {name for name, p in reference.model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {name for name, p in reference.model.named_parameters() if p.requires_grad}
+    assert moved == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_reference_that_trains_its_backbone_is_the_case_itself(subject_of: MakeSubject) -> None:
+    def counted(trial: Trial) -> dict[str, int]:
+        return dict(count(lambda: trial.run(0, lambda: None), trial.model, heads=frozenset()).operators.operators)
+
+    workload, full = BY_NAME["train_step"], subject_of("full")
+    assert counted(workload.reference_trial(full)) == counted(workload.trial(full))
 
 
 def test_the_reference_of_merged_inference_is_not_merged(subject_of: MakeSubject) -> None:
