@@ -29,9 +29,12 @@ CASE_S: Final = 1.3
 """What a launch takes: its start, and each case."""
 
 
-def launches(cases: int, spread: float, drift: float, slow: float, rng: np.random.Generator) -> tuple[Array, Array]:
+def launches(
+    kinds: Array, spreads: Sequence[float], drift: float, slow: float, rng: np.random.Generator
+) -> tuple[Array, Array]:
     """Return the launches of a baseline and ten new ones, in log units; heavy tails, and spreads of their own."""
-    own = spread * np.exp(rng.normal(0, 0.3, (cases, 1)))
+    cases = len(kinds)
+    own = np.array(spreads)[kinds, None] * np.exp(rng.normal(0, 0.3, (cases, 1)))
 
     def session(count: int) -> Array:
         moved = rng.normal(0, drift) + rng.normal(0, drift / 7, (cases, 1))
@@ -43,19 +46,20 @@ def launches(cases: int, spread: float, drift: float, slow: float, rng: np.rando
     return np.concatenate(centred, axis=-1), session(RULE.all_launches) + slowed[:, None]
 
 
-def gate(base: Array, new: Array, looks: Sequence[int]) -> tuple[Array, Array, float]:
+def gate(base: Array, new: Array, looks: Sequence[int], kinds: Array | None) -> tuple[Array, Array, float]:
     """Return which cases fail, the launches made of each, and the time over that of the first launches.
 
     Args:
         base: The accepted launches, (cases, launches).
         new: Launches that can be made, (cases, 10).
         looks: After how many launches suspects are looked at.
+        kinds: Cases of one kind share a prior spread; None: all do.
     """
     accepted = moments(base)
 
     def judged(made: list[list[float]]) -> Shifts:
         now = ragged_moments(made)
-        return shifts(accepted, now, staged_shift(accepted, now, made, RULE), RULE)
+        return shifts(accepted, now, staged_shift(accepted, now, made, RULE, kinds), RULE, kinds)
 
     made = [row[: RULE.launches] for row in new.tolist()]
     found = judged(made)
@@ -75,20 +79,23 @@ def gate(base: Array, new: Array, looks: Sequence[int]) -> tuple[Array, Array, f
     return slower(found, RULE), found.new_count, 1 + more_s / first_s
 
 
-def row(cases: int, spread: float, drift: float, looks: Sequence[int], suites: int) -> str:
+def row(cases: int, spreads: Sequence[float], drift: float, looks: Sequence[int], *, prior: str, suites: int) -> str:
     """Return what comes of so many suites, clean and with slower cases."""
     rng = np.random.default_rng(0)
-    clean = [gate(*launches(cases, spread, drift, 0.0, rng), looks) for _ in range(suites)]
+    kinds = (np.arange(cases) + np.arange(cases) // SLOWED) % len(spreads)  # slower cases are of each
+    shared = kinds if prior == "kind" else None
+    clean = [gate(*launches(kinds, spreads, drift, 0.0, rng), looks, shared) for _ in range(suites)]
     alarms = sum(bool(failed.any()) for failed, _, _ in clean)
     made = np.mean([count.mean() for _, count, _ in clean])
     time = np.mean([taken for _, _, taken in clean])
     power = []
     for slow in (0.03, 0.05):
-        hits = [gate(*launches(cases, spread, drift, slow, rng), looks)[0][SLOWED - 1 :: SLOWED] for _ in range(suites)]
-        power.append(f"{np.mean(hits):.1%}")
+        runs = [gate(*launches(kinds, spreads, drift, slow, rng), looks, shared)[0] for _ in range(suites)]
+        power.append(f"{np.mean([failed[SLOWED - 1 :: SLOWED] for failed in runs]):.1%}")
     how = "one by one" if len(looks) > 1 else "all at once"
+    spread = " and ".join(f"{part:.1%}" for part in spreads)
     return (
-        f"| {spread:.0%} | {drift:.0%} | {cases} | {how} | {alarms} of {suites} | {made:.2f} | {time:.2f} "
+        f"| {spread} | {drift:.0%} | {cases} | {prior} | {how} | {alarms} of {suites} | {made:.2f} | {time:.2f} "
         f"| {power[0]} | {power[1]} |"
     )
 
@@ -98,13 +105,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suites", type=int, default=200, help="simulated of each kind; default: 200")
     suites = parser.parse_args().suites
-    print("| spread | drift | cases | suspects again | false alarms | launches a case | time | 3 % found | 5 % found |")
-    print("| --- " * 9 + "|")
+    print(
+        "| spread | drift | cases | prior by | suspects again | false alarms | launches a case | time | 3 % found "
+        "| 5 % found |\n" + "| --- " * 10 + "|"
+    )
     at_once, one_by_one = [RULE.all_launches], [*range(RULE.launches + 1, RULE.all_launches + 1)]
     for spread, drift in ((0.01, 0.0), (0.01, 0.02), (0.02, 0.02)):
         for cases in (24, 100):
             for looks in (at_once, one_by_one):
-                print(row(cases, spread, drift, looks, suites))
+                print(row(cases, [spread], drift, looks, prior="kind", suites=suites))
+    for cases in (24, 100):
+        for prior in ("suite", "kind"):
+            print(row(cases, [0.007, 0.02], 0.01, one_by_one, prior=prior, suites=suites))
 
 
 if __name__ == "__main__":

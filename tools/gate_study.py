@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, cycle, islice, product
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,8 @@ TOGETHER: Final = 6
 """Cases that are slowed down in one gate run; each counts for itself."""
 REFERENCE: Final = "head"
 """The reference's method: slowing it down would slow both sides."""
+CALIBRATION: Final = 0.5
+"""Nominal size of the slowdown by which it is found out how much of it a case feels."""
 
 
 class Study:
@@ -78,19 +81,37 @@ class Study:
 
     def times(self) -> dict[str, float]:
         """Return the time of a round of each case, in seconds."""
+        return {name: case["ms"] / 1e3 for name, case in self._cases().items()}
+
+    def slowdowns(self, injections: Sequence[Injection]) -> dict[str, float]:
+        """Run one launch with these slowdowns; return by which share each of their cases got slower."""
+        key = "calibration"
+        if (known := self._known(key)) is None:
+            path = self.folder / "calibration.json"
+            with self._injected(injections):
+                status, _ = self.pytest(f"--peftbench-json={path}")
+            if status:
+                sys.exit(f"the launch failed: see {self.folder / 'log.txt'}")
+            now = {record["id"]: record["launches"][0]["x"] for record in json.loads(path.read_text())["records"]}
+            base = {name: statistics.mean(chain(*case["x"].values())) * 1e-4 for name, case in self._cases().items()}
+            known = {"key": key, "shares": {one.case: math.expm1(now[one.case] - base[one.case]) for one in injections}}
+            self._keep(known)
+        shares: dict[str, float] = known["shares"]
+        return shares
+
+    def _cases(self) -> dict[str, Any]:
         (file,) = (self.project / "baselines").glob("*.json")
-        return {name: case["ms"] / 1e3 for name, case in json.loads(file.read_text())["cases"].items() if case["ms"]}
+        cases: dict[str, Any] = json.loads(file.read_text())["cases"]
+        return cases
 
     def trial(self, key: str, injections: Sequence[Injection], *arguments: str) -> dict[str, Any]:
         """Run one gate, or take its result from an earlier study."""
         if (known := self._known(key)) is not None:
             return known
-        path = self.project / "injection.json"
-        path.write_text(json.dumps([injection.told() for injection in injections]))
         diff = self.folder / "diff.json"
         diff.unlink(missing_ok=True)
-        status, seconds = self.pytest(f"--peftbench-diff-json={diff}", *arguments)
-        path.unlink(missing_ok=True)
+        with self._injected(injections):
+            status, seconds = self.pytest(f"--peftbench-diff-json={diff}", *arguments)
         if not diff.exists():
             sys.exit(f"{key} ended with status {status}: see {self.folder / 'log.txt'}")
         found = json.loads(diff.read_text())
@@ -100,12 +121,25 @@ class Study:
             "regressed": [case["id"] for case in found["cases"] if case["verdict"] == "regressed"],
             "timed": [case["id"] for case in found["cases"] if case.get("time", {}).get("verdict") == "regressed"],
             "suite": [item["name"] for item in found["suite"] if item["verdict"] == "regressed"],
+            "shifts": {case["id"]: case["time"]["shift"] for case in found["cases"] if "time" in case},
             "launches": statistics.mean(case["time"]["new_launches"] for case in found["cases"] if "time" in case),
             "detectable": found["detectable"],
         }
+        self._keep(result)
+        return result
+
+    @contextmanager
+    def _injected(self, injections: Sequence[Injection]) -> Iterator[None]:
+        path = self.project / "injection.json"
+        path.write_text(json.dumps([injection.told() for injection in injections]))
+        try:
+            yield
+        finally:
+            path.unlink()
+
+    def _keep(self, result: dict[str, Any]) -> None:
         with self.results.open("a") as file:
             file.write(json.dumps(result) + "\n")
-        return result
 
     def _known(self, key: str) -> dict[str, Any] | None:
         lines = self.results.read_text().splitlines() if self.results.exists() else []
@@ -159,17 +193,40 @@ class Injection:
         return {"workload": workload, "method": method, "kind": self.kind, "times": self.times}
 
 
-def batches(times: dict[str, float], trials: int, seed: int) -> Iterator[list[Injection]]:
+def slowed(kind: str, share: float, case: str, unit_s: float, times: dict[str, float]) -> Injection:
+    """Return a slowdown of a case by a share of its round, given how long the unit of work takes within it."""
+    return Injection(kind, share, case, max(1, round(share * times[case] / unit_s)))
+
+
+def felt_units_s(study: Study, names: Sequence[str]) -> dict[str, float]:
+    """Return how much longer a unit of work of each kind makes a round: work takes another time there than alone."""
+    alone, times = {kind: unit_s(kind) for kind in KINDS}, study.times()
+    kinds = [*islice(cycle(KINDS), len(names))]
+    probes = [slowed(kind, CALIBRATION, case, alone[kind], times) for kind, case in zip(kinds, names, strict=True)]
+    shares = study.slowdowns(probes)
+    felt = {}
+    for kind in KINDS:
+        factors = [
+            shares[probe.case] * times[probe.case] / (probe.times * alone[kind])
+            for probe in probes
+            if probe.kind == kind
+        ]
+        felt[kind] = alone[kind] * statistics.median(factors)
+        print(f"a unit of {kind} takes {felt[kind] / alone[kind]:.2f} times as long within a round as alone")
+    return felt
+
+
+def batches(study: Study, trials: int, seed: int) -> Iterator[list[Injection]]:
     """Yield the injections of each gate run: every kind and share `trials` times, `TOGETHER` cases at once."""
-    draw = random.Random(seed)
-    units = {kind: unit_s(kind) for kind in KINDS}
+    draw, times = random.Random(seed), study.times()
     names = [name for name in sorted(times) if f"[{REFERENCE}-" not in name]
+    units = felt_units_s(study, names)
     for _ in range(trials):
         every = draw.sample([*product(KINDS, SHARES)], len(KINDS) * len(SHARES))
         for at in range(0, len(every), TOGETHER):
             part = every[at : at + TOGETHER]
             yield [
-                Injection(kind, share, case, max(1, round(share * times[case] / units[kind])))
+                slowed(kind, share, case, units[kind], times)
                 for (kind, share), case in zip(part, draw.sample(names, len(part)), strict=True)
             ]
 
@@ -189,22 +246,23 @@ def false_alarms(study: Study, runs: int, processes: int) -> str:
 def detection(study: Study, trials: int, seed: int, mode: str) -> list[str]:
     """Return rows: the share of injected slowdowns that is found, by clock and at all."""
     option = "--peftbench-gate" if mode == "gate" else "--peftbench-against=HEAD"
-    found: dict[tuple[str, float], list[tuple[bool, bool, float]]] = defaultdict(list)
+    found: dict[tuple[str, float], list[tuple[bool, bool, float, float]]] = defaultdict(list)
     false = runs = 0
-    for number, batch in enumerate(batches(study.times(), trials, seed)):
+    for number, batch in enumerate(batches(study, trials, seed)):
         result = study.trial(f"{mode} {number}", batch, option)
         for one in batch:
-            seen = one.case in result["timed"], one.case in result["regressed"], result["seconds"]
+            share = math.expm1(result["shifts"][one.case])
+            seen = one.case in result["timed"], one.case in result["regressed"], share, result["seconds"]
             found[one.kind, one.share].append(seen)
         runs += 1
         false += len({*result["regressed"]} - {one.case for one in batch})
     rows = []
     for (kind, share), results in sorted(found.items()):
-        clock, either, seconds = zip(*results, strict=True)
+        clock, either, measured, seconds = zip(*results, strict=True)
         count = len(results)
         rows.append(
-            f"| {mode} | {kind} | {share:.0%} | {sum(clock)} of {count} | {sum(either)} of {count} "
-            f"| {statistics.median(seconds):.0f} s |"
+            f"| {mode} | {kind} | {share:.0%} | {statistics.median(measured):.1%} | {sum(clock)} of {count} "
+            f"| {sum(either)} of {count} | {statistics.median(seconds):.0f} s |"
         )
     rows.append(f"\n{mode}: {runs} runs, {false} cases called slower that were not slowed down")
     return rows
@@ -236,10 +294,10 @@ def main() -> None:
         )
         print(false_alarms(study, arguments.aa, arguments.load))
     if arguments.trials or arguments.lockstep:
-        print("\n| mode | slowdown | size | found by the clock | found | time |")
-        print("| --- " * 6 + "|")
+        print("\n| mode | slowdown | size | median estimate | found by the clock | found | time |")
+        print("| --- " * 7 + "|")
     for mode, trials in (("gate", arguments.trials), ("lock-step", arguments.lockstep)):
-        for row in detection(study, trials, arguments.seed, mode):
+        for row in detection(study, trials, arguments.seed, mode) if trials else ():
             print(row)
 
 

@@ -48,7 +48,12 @@ def load_snapshot(path: Path) -> Snapshot:
     if kind not in kinds:
         found = "it has no schema" if schema is None else f"its schema is {str(schema)[:60]!r}"
         raise UserError(f"{path}: is neither a {kinds[0]} nor a {kinds[1]} file: {found}; is it the right file?")
-    return from_json(data, str(path)) if kind == kinds[0] else snapshot_of(run_from_json(data, str(path)))
+    if kind == kinds[0]:
+        return from_json(data, str(path))
+    try:
+        return snapshot_of(run_from_json(data, str(path)))
+    except ValueError as error:
+        raise UserError(f"{path}: record {error}: a number is out of range; make the run again") from error
 
 
 def _stream_run(path: Path) -> Snapshot | None:

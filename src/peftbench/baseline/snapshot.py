@@ -109,7 +109,7 @@ def collect(
     """Return what the gate knows of records.
 
     Raises:
-        ValueError: two records share an id, or a number is not finite.
+        ValueError: two records share an id, or a number is not finite or no time; names the record.
     """
     profiles: dict[object, Profile] = {}
     cases: dict[str, Case] = {}
@@ -165,6 +165,8 @@ def _add_references(sessions: dict[str, list[list[float]]], record: Record | Rec
     seen: dict[str, int] = defaultdict(int)
     for launch in record.launches:
         if launch.reference_s and launch.anchor_s:
+            if min(launch.reference_s, launch.anchor_s) < 0:
+                raise ValueError(record.id)
             launches, place = sessions[launch.session], seen[launch.session]
             seen[launch.session] += 1
             if place == len(launches):

@@ -144,3 +144,14 @@ def test_a_truncated_run_is_refused_in_one_line(share: float, tmp_path: Path) ->
     with pytest.raises(UserError, match=r"run\.json:\d+: ") as caught:
         load_snapshot(tmp_path / "run.json")
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [replace(LAUNCHES[0], reference_s=-0.01), replace(LAUNCHES[0], anchor_s=-0.02), replace(LAUNCHES[0], x=1e308)],
+)
+def test_numbers_that_no_measurement_yields_are_refused_with_file_and_record(launch: Launch, tmp_path: Path) -> None:
+    strange = replace(RECORD, launches=(launch, launch))
+    save_run(replace(RUN, records=(strange,)), tmp_path / "run.json")
+    with pytest.raises(UserError, match=r"run\.json: record train_step\[lora-nli-bs8\]: a number is out of range"):
+        load_snapshot(tmp_path / "run.json")
