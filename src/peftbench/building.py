@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.libraries import quiet, reason
+from peftbench.seeding import seeded
 from peftbench.tasks.base import Head, Task, Vocabulary
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from peftbench.models import ModelSource
@@ -92,7 +92,7 @@ def build_model(
 
     auto_class, config = _with_head(source, task)
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention, "trust_remote_code": False}
-    with _seeded(seed), _reported("model", source):
+    with seeded(seed), _reported("model", source):
         model = (
             auto_class.from_config(config, **options)
             if source.preset
@@ -131,7 +131,7 @@ def build_unloaded(source: ModelSource, task: Task, *, device: str = "meta") -> 
     import torch
 
     auto_class, config = _with_head(source, task)
-    with torch.device(device), _seeded(0), _reported("model", source):
+    with seeded(0), torch.device(device), _reported("model", source):
         return auto_class.from_config(config, trust_remote_code=False)
 
 
@@ -181,20 +181,6 @@ def _pretrained(
             f"{len(body)} weights are missing or of another shape, {body[0]} among them"
         )
     return model
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within the context torch draws from `seed` on the CPU; afterwards as if nothing had been drawn."""
-    import torch
-
-    generator: torch.Generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(seed)
-    try:
-        yield
-    finally:
-        generator.set_state(state)
 
 
 @contextmanager

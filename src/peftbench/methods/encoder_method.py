@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 from peftbench.methods import checkpoint, encoder
 from peftbench.methods.base import Application, Method, head_names, is_head
 from peftbench.methods.configuration import C, Configuration
+from peftbench.seeding import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,12 +46,14 @@ class EncoderMethod(Method, Generic[C]):
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
         """Freeze the backbone and attach the method's modules, initialised from the application's seed alone."""
+        import torch
+
         blocks = encoder.blocks(model)
         configuration = Configuration.of(self.name, self.config, application.overrides)
         heads = head_names(model)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(is_head(name, heads))
-        with seeded(application.seed):
+        with torch.device("cpu"), seeded(application.seed):
             self.attach(model, blocks, configuration)
         values: Any = configuration.values
         setattr(model, CONFIGURATION, json.dumps(asdict(values), sort_keys=True))
@@ -106,14 +109,3 @@ class EncoderMethod(Method, Generic[C]):
         restore(model)
         delattr(model, CONFIGURATION)
         return model
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Within the context torch draws from `seed` on the CPU; the global random state is left as it was."""
-    import torch
-
-    # Only the CPU's generator: torch.manual_seed would reseed every CUDA device for good.
-    with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

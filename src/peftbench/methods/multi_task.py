@@ -10,7 +10,7 @@ from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, head_names
 from peftbench.methods.basic import SelectiveMethod
 from peftbench.methods.configuration import Configuration
-from peftbench.methods.encoder_method import seeded
+from peftbench.seeding import seeded
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +50,8 @@ class MultiTask(SelectiveMethod):
             UnsupportedError: the model has no head.
             UserError: an override is unknown or out of range.
         """
+        import torch
+
         from peftbench.methods.multi_task_modules import TaskHeads, TaskTurns
 
         configuration = Configuration.of(self.name, self.config, application.overrides)
@@ -59,7 +61,7 @@ class MultiTask(SelectiveMethod):
         SelectiveMethod.apply(self, model, Application(application.task, seed=application.seed))
         std = getattr(model.config, "initializer_range", 0.02)
         plain = {name: getattr(model, name) for name in sorted(head_names(model))}
-        with seeded(application.seed):
+        with torch.device("cpu"), seeded(application.seed):
             heads = {name: TaskHeads(head, tasks, std=std) for name, head in plain.items() if [*head.parameters()]}
         if not heads:
             raise UnsupportedError(f"{self.name}: {model.config.model_type} has no head to give each task its own")

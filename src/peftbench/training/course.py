@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from peftbench.measure.nvml import Nvml
+from peftbench.seeding import seeded
 from peftbench.training import sampling
 from peftbench.training.evaluate import EvaluationSet, evaluate, length
 from peftbench.training.loop import MAX_NORM, Fed, Learner, Plan, Trained, restore, train
@@ -78,9 +78,9 @@ def follow(course: Course, desk: Desk, *, keep_best: bool) -> Outcome:
     Everything that is random follows from the course's seed and the subject's; torch's own state is left as it was.
     """
     device = desk.backend.device
-    with _seeded(course.seed, device):
+    with seeded(course.seed, device):
         works = _count(course)
-    with _seeded(course.seed, device), Nvml.of(device) as nvml:
+    with seeded(course.seed, device), Nvml.of(device) as nvml:
         learner = new_learner(course)
         trained = train(
             learner,
@@ -151,10 +151,3 @@ def _count(course: Course) -> dict[str, StepWork]:
         name: count_work(learner, material, course.batch_size, varies=varies)
         for name, material in course.materials.items()
     }
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -45,16 +45,6 @@ def faults_as(error_class: type[PeftbenchError], doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def seeded(model: PreTrainedModel, seed: int) -> Iterator[None]:
-    """Within the context, torch's global randomness starts from `seed`; afterwards it is as it was before."""
-    import torch
-
-    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
 def quiet(model: PreTrainedModel) -> Iterator[None]:
     """Within the context, warnings that say nothing to a user of this model are not shown."""
     with warnings.catch_warnings():

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from peftbench.errors import PeftbenchError, UnsupportedError, UserError
 from peftbench.methods.base import Application, Method, head_names
 from peftbench.methods.peft.layers import NO_LAYERS, Layers, query_and_value
-from peftbench.methods.peft.library import faults_as, quiet, seeded
+from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.overrides import checked
+from peftbench.seeding import seeded
 from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
@@ -189,7 +190,11 @@ class PeftMethod(Method):
 
     @contextmanager
     def _library(self, model: PreTrainedModel, application: Application, doing: str) -> Iterator[None]:
-        with seeded(model, application.seed), quiet(model), faults_as(_culprit(application), f"{doing} {self.name}"):
+        with (
+            seeded(application.seed, model.device),
+            quiet(model),
+            faults_as(_culprit(application), f"{doing} {self.name}"),
+        ):
             yield
 
     def _freeze(self, model: torch.nn.Module) -> torch.nn.Module:
