@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,13 @@ class Child:
     def __init__(self, bench: BenchSession, assignment: Assignment) -> None:
         self._bench = bench
         self._assignment = assignment
+        self._parent = os.getppid()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Stop where the parent has died: nobody waits for the rest, and it would disturb whatever runs next."""
+        if os.getppid() != self._parent:
+            pytest.exit("the run that started this launch is gone")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
