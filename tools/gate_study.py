@@ -121,7 +121,7 @@ class Study:
             "regressed": [case["id"] for case in found["cases"] if case["verdict"] == "regressed"],
             "timed": [case["id"] for case in found["cases"] if case.get("time", {}).get("verdict") == "regressed"],
             "suite": [item["name"] for item in found["suite"] if item["verdict"] == "regressed"],
-            "shifts": {case["id"]: case["time"]["shift"] for case in found["cases"] if "time" in case},
+            "changes": {case["id"]: case["time"]["change"] for case in found["cases"] if "time" in case},
             "launches": statistics.mean(case["time"]["new_launches"] for case in found["cases"] if "time" in case),
             "detectable": found["detectable"],
         }
@@ -251,8 +251,8 @@ def detection(study: Study, trials: int, seed: int, mode: str) -> list[str]:
     for number, batch in enumerate(batches(study, trials, seed)):
         result = study.trial(f"{mode} {number}", batch, option)
         for one in batch:
-            share = math.expm1(result["shifts"][one.case])
-            seen = one.case in result["timed"], one.case in result["regressed"], share, result["seconds"]
+            change = result["changes"][one.case]
+            seen = one.case in result["timed"], one.case in result["regressed"], change, result["seconds"]
             found[one.kind, one.share].append(seen)
         runs += 1
         false += len({*result["regressed"]} - {one.case for one in batch})

@@ -73,6 +73,14 @@ def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
     return [timed[place] for place in np.flatnonzero(doubtful)]
 
 
+def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
+    """Return the smallest slowdown, as a share, that a gate will find of each case whose time it can judge."""
+    names = sorted(name for name, case in baseline.cases.items() if len(baseline.launches(name)) >= rule.min_baseline)
+    base = statistics.ragged_moments([baseline.launches(name) for name in names])
+    found = statistics.foreseen(base, rule, kinds_of(names))
+    return dict(zip(names, np.expm1(found).tolist(), strict=True))
+
+
 def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]) -> list[str]:
     """Return cases to be launched again beside suspects, so that a common shift shows; none in a small suite."""
     timed = _timed(base, new)
@@ -99,9 +107,14 @@ def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> 
     launches = [new.launches(name) for name in timed]
     old = statistics.ragged_moments([base.launches(name) for name in timed])
     now = statistics.ragged_moments(launches)
-    kinds = np.array([name.partition("[")[0] for name in timed])
+    kinds = kinds_of(timed)
     common = statistics.staged_shift(old, now, launches, rule, kinds)
     return common, statistics.shifts(old, now, common, rule, kinds)
+
+
+def kinds_of(names: Iterable[str]) -> Array:
+    """Return of which kind each case is: its benchmark function."""
+    return np.array([name.partition("[")[0] for name in names])
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:

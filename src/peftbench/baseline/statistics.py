@@ -247,6 +247,25 @@ def detectable(result: Shifts, rule: Rule, new_count: int | None = None) -> Arra
     return found
 
 
+def foreseen(base: Moments, rule: Rule, kinds: Array | None = None) -> Array:
+    """Return the slowdown of each case that a gate will find with the rule's power, all launches made.
+
+    Provided that new launches spread as far as the baseline's.
+
+    Args:
+        base: The accepted launches, two of each case at least.
+        rule: The constants.
+        kinds: As of `prior_spread`.
+    """
+    freedom = base.count - 1
+    squares = base.squares / freedom * (freedom + rule.all_launches - 1)
+    df = base.count + rule.all_launches - 2 + rule.prior_launches
+    spread = np.sqrt((squares + rule.prior_launches * prior_spread(base, rule, kinds) ** 2) / df)
+    new_count = np.full_like(base.count, rule.all_launches)
+    zero = np.zeros(base.count.shape)
+    return detectable(tested(zero, spread, df, base_count=base.count, new_count=new_count, rule=rule), rule)
+
+
 def launches_needed(result: Shifts, rule: Rule) -> Array:
     """Return how many more launches would tell, if nothing else changed; 0 if `MAX_MORE_LAUNCHES` would not."""
     more = np.arange(1, MAX_MORE_LAUNCHES + 1)

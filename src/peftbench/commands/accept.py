@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from peftbench.commands.options import add_keyword, add_rule, rule_of
+from peftbench.report.wording import cases
 
 if TYPE_CHECKING:
     from peftbench.baseline.accept import Accepted
@@ -70,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
-    from peftbench.report.wording import cases
+    from peftbench.baseline.compare import foreseen
 
     baseline = accepted.baseline
     lines = [f"{path}: {cases(len(accepted.recorded))} accepted, {len(accepted.kept)} kept as they were"]
@@ -81,6 +84,21 @@ def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
         lines.append(
             f"  {cases(young)} with fewer than {rule.min_baseline} launches, whose time is not compared yet: "
             "record with --peftbench-launches, or accept further runs with --append"
+        )
+    return lines + _sensitivity(foreseen(baseline, rule), rule)
+
+
+def _sensitivity(slowdowns: Mapping[str, float], rule: Rule) -> list[str]:
+    """Return what a gate will find with this baseline, before anybody relies on it."""
+    if not slowdowns:
+        return []
+    lines = [f"  a gate will find a slowdown of {median(slowdowns.values()):.1%} ({rule.power:.0%} power, median case)"]
+    blind = [name for name, slowdown in slowdowns.items() if slowdown > rule.limit]
+    if blind:
+        worst = max(blind, key=lambda name: slowdowns[name])
+        lines.append(
+            f"  {len(blind)} of {cases(len(slowdowns))}: only slowdowns above the limit of {rule.limit:.0%} ({worst}: "
+            f"{slowdowns[worst]:.1%}); record again while nothing else runs (peftbench doctor)"
         )
     return lines
 

@@ -17,6 +17,7 @@ from peftbench.baseline.statistics import (
     detectable,
     excluded,
     faster,
+    foreseen,
     launches_needed,
     moments,
     prior_spread,
@@ -280,3 +281,15 @@ def test_without_the_common_shift_drift_alone_would_fail_suites() -> None:
     uncentred = replace(RULE, min_cases=1000)  # too few cases for a common shift, as it says
     failed = [_gate(*_suite(World(common=0.05), rng, np.zeros(50)), uncentred)[0].any() for _ in range(30)]
     assert np.mean(failed) > 0.1
+
+
+def test_what_a_baseline_foresees_is_found_as_often_as_promised() -> None:
+    rng = np.random.default_rng(0)
+    spread = np.repeat([0.01, 0.02], 6)[:, None]
+    kinds = np.repeat([0, 1], 6)
+    base = moments(spread * rng.normal(size=(2000, 12, 20)))
+    slowdown = foreseen(base, RULE, kinds)
+    new = moments(slowdown[..., None] + spread * rng.normal(size=(2000, 12, RULE.all_launches)))
+    found = slower(shifts(base, new, NO_SHIFT, RULE, kinds), RULE).mean(axis=0)
+    np.testing.assert_allclose(found, RULE.power, atol=0.03)
+    assert np.median(slowdown[:, 6:]) > 1.5 * np.median(slowdown[:, :6])

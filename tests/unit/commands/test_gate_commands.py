@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -112,6 +113,23 @@ def test_young_baselines_and_cases_without_numbers_are_told(
     assert "7 cases accepted" in out
     assert "a not accepted: failed: boom" in out
     assert "7 cases with fewer than 5 launches, whose time is not compared yet" in out
+
+
+def test_a_baseline_says_what_it_will_find_and_where_it_is_blind(
+    record: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = record("quiet")
+    main(["accept", str(quiet), "--why", "quiet"])
+    out = capsys.readouterr().out
+    assert re.search(r"a gate will find a slowdown of [0-4]\.\d% \(90% power, median case\)", out)
+    assert "record again" not in out
+    data = json.loads(quiet.read_text())
+    for number, launch in enumerate(data["records"][3]["launches"]):
+        launch["x"] += 0.1 * (number % 2)
+    quiet.write_text(json.dumps(data))
+    main(["accept", str(quiet), "--why", "busy"])
+    out = capsys.readouterr().out
+    assert re.search(r"1 of 8 cases: only slowdowns above the limit of 5% \(d: 1\d\.\d%\); record again", out)
 
 
 def test_the_commit_is_recorded(record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
