@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, cycle, islice, product
@@ -216,13 +216,13 @@ def felt_units_s(study: Study, names: Sequence[str]) -> dict[str, float]:
     return felt
 
 
-def batches(study: Study, trials: int, seed: int) -> Iterator[list[Injection]]:
-    """Yield the injections of each gate run: every kind and share `trials` times, `TOGETHER` cases at once."""
+def batches(study: Study, shares: Sequence[float], trials: int, seed: int) -> Iterator[list[Injection]]:
+    """Yield the injections of each gate run: every kind and share `trials` times, `TOGETHER` cases at most at once."""
     draw, times = random.Random(seed), study.times()
     names = [name for name in sorted(times) if f"[{REFERENCE}-" not in name]
     units = felt_units_s(study, names)
     for _ in range(trials):
-        every = draw.sample([*product(KINDS, SHARES)], len(KINDS) * len(SHARES))
+        every = draw.sample([*product(KINDS, shares)], len(KINDS) * len(shares))
         for at in range(0, len(every), TOGETHER):
             part = every[at : at + TOGETHER]
             yield [
@@ -243,12 +243,12 @@ def false_alarms(study: Study, runs: int, processes: int) -> str:
     return f"| {name} | {alarms} of {runs} | {launches:.2f} | {seconds:.0f} s | {seen:.1%} |"
 
 
-def detection(study: Study, trials: int, seed: int, mode: str) -> list[str]:
+def detection(study: Study, injected: Iterable[Sequence[Injection]], mode: str) -> list[str]:
     """Return rows: the share of injected slowdowns that is found, by clock and at all."""
     option = "--peftbench-gate" if mode == "gate" else "--peftbench-against=HEAD"
     found: dict[tuple[str, float], list[tuple[bool, bool, float, float]]] = defaultdict(list)
     false = runs = 0
-    for number, batch in enumerate(batches(study, trials, seed)):
+    for number, batch in enumerate(injected):
         result = study.trial(f"{mode} {number}", batch, option)
         for one in batch:
             change = result["changes"][one.case]
@@ -277,6 +277,7 @@ def main() -> None:
     parser.add_argument("--load", type=int, default=0, metavar="N", help="busy processes during those runs")
     parser.add_argument("--trials", type=int, default=0, metavar="N", help="slowdowns of each kind and size")
     parser.add_argument("--lockstep", type=int, default=0, metavar="N", help="the same in lock-step with a commit")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="sizes; default: 0.03 0.05 0.1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("matrix", nargs="*", help="after --: options of the cases; default: 24 cases")
     arguments = parser.parse_args()
@@ -297,8 +298,8 @@ def main() -> None:
         print("\n| mode | slowdown | size | median estimate | found by the clock | found | time |")
         print("| --- " * 7 + "|")
     for mode, trials in (("gate", arguments.trials), ("lock-step", arguments.lockstep)):
-        for row in detection(study, trials, arguments.seed, mode) if trials else ():
-            print(row)
+        if trials:
+            print(*detection(study, batches(study, arguments.shares, trials, arguments.seed), mode), sep="\n")
 
 
 if __name__ == "__main__":
