@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import runpy
 import shutil
 import statistics
 import subprocess
@@ -162,9 +163,7 @@ def unit_s(kind: str) -> float:
     """Return how long the unit of work of a kind takes, one thread, warm."""
     import torch
 
-    sys.path.insert(0, str(PROJECT))
-    from conftest import work  # type: ignore[import-not-found] # of the study's project
-
+    work = runpy.run_path(str(PROJECT / "conftest.py"))["work"]
     torch.set_num_threads(1)
     times = 20_000 if kind == "loop" else 1_000
     run: Callable[[], None] = work(kind, times)
