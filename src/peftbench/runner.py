@@ -14,7 +14,7 @@ from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import release
-from peftbench.measure.failures import PoisonedError, classify, context_is_alive
+from peftbench.measure.failures import PoisonedError, classify, context_is_alive, is_sticky
 from peftbench.measure.probes import probes_for
 from peftbench.measure.rounds import interleave
 from peftbench.measure.stopwatch import Stopwatch
@@ -43,6 +43,8 @@ class Runner:
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
+        self._lost = False
+        """Whether the device can run nothing more in this process."""
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
         if backend.settings.compile:
@@ -107,11 +109,12 @@ class Runner:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
             return replace(blank, status="invalid", reason=str(error))
-        except UserError:
+        except (UserError, PoisonedError):
             raise
         except Exception as error:
             failure = classify(error, watch.current, alive=partial(context_is_alive, self.backend.device))
             if failure.kind == "poison":
+                self._lost = True
                 raise PoisonedError(failure.reason) from error
             if failure.kind != "out-of-memory":
                 raise
@@ -151,8 +154,19 @@ class Runner:
         """Give back what the last case held; what is still there then is not looked at again after each case.
 
         Without freezing, each collection walks through all that torch and transformers have ever made (0.2 s).
+
+        Raises:
+            PoisonedError: an error of the device that nobody had waited for shows now.
         """
-        release(self.backend.device)
+        if self._lost:  # the device would only raise the error again, in place of the one that says which case it was
+            return
+        try:
+            release(self.backend.device)
+        except RuntimeError as error:
+            if not is_sticky(error):
+                raise
+            self._lost = True
+            raise PoisonedError(classify(error, "clean-up").reason) from error
         gc.freeze()
 
     def _unsupported(self, case: Case, workload: Workload) -> str:
