@@ -160,6 +160,8 @@ class Runner:
         """
         if self._lost:  # the device would only raise the error again, in place of the one that says which case it was
             return
+        if self._probes.exclusive:
+            self._passes.forget()
         try:
             release(self.backend.device)
         except RuntimeError as error:
