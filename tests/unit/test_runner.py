@@ -112,3 +112,13 @@ def test_a_reference_does_not_outlive_its_case_on_a_gpu(runner: Runner) -> None:
 
     assert "ratio" in measure(runner, Paired(name="inference", summary="")).metrics
     assert [reference() for reference in REFERENCES] == [None]
+
+
+def test_a_case_that_leaves_memory_behind_is_named_once(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    mib = 2**20
+    left = iter([0, 2 * mib, 5 * mib, 5 * mib])  # an old group is gone, the new one is built, one case and another
+    monkeypatch.setattr("peftbench.runner.release", lambda _: next(left))
+    warning = "inference[head-nli-bs1] left 3.0 MiB allocated on the device"
+    assert warning in measure(runner, INFERENCE).warnings
+    assert warning not in measure(runner, INFERENCE).warnings
+    monkeypatch.undo()
