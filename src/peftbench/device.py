@@ -55,10 +55,16 @@ def require_device(device: torch.device) -> None:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Return the UUIDs of the GPUs that this process sees, in the order of their indices."""
+    """Return the UUIDs of the GPUs that this process sees, in the order of their indices.
+
+    A process that was given a MIG instance sees that one alone; CUDA leaves out the prefix that tells it from a GPU.
+    """
     import torch
 
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     count = torch.cuda.device_count() if torch.version.cuda is not None else 0
+    if count and shown.startswith("MIG-"):
+        return (shown,)
     return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count))
 
 

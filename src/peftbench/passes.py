@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench import compiling
 from peftbench.measure import anchor, counters, metrics
+from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
+from peftbench.measure.failures import is_out_of_memory
 from peftbench.measure.parameters import count_parameters
 from peftbench.measure.rounds import Plan, Rounds, TimedRound, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
-from peftbench.references import References
+from peftbench.references import ALONE, References
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
@@ -102,9 +104,8 @@ class Passes:
         with watch.during("memory"):
             memory = self._memory(trial, timed, counted)
         with watch.during("time"):
-            reference, alone = self._references.of(workload, group)
+            reference, alone = self._warmed(timed, workload, group)
             with undisturbed():
-                warm_up(timed)
                 rounds, state = self._probes.rounds(
                     lambda: take(observer(timed), reference, self._plan(), seed=blank.id)
                 )
@@ -161,13 +162,29 @@ class Passes:
 
     def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
         """Return what the device says, and the exact sum of what is held and what a round adds at the most."""
-        if self._probes.exclusive:
-            self._references.drop()
         found = self._probes.memory(trial, timed)
         if counted is None:
             return found
         held = sum(found[name].value or 0 for name in ("weights_bytes", "optimizer_bytes"))
         return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
+
+    def _warmed(self, timed: TimedRound, workload: Workload, group: Group) -> tuple[TimedRound | None, str]:
+        """Warm up a case beside its reference, or alone where both do not fit; return reference and warning."""
+        reference, alone = self._references.of(workload, group)
+        try:
+            with undisturbed():
+                warm_up(timed)
+        except Exception as error:
+            if reference is None or not is_out_of_memory(error):
+                raise
+        else:
+            return reference, alone
+        del reference  # it holds the model
+        self._references.drop()
+        release(self._backend.device)
+        with undisturbed():
+            warm_up(timed)
+        return None, ALONE
 
     def _plan(self) -> Plan:
         settings = self._backend.settings

@@ -13,8 +13,8 @@ from peftbench import compiling
 from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.clock import clock_for
-from peftbench.measure.device_memory import release
-from peftbench.measure.failures import PoisonedError, classify, context_is_alive
+from peftbench.measure.device_memory import leak, release
+from peftbench.measure.failures import PoisonedError, classify, context_is_alive, is_sticky
 from peftbench.measure.probes import probes_for
 from peftbench.measure.rounds import interleave
 from peftbench.measure.stopwatch import Stopwatch
@@ -43,6 +43,10 @@ class Runner:
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
+        self._held_bytes = 0
+        """What stays allocated between cases: the batches of the group."""
+        self._lost = False
+        """Whether the device can run nothing more in this process."""
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
         if backend.settings.compile:
@@ -96,6 +100,17 @@ class Runner:
         blank = self.blank(case, workload, id)
         if reason := self._unsupported(case, workload):
             return replace(blank, status="unsupported", reason=reason)
+        try:
+            record = self._outcome(case, workload, blank, observer, records)
+        finally:
+            held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
+        left = "" if isinstance(workload, Study) else leak(id, held_bytes, self._held_bytes)  # studies share materials
+        return replace(record, warnings=(*record.warnings, left)) if left else record
+
+    def _outcome(
+        self, case: Case, workload: Workload, blank: Record, observer: Observer, records: Iterable[Record]
+    ) -> Record:
+        """Return what a case yields, or the record with the reason why it yields nothing."""
         watch = Stopwatch()
         try:
             with compiling.faults():
@@ -107,17 +122,16 @@ class Runner:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
             return replace(blank, status="invalid", reason=str(error))
-        except UserError:
+        except (UserError, PoisonedError):
             raise
         except Exception as error:
             failure = classify(error, watch.current, alive=partial(context_is_alive, self.backend.device))
             if failure.kind == "poison":
+                self._lost = True
                 raise PoisonedError(failure.reason) from error
             if failure.kind != "out-of-memory":
                 raise
             return replace(blank, status="out-of-memory", reason=failure.reason)
-        finally:
-            self._clean_up()
 
     def try_once(self, case: Case, workload: Workload) -> None:
         """Run one round, or the least of a study, and measure nothing.
@@ -147,13 +161,29 @@ class Runner:
             variant=dict(case.variant),
         )
 
-    def _clean_up(self) -> None:
-        """Give back what the last case held; what is still there then is not looked at again after each case.
+    def _clean_up(self) -> int:
+        """Give back what the last case held, and return the bytes that stay allocated on the device.
+
+        What is still there then is not looked at again after each case.
 
         Without freezing, each collection walks through all that torch and transformers have ever made (0.2 s).
+
+        Raises:
+            PoisonedError: an error of the device that nobody had waited for shows now.
         """
-        release(self.backend.device)
+        if self._lost:  # the device would only raise the error again, in place of the one that says which case it was
+            return self._held_bytes
+        if self._probes.exclusive:
+            self._passes.forget()
+        try:
+            left_bytes = release(self.backend.device)
+        except RuntimeError as error:
+            if not is_sticky(error):
+                raise
+            self._lost = True
+            raise PoisonedError(classify(error, "clean-up").reason) from error
         gc.freeze()
+        return left_bytes
 
     def _unsupported(self, case: Case, workload: Workload) -> str:
         backend = self.backend
@@ -195,4 +225,5 @@ class Runner:
         if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
             self.release()
             self._group = self.backend.group(case.task, case.batch_size)
+            self._held_bytes = release(self.backend.device)
         return self._group

@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from peftbench.device import device_named
+from peftbench.device import device_named, visible_gpus
 from peftbench.errors import UserError
 
 
@@ -55,3 +57,13 @@ def test_blocking_launches_are_refused(value: str, refused: bool, monkeypatch: p
             device_named("cuda")
     else:
         assert device_named("cuda").type == "cuda"
+
+
+def test_gpus_are_named_as_cuda_visible_devices_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"aaaa-{index}"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert visible_gpus() == ("GPU-aaaa-0", "GPU-aaaa-1")
+    pretend_gpus(monkeypatch, 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-bbbb")
+    assert visible_gpus() == ("MIG-bbbb",)

@@ -15,6 +15,7 @@ from peftbench.baseline.scope import Scope, scope
 from peftbench.baseline.snapshot import Case, Snapshot
 from peftbench.baseline.statistics import Array, Shifts
 from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
+from peftbench.measure.throttle import clock_difference
 
 
 def compare(
@@ -92,14 +93,19 @@ def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]
 
 
 def _timed(base: Snapshot, new: Snapshot) -> list[str]:
-    """Return the cases that have launches on both sides."""
+    """Return the cases that have launches on both sides, at the same clock."""
     return sorted(
-        name for name, case in new.cases.items() if case.x and case.status == "ok" and _ran(base.cases.get(name))
+        name
+        for name, case in new.cases.items()
+        if case.x and case.status == "ok" and (old := base.cases.get(name)) and old.x and not _clock(old, case)
     )
 
 
-def _ran(case: Case | None) -> bool:
-    return case is not None and bool(case.x)
+def _clock(base: Case, new: Case) -> str:
+    """Return why the times of a case are not comparable: its clock, where it is known on both sides; or ''."""
+    if not (base.clock_mhz and new.clock_mhz):
+        return ""
+    return clock_difference(new.clock_mhz, base.clock_mhz)
 
 
 def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
@@ -187,6 +193,9 @@ def _case(
         return CaseVerdict(name, *_unpaired(base, new))
     counters = compare_counters(base, new, allowed, rule)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
+    clock = _clock(base, new) if time is None and not allowed.time else ""
+    if clock and verdict != "regressed":  # by its counters, which no clock moves
+        verdict = "not comparable"
     moved = (
         base.profile is not new.profile and (verdict != "unchanged" or bool(counters.changes)) and not allowed.counters
     )
@@ -195,7 +204,7 @@ def _case(
     return CaseVerdict(
         id=name,
         verdict=verdict,
-        reason=_reason(time, counters, allowed, rule),
+        reason="; ".join(filter(None, [clock, _reason(time, counters, allowed, rule)])),
         time=time,
         base_s=base.time_s,
         new_s=new.time_s,

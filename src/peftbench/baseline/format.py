@@ -4,7 +4,8 @@
     "train_step[lora-nli-bs8]":{"x":{"1":[2103,2099,2110]},"n":40,"ms":12.4,"c":[995,1234567],"p":"3f9a2c1b"},
 
 `x` holds 1e-4 log units by session, `n` rounds, `ms` a time for people, `c` the counters that "counters" names in this
-order, and `p` the line of "profiles" that tells operator calls and modules. `baseline.schema.json` describes it all.
+order, and `p` the line of "profiles" that tells operator calls and modules; of a GPU, `mhz` is its clock.
+`baseline.schema.json` describes it all.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def _case(case: Case, counters: list[str], profiles: Mapping[int, str]) -> Json:
         "ms": None if case.time_s is None else float(f"{case.time_s * 1e3:.4g}"),
         "c": [case.counters.get(name) for name in counters],
         "p": profiles[id(case.profile)],
+        **({} if case.clock_mhz is None else {"mhz": round(case.clock_mhz)}),
     }
 
 
@@ -181,7 +183,8 @@ def _read_case(name: str, line: CaseLine, file: _File, source: str) -> Case:
     if problem:
         raise UserError(f"{source}: case {name}: {problem}")
     counters = {counter: value for counter, value in zip(file.counters, line.c, strict=True) if value is not None}
-    return Case(_logarithms(line.x), line.n, line.ms and line.ms / 1e3, counters, file.profiles[line.p])
+    time_s = line.ms and line.ms / 1e3
+    return Case(_logarithms(line.x), line.n, time_s, counters, file.profiles[line.p], clock_mhz=line.mhz)
 
 
 def _logarithms(values: Mapping[str, Sequence[int]]) -> dict[str, tuple[float, ...]]:

@@ -37,6 +37,7 @@ class CaseLine(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True
     ms: float | None
     c: tuple[Whole | float | None, ...]
     p: str
+    mhz: Whole | None = None
 
 
 class LaunchLine(msgspec.Struct, frozen=True, gc=False):

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.jsondata import encode
 from peftbench.record import Record, Run, Status
 
 if TYPE_CHECKING:
     from peftbench.baseline.lines import RecordLine
+
+CLOCK: Final = "sm_clock_mhz"
+"""The metric that tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Case:
     profile: Profile = field(default_factory=Profile)
     status: Status = "ok"
     reason: str = ""
+    clock_mhz: float | None = None
+    """Of a GPU's multiprocessors after the rounds; where it is another one, times are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> Case:
     for launch in launches:
         if launch.x is not None:
             x[launch.session] = (*x.get(launch.session, ()), launch.x)
+    clock = record.metrics.get(CLOCK)
     case = Case(
         x=x,
         rounds=round(median([launch.rounds for launch in launches])) if launches else 0,
@@ -147,8 +153,11 @@ def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> Case:
         profile=_shared_profile(record, profiles),
         status=record.status,
         reason=record.reason,
+        clock_mhz=clock.value if clock else None,
     )
-    if not math.isfinite(sum(chain(*x.values(), case.counters.values()), case.time_s or 0.0)):
+    if not math.isfinite(
+        sum(chain(*x.values(), case.counters.values()), (case.time_s or 0.0) + (case.clock_mhz or 0.0))
+    ):
         raise ValueError(record.id)
     return case
 

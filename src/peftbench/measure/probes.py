@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from peftbench.measure.clock import CudaClock, launch_bound
-from peftbench.measure.device_memory import memory_metrics, parts, parts_metrics, step_memory
+from peftbench.measure.device_memory import memory_metrics, parts, parts_metrics, release, step_memory
 from peftbench.measure.energy import busy_window, energy_metrics, idle_window
 from peftbench.measure.nvml import Nvml, Reading, sampled
 from peftbench.measure.resident import resident
@@ -37,7 +37,7 @@ class Probes(Protocol):
     """What can be read of one device."""
 
     exclusive: bool
-    """Whether the memory pass must find no other model on the device."""
+    """Whether a reference must be gone when its case is: the next one may need all of the memory."""
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the memory of a warm round."""
@@ -104,8 +104,12 @@ class CudaProbes:
         self._idle: Reading[Window] | None = None
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return the allocator's peaks over a warm step, their parts, and what NVML says beside them."""
+        """Return the allocator's peaks over a warm step, their parts, and what NVML says beside them.
+
+        What the passes before left in the allocator's cache is given back first: it would count as reserved.
+        """
         del timed
+        release(self._device)
         return memory_metrics(step_memory(trial, self._device, self._nvml))
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:

@@ -56,6 +56,13 @@ def approximate(snapshot: Snapshot) -> Snapshot:
     )
 
 
+def test_the_clock_of_a_gpu_comes_back() -> None:
+    clocked = replace(BASELINE, cases={LORA: replace(BASELINE.cases[LORA], clock_mhz=1980.0)})
+    text = to_text(clocked)
+    VALID.validate(json.loads(text))
+    assert approximate(from_text(text, "b.json")) == approximate(clocked)
+
+
 def test_what_is_written_comes_back_and_fits_the_published_schema() -> None:
     data = json.loads(to_text(BASELINE))
     VALID.validate(data)

@@ -56,6 +56,8 @@ def test_a_snapshot_holds_what_the_gate_compares() -> None:
     profile = Profile({"aten::mm": 24}, "ab12", {"classifier": 6})
     assert found.cases[RECORD.id] == Case({"s1": (0.18, 0.24)}, 41, 0.013, {"flops": 1000}, profile)
     assert found.cases["z"] == Case(status="failed", reason="boom", profile=profile)
+    clocked = replace(RECORD, metrics={"sm_clock_mhz": Metric(1980, "MHz", "neither", "sampled")})
+    assert snapshot_of(replace(RUN, records=(clocked,))).cases[RECORD.id].clock_mhz == 1980
     assert found.cases[RECORD.id].profile is found.cases["z"].profile
     assert found.sessions == {"s1": Session("s1")}
     assert found.settings == {"model": "tiny", "sizes": [1, 8]}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from peftbench.measure.clock import Timing
+from peftbench.measure.device_memory import Parts, StepMemory
 from peftbench.measure.nvml import DeviceState, Reading
 from peftbench.measure.probes import CpuProbes, CudaProbes, probes_for
 from peftbench.measure.rounds import Rounds
@@ -83,3 +84,19 @@ def test_the_probes_of_a_cpu_read_weights_and_resident_memory() -> None:
     assert found["weights_bytes"].value == (8 * 4 + 4) * 4
     assert found["resident_bytes"].value
     assert cpu.fingerprint() == {}
+
+
+def test_the_memory_pass_begins_with_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passes before it left there would count as reserved by the step."""
+    log: list[str] = []
+    memory = StepMemory(Parts(1, 1, 1), 2, 3, Reading(4), Reading(None, "not said"))
+
+    def measured(*_: object) -> StepMemory:
+        log.append("measured")
+        return memory
+
+    monkeypatch.setattr("peftbench.measure.probes.release", lambda device: log.append(f"released {device}"))
+    monkeypatch.setattr("peftbench.measure.probes.step_memory", measured)
+    trial = Trial(model=torch.nn.Linear(1, 1), run=lambda _number, _mark: None)
+    assert cuda_probes().memory(trial, lambda _: Timing(0.0))["peak_reserved_bytes"].value == 3
+    assert log == ["released cpu", "measured"]

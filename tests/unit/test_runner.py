@@ -1,0 +1,124 @@
+"""What becomes of a case when the device fails it, with errors and an allocator that stand in for a GPU's."""
+
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from peftbench.backend import Backend
+from peftbench.cases import Case, MethodSpec
+from peftbench.catalogue import Catalogue
+from peftbench.measure.failures import PoisonedError
+from peftbench.measure.rounds import TimedRound
+from peftbench.record import Record
+from peftbench.references import ALONE
+from peftbench.runner import Runner
+from peftbench.settings import Settings
+from peftbench.workloads.base import Mark, Subject, Trial, Workload
+from peftbench.workloads.step import Inference
+
+CASE = Case(MethodSpec("head"), "nli", 1)
+ASSERT = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
+
+
+@pytest.fixture
+def runner() -> Runner:
+    catalogue = Catalogue.load()
+    settings = Settings(model="tiny", device="cpu", rounds=1, seq_len=8)
+    return Runner(Backend.open(settings, catalogue, [catalogue.task("nli")]), session="s")
+
+
+def unobserved(timed: TimedRound) -> TimedRound:
+    return timed
+
+
+def measure(runner: Runner, workload: Workload) -> Record:
+    return runner.measure(CASE, workload, id="inference[head-nli-bs1]", observer=unobserved)
+
+
+def raise_assert(*_: object) -> Any:  # noqa: ANN401 - never returns
+    raise RuntimeError(ASSERT)
+
+
+class Failing(Inference):
+    def trial(self, subject: Subject) -> Trial:
+        return replace(super().trial(subject), run=raise_assert)
+
+
+INFERENCE = Inference(name="inference", summary="")
+
+
+def test_cleaning_up_does_not_hide_that_the_context_is_lost(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poisoned context raises its error again at each call, the next `synchronize` first of all."""
+    measure(runner, INFERENCE)
+    monkeypatch.setattr("peftbench.runner.release", raise_assert)
+    with pytest.raises(PoisonedError, match="CUDA context lost in first step"):
+        measure(runner, Failing(name="inference", summary=""))
+    runner.close()
+
+
+def test_an_error_that_shows_when_the_case_has_ended_is_poison_too(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(runner, INFERENCE)
+    monkeypatch.setattr("peftbench.runner.release", raise_assert)
+    with pytest.raises(PoisonedError, match="CUDA context lost in clean-up"):
+        measure(runner, INFERENCE)
+    runner.close()
+
+
+class Crowded(Inference):
+    """Its case runs out of memory as long as a reference is there."""
+
+    def trial(self, subject: Subject) -> Trial:
+        trial = super().trial(subject)
+
+        def run(number: int, mark: Mark) -> None:
+            if any(reference() is not None for reference in REFERENCES):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has ...")
+            trial.run(number, mark)
+
+        return replace(trial, run=run)
+
+    def reference_trial(self, subject: Subject) -> Trial:
+        trial = super().trial(subject)
+        REFERENCES.append(weakref.ref(trial.model))
+        return trial
+
+
+REFERENCES: list[weakref.ref[torch.nn.Module]] = []
+
+
+def test_a_case_that_fits_alone_only_is_timed_alone(runner: Runner) -> None:
+    """The reference is small: it fits beside the idle case, and the case's own step is what does not fit then."""
+    REFERENCES.clear()
+    record = measure(runner, Crowded(name="inference", summary=""))
+    assert len(REFERENCES) == 1
+    assert record.status == "ok"
+    assert ALONE in record.warnings
+    assert "ratio" not in record.metrics
+
+
+def test_a_reference_does_not_outlive_its_case_on_a_gpu(runner: Runner) -> None:
+    """The next case is built and checked before its memory pass: it may need what the reference held."""
+    runner._probes.exclusive = True
+    REFERENCES.clear()
+
+    class Paired(Crowded):
+        def trial(self, subject: Subject) -> Trial:
+            return Inference.trial(self, subject)
+
+    assert "ratio" in measure(runner, Paired(name="inference", summary="")).metrics
+    assert [reference() for reference in REFERENCES] == [None]
+
+
+def test_a_case_that_leaves_memory_behind_is_named_once(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    mib = 2**20
+    left = iter([0, 2 * mib, 5 * mib, 5 * mib])  # an old group is gone, the new one is built, one case and another
+    monkeypatch.setattr("peftbench.runner.release", lambda _: next(left))
+    warning = "inference[head-nli-bs1] left 3.0 MiB allocated on the device"
+    assert warning in measure(runner, INFERENCE).warnings
+    assert warning not in measure(runner, INFERENCE).warnings
+    monkeypatch.undo()
