@@ -11,11 +11,10 @@ from peftbench.baseline import statistics
 from peftbench.baseline.counters import CounterVerdict, compare_counters, moved_counts
 from peftbench.baseline.pairs import pair_shifts
 from peftbench.baseline.rule import Rule
-from peftbench.baseline.scope import Scope, scope
+from peftbench.baseline.scope import Scope, other_clock, scope
 from peftbench.baseline.snapshot import Case, Snapshot
 from peftbench.baseline.statistics import Array, Shifts
 from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
-from peftbench.measure.throttle import clock_difference
 
 
 def compare(
@@ -41,7 +40,7 @@ def compare(
     allowed = scope(base, new, under_test)
     suite: list[SuiteVerdict] = []
     if pairs is None:
-        timed = [] if allowed.settings else _timed(base, new)
+        timed = [] if allowed.settings else _timed(base, new, rule)
         common, shifts = _shifts(base, new, timed, rule)
         if not allowed.time:
             suite += _common_shift(common, shifts, rule) + _references(base, new, rule)
@@ -68,7 +67,7 @@ def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
     """Return the cases that are in doubt; none where the times of the two are not comparable."""
     if scope(base, new).time:
         return []
-    timed = _timed(base, new)
+    timed = _timed(base, new, rule)
     _, shifts = _shifts(base, new, timed, rule)
     doubtful = statistics.suspect(shifts, rule) & (shifts.new_count < rule.all_launches)
     return [timed[place] for place in np.flatnonzero(doubtful)]
@@ -84,7 +83,7 @@ def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
 
 def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]) -> list[str]:
     """Return cases to be launched again beside suspects, so that a common shift shows; none in a small suite."""
-    timed = _timed(base, new)
+    timed = _timed(base, new, rule)
     if len(timed) < rule.min_cases:
         return []
     cleared = sorted({*timed} - {*suspected})
@@ -92,20 +91,13 @@ def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]
     return [cleared[place] for place in evenly]
 
 
-def _timed(base: Snapshot, new: Snapshot) -> list[str]:
+def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
     """Return the cases that have launches on both sides, at the same clock."""
-    return sorted(
-        name
-        for name, case in new.cases.items()
-        if case.x and case.status == "ok" and (old := base.cases.get(name)) and old.x and not _clock(old, case)
-    )
 
+    def comparable(case: Case, old: Case | None) -> bool:
+        return case.status == "ok" and bool(case.x and old and old.x and not other_clock(old, case, rule))
 
-def _clock(base: Case, new: Case) -> str:
-    """Return why the times of a case are not comparable: its clock, where it is known on both sides; or ''."""
-    if not (base.clock_mhz and new.clock_mhz):
-        return ""
-    return clock_difference(new.clock_mhz, base.clock_mhz)
+    return sorted(name for name, case in new.cases.items() if comparable(case, base.cases.get(name)))
 
 
 def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
@@ -193,7 +185,7 @@ def _case(
         return CaseVerdict(name, *_unpaired(base, new))
     counters = compare_counters(base, new, allowed, rule)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
-    clock = _clock(base, new) if time is None and not allowed.time else ""
+    clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
     if clock and verdict != "regressed":  # by its counters, which no clock moves
         verdict = "not comparable"
     moved = (

@@ -50,6 +50,7 @@ class Rule:
     prior_launches: int = _count(10, "launches that the spread common to all cases weighs as much as", low=0)
     max_shift: float = _share(0.03, "all cases together may move against their reference by this share")
     max_reference_shift: float = _share(0.15, "the reference itself may move against the anchor by this share")
+    max_clock_difference: float = _share(0.05, "times are not compared where a GPU's clock differs by more than this")
     interpreter_tolerance: float = _share(0.01, "share that Python calls and bytecodes may rise by (others: 0)")
 
     def __post_init__(self) -> None:

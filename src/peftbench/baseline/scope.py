@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from peftbench.baseline.snapshot import Snapshot
+from peftbench.baseline.rule import Rule
+from peftbench.baseline.snapshot import Case, Snapshot
 
 COUNTER_VERSIONS: Final = ("torch", "transformers", "peft", "peftbench")
 """Entries of the fingerprint that determine the counters."""
@@ -58,6 +59,14 @@ def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scop
         counters=among(COUNTER_VERSIONS),
         interpreter=among(INTERPRETER_VERSIONS),
     )
+
+
+def other_clock(base: Case, new: Case, rule: Rule) -> str:
+    """Return why the times of a case are not comparable, or '': a GPU's clock, where it is known on both sides."""
+    old, now = base.clock_mhz, new.clock_mhz
+    if not (old and now) or abs(now - old) <= rule.max_clock_difference * old:
+        return ""
+    return f"SM clock {now:.0f} MHz, baseline {old:.0f} MHz: differ by more than {rule.max_clock_difference:.0%}"
 
 
 def differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -69,12 +69,5 @@ def limits(before: DeviceState, after: DeviceState) -> tuple[str, ...]:
     return tuple(sorted(_events(before, after) & LIMITS))
 
 
-def clock_difference(clock_mhz: float, baseline_mhz: float, *, share: float = 0.05) -> str:
-    """Return the reason why two cases are not comparable, or '': their clocks differ by more than `share`."""
-    if abs(clock_mhz - baseline_mhz) <= share * baseline_mhz:
-        return ""
-    return f"SM clock {clock_mhz:.0f} MHz, baseline {baseline_mhz:.0f} MHz: differ by more than {share:.0%}"
-
-
 def _events(*states: DeviceState) -> frozenset[str]:
     return frozenset[str]().union(*(state.clock_events.value or () for state in states))

@@ -4,7 +4,7 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.measure.nvml import DeviceState, Reading, clock_event_names
-from peftbench.measure.throttle import LIMITS, SLOWDOWNS, Decision, Patience, clock_difference, decide, limits
+from peftbench.measure.throttle import LIMITS, SLOWDOWNS, Decision, Patience, decide, limits
 
 UNKNOWN: Reading[int] = Reading(None, "not here")
 UNREADABLE = DeviceState(
@@ -63,11 +63,3 @@ def test_limits_are_named_once() -> None:
 def test_patience_without_an_attempt_is_refused() -> None:
     with pytest.raises(UserError, match="attempts must be at least 1"):
         Patience(attempts=0)
-
-
-@pytest.mark.parametrize(("clock", "differs"), [(1000, False), (1050, False), (1051, True), (949, True)])
-def test_cases_at_different_clocks_are_not_comparable(*, clock: float, differs: bool) -> None:
-    reason = clock_difference(clock, 1000)
-    assert bool(reason) == differs
-    if differs:
-        assert reason == f"SM clock {clock} MHz, baseline 1000 MHz: differ by more than 5%"
