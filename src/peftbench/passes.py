@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from peftbench.measure.clock import Clock, Timing
     from peftbench.measure.probes import Probes
     from peftbench.measure.stopwatch import Stopwatch
-    from peftbench.workloads.base import Trial, Workload
+    from peftbench.workloads.base import Mark, Trial, Workload
 
 PRESET_CPU_BUDGET_S: Final = 0.9
 """For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
@@ -97,7 +97,7 @@ class Passes:
         timed = self.timed(trial)
         heads = head_names(group.template)
         with watch.during("first step"):
-            first_s, compilation = self._first(workload, timed)
+            first_s, compilation = self._first(workload, self.timed(_telling(trial, workload.phases, watch)))
         with watch.during("counters"):
             counted = self._count(workload, trial, heads)
             parameters = counted.parameters if counted else count_parameters(trial.model, heads)
@@ -191,6 +191,26 @@ class Passes:
         quick = self._backend.model.random_weights and self._backend.device.type == "cpu"
         budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
         return Plan(budget_s=settings.max_time or budget_s, exactly=settings.rounds)
+
+
+def _telling(trial: Trial, phases: Sequence[str], watch: Stopwatch) -> Trial:
+    """Return the trial, which tells the watch in which phase of its first round it is: what did not fit shows there."""
+
+    def run(number: int, mark: Mark) -> object:
+        coming = iter(phases)
+
+        def enter() -> None:
+            if phase := next(coming, ""):
+                watch.current = f"first step ({phase})"
+
+        def marked() -> None:
+            mark()
+            enter()
+
+        enter()
+        return trial.run(number, marked)
+
+    return replace(trial, run=run)
 
 
 def _nothing() -> None:

@@ -17,7 +17,7 @@ from peftbench.references import ALONE
 from peftbench.runner import Runner
 from peftbench.settings import Settings
 from peftbench.workloads.base import Mark, Subject, Trial, Workload
-from peftbench.workloads.step import Inference
+from peftbench.workloads.step import WORKLOADS, Inference, TrainStep
 
 CASE = Case(MethodSpec("head"), "nli", 1)
 ASSERT = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
@@ -67,6 +67,31 @@ def test_an_error_that_shows_when_the_case_has_ended_is_poison_too(
     with pytest.raises(PoisonedError, match="CUDA context lost in clean-up"):
         measure(runner, INFERENCE)
     runner.close()
+
+
+@pytest.mark.parametrize(
+    ("part", "place"),
+    [("forward", "first step (forward)"), ("backward", "first step (backward)"), ("step", "first step (optimizer)")],
+)
+def test_where_a_first_step_does_not_fit_is_told(runner: Runner, part: str, place: str) -> None:
+    def no_room(*_: object, **__: object) -> Any:  # noqa: ANN401 - never returns
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has ...")
+
+    class Short(TrainStep):
+        def trial(self, subject: Subject) -> Trial:
+            trial = super().trial(subject)
+            assert trial.optimizer is not None
+            if part == "step":
+                trial.optimizer.step = no_room  # type: ignore[method-assign]
+            elif part == "forward":
+                trial.model.register_forward_pre_hook(no_room)
+            else:
+                trial.model.register_forward_hook(lambda _, __, output: output.loss.register_hook(no_room) and None)
+            return trial
+
+    step = next(workload for workload in WORKLOADS if workload.name == "train_step")
+    record = measure(runner, Short(name=step.name, summary="", phases=step.phases, trains=True))
+    assert (record.status, record.reason) == ("out-of-memory", f"out of memory in {place}: asked for 2.5 GiB")
 
 
 class Crowded(Inference):

@@ -127,6 +127,8 @@ class CudaProbes:
         metrics = {
             "sm_clock_mhz": sampled(after.sm_clock_mhz, "MHz"),
             "memory_clock_mhz": sampled(after.memory_clock_mhz, "MHz"),
+            "application_sm_clock_mhz": sampled(after.application_sm_clock_mhz, "MHz"),
+            "application_memory_clock_mhz": sampled(after.application_memory_clock_mhz, "MHz"),
             "power_limit_w": sampled(after.power_limit_w, "W"),
             "temperature_c": sampled(after.temperature_c, "degC"),
         }
