@@ -75,10 +75,11 @@ def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
 
 def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
     """Return the smallest slowdown, as a share, that a gate will find of each case whose time it can judge."""
-    names = sorted(name for name, case in baseline.cases.items() if len(baseline.launches(name)) >= rule.min_baseline)
-    base = statistics.ragged_moments([baseline.launches(name) for name in names])
-    found = statistics.foreseen(base, rule, kinds_of(names))
-    return dict(zip(names, np.expm1(found).tolist(), strict=True))
+    every = {name: baseline.launches(name) for name in sorted(baseline.cases)}
+    launches = {name: values for name, values in every.items() if len(values) >= rule.min_baseline}
+    base = statistics.ragged_moments([*launches.values()])
+    found = statistics.foreseen(base, rule, kinds_of(launches))
+    return dict(zip(launches, np.expm1(found).tolist(), strict=True))
 
 
 def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]) -> list[str]:
