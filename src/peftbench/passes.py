@@ -103,13 +103,10 @@ class Passes:
             parameters = counted.parameters if counted else count_parameters(trial.model, heads)
         with watch.during("memory"):
             memory = self._memory(trial, timed, counted)
-        with watch.during("time"):
+        with watch.during("time"), undisturbed():
             reference, alone = self._warmed(timed, workload, group)
-            with undisturbed():
-                rounds, state = self._probes.rounds(
-                    lambda: take(observer(timed), reference, self._plan(), seed=blank.id)
-                )
-                anchor_s = anchor.anchor_s(self._clock, self._backend.device) if reference else None
+            rounds, state = self._probes.rounds(lambda: take(observer(timed), reference, self._plan(), seed=blank.id))
+            anchor_s = anchor.anchor_s(self._clock, self._backend.device) if reference else None
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
         tokens = group.tokens if workload.runs_model else None
@@ -172,8 +169,7 @@ class Passes:
         """Warm up a case beside its reference, or alone where both do not fit; return reference and warning."""
         reference, alone = self._references.of(workload, group)
         try:
-            with undisturbed():
-                warm_up(timed)
+            warm_up(timed)
         except Exception as error:
             if reference is None or not is_out_of_memory(error):
                 raise
@@ -182,8 +178,7 @@ class Passes:
         del reference  # it holds the model
         self._references.drop()
         release(self._backend.device)
-        with undisturbed():
-            warm_up(timed)
+        warm_up(timed)
         return None, ALONE
 
     def _plan(self) -> Plan:

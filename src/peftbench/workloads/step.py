@@ -44,10 +44,10 @@ class TrainStep(Workload):
         return Trial(model=model, run=run, optimizer=optimizer)
 
     def reference_trial(self, subject: Subject) -> Trial:
-        """Build the reference's step; gradients run through its frozen backbone too, as they do for what is within.
+        """Build the reference's step; gradients run through its backbone, frozen or not, as any adapter needs them.
 
-        Else the base step would have no backward pass to speak of, and whatever slows that down more than a forward
-        pass (a neighbour on the same core) would look like a change of the case.
+        Else the base step would have no backward pass to speak of, and what does not slow forward and backward passes
+        alike (a neighbour on the same core) would look like a change of the case.
         """
 
         def fresh_model() -> PreTrainedModel:
