@@ -64,13 +64,12 @@ def compare(
 
 
 def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
-    """Return the cases that are in doubt; none where the times of the two are not comparable."""
+    """Return the cases that another launch may tell more of; none where the times of the two are not comparable."""
     if scope(base, new).time:
         return []
     timed = _timed(base, new, rule)
     _, shifts = _shifts(base, new, timed, rule)
-    doubtful = statistics.suspect(shifts, rule) & (shifts.new_count < rule.all_launches)
-    return [timed[place] for place in np.flatnonzero(doubtful)]
+    return [timed[place] for place in np.flatnonzero(statistics.pending(shifts, rule))]
 
 
 def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:

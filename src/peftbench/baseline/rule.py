@@ -39,6 +39,7 @@ class Rule:
     confidence: float = _share(0.95, "confidence of each bound of a shift")
     power: float = _share(0.90, "probability with which the smallest detectable slowdown is found")
     suspect_p: float = _share(0.2, "a case with a p below this after the first launches is looked at again")
+    futility: float = _share(0.05, "a suspect is cleared when the chance that the launches left make it slower is less")
     launches: int = _count(3, "launches of every case; fewer than this never fail a case")
     more_launches: int = _count(7, "launches that are added to those of a suspect at most", low=0)
     siblings: int = _count(4, "cases that are launched again beside suspects, so that a common shift shows")

@@ -235,15 +235,43 @@ def suspect(result: Shifts, rule: Rule) -> Array:
     return found
 
 
+def pending(result: Shifts, rule: Rule) -> Array:
+    """Tell which suspects need another launch: until they are cleared, or the launches left would hardly tell."""
+    last = result.new_count >= rule.all_launches
+    cleared = (result.new_count > rule.launches) & excluded(result, rule) & (hope(result, rule) < rule.futility)
+    found: Array = suspect(result, rule) & ~last & ~cleared
+    return found
+
+
+def hope(result: Shifts, rule: Rule) -> Array:
+    """Return the chance that a case will be slower by the rule once all its launches are made.
+
+    Stochastic curtailment, the shift having a flat prior: the mean of n launches is moved by the rest of N with the
+    variance s^2 (1/n - 1/N).
+    """
+    made, everything = np.maximum(result.new_count, 1), np.maximum(result.new_count, rule.all_launches)
+    missing = _least_slower(result, rule, everything) - result.estimate
+    chance: Array = _upper_tail(missing, result.spread * np.sqrt(1 / made - 1 / everything), result.df)
+    return chance
+
+
+def _least_slower(result: Shifts, rule: Rule, new_count: Array) -> Array:
+    """Return the estimate from which a case would be slower, with so many launches."""
+    quantile = stdtrit(result.df + new_count - result.new_count, 1 - significance(result.base_count, rule))
+    least: Array = np.log1p(rule.tolerance) + quantile * result.spread * _error_factor(result.base_count, new_count)
+    return least
+
+
 def detectable(result: Shifts, rule: Rule, new_count: int | None = None) -> Array:
     """Return the slowdown of each case that would be found with the rule's power; by default by the launches made.
 
     Takes the sum of two t quantiles for the quantile of the noncentral t distribution: within 2 % of it here.
     """
     count = result.new_count if new_count is None else np.maximum(result.new_count, new_count)
-    df = result.df + count - result.new_count
-    quantiles = stdtrit(df, 1 - significance(result.base_count, rule)) + stdtrit(df, rule.power)
-    found: Array = np.log1p(rule.tolerance) + quantiles * result.spread * _error_factor(result.base_count, count)
+    error = result.spread * _error_factor(result.base_count, count)
+    found: Array = (
+        _least_slower(result, rule, count) + stdtrit(result.df + count - result.new_count, rule.power) * error
+    )
     return found
 
 

@@ -18,8 +18,10 @@ from peftbench.baseline.statistics import (
     excluded,
     faster,
     foreseen,
+    hope,
     launches_needed,
     moments,
+    pending,
     prior_spread,
     ragged_moments,
     shifts,
@@ -174,6 +176,42 @@ def test_the_launches_needed_are_the_first_that_would_tell() -> None:
     assert max(expected) > 3
 
 
+def test_hope_is_how_often_the_launches_left_would_make_a_case_slower() -> None:
+    rng, s, made = np.random.default_rng(3), 0.012, 5
+    base, new = np.full((9, 20), 0.2), np.full((9, made), 0.2) + np.linspace(0.0, 0.05, 9)[:, None]
+    found = replace(shifts(moments(base), moments(new), NO_SHIFT, RULE), spread=np.full(9, s), df=np.full(9, 1e6))
+    true = new.mean(-1) + rng.normal(0, s / math.sqrt(made), (100_000, 9))  # the posterior under a flat prior
+    rest = true + rng.normal(0, s / math.sqrt(RULE.all_launches - made), true.shape)
+    final = (made * new.mean(-1) + (RULE.all_launches - made) * rest) / RULE.all_launches - 0.2
+    least = math.log(1.01) + stats.norm.isf(RULE.alpha) * s * math.sqrt(1 / 20 + 1 / RULE.all_launches)
+    chance = hope(found, RULE)
+    assert min(chance) < 0.01
+    assert max(chance) > 0.99
+    np.testing.assert_allclose(chance, (final > least).mean(axis=0), atol=0.006)
+
+
+def test_hope_is_certain_once_all_launches_are_made() -> None:
+    base = moments(_launches(1, 4, 20))
+    new = moments(base.mean[:, None] + np.array([[0.0], [0.005], [0.06], [0.2]]) + np.resize([-0.01, 0.01], 10))
+    found = shifts(base, new, NO_SHIFT, RULE)
+    assert hope(found, RULE).tolist() == slower(found, RULE).tolist() == [False, False, True, True]
+    assert not pending(found, RULE).any()
+
+
+def test_a_suspect_is_cleared_when_the_launches_left_would_hardly_tell() -> None:
+    base = moments(_launches(1, 6, 20))
+    drawn = np.array([-0.01, 0.01, 0.0] * 3)
+
+    def after(launches: int, rule: Rule = RULE) -> list[bool]:
+        new = base.mean[:, None] + np.array([[0.0], [0.015], [0.018], [0.03], [0.045], [0.06]]) + drawn[:launches]
+        found: list[bool] = pending(shifts(base, moments(new), NO_SHIFT, rule), rule).tolist()
+        return found
+
+    assert after(3) == after(3, replace(RULE, futility=0.0)) == [False, False, True, True, True, True]
+    assert after(9, replace(RULE, futility=0.0)) == [False, True, True, True, True, True]
+    assert after(9) == [False, False, False, True, True, True]
+
+
 @dataclass(frozen=True)
 class World:
     """What the clocks of a simulated suite do, in log units: standard deviations."""
@@ -215,13 +253,13 @@ def _gate(base: Array, new: Array, rule: Rule = RULE) -> tuple[Array, Array]:
 
     launches = [row[: rule.launches] for row in new.tolist()]
     found = judged(launches)
-    doubtful = suspect(found, rule)
+    doubtful = pending(found, rule)
     siblings = np.flatnonzero(~doubtful)[: rule.siblings]
     for number in range(rule.launches, rule.all_launches * bool(doubtful.any())):
         for case in {*np.flatnonzero(doubtful).tolist(), *siblings.tolist()}:
             launches[case].append(new[case, number])
         found = judged(launches)
-        doubtful &= suspect(found, rule)
+        doubtful &= pending(found, rule)
         if not doubtful.any():
             break
     return slower(found, rule), found.new_count
@@ -256,6 +294,18 @@ def test_a_case_shares_the_shift_of_as_many_launches_as_it_has() -> None:
     rows = [*suspects, *[everything] * 4, *[[0.0] * 3] * 6]
     common = staged_shift(base, ragged_moments(rows), rows, RULE)
     assert common == pytest.approx([0.0, *[0.025] * 5, *[0.0] * 6])
+
+
+def test_to_give_up_what_is_hopeless_saves_launches_and_hardly_any_power() -> None:
+    slow = np.where(np.arange(24) % 12 == 11, math.log(1.03), 0.0)
+    found, more = {}, {}
+    for futility in (0.0, RULE.futility):
+        rng, rule = np.random.default_rng(12), replace(RULE, futility=futility)
+        found[futility] = np.mean([_gate(*_suite(DRIFTING, rng, slow), rule)[0][slow > 0] for _ in range(150)])
+        clean = [_gate(*_suite(DRIFTING, rng, np.zeros(24)), rule)[1] for _ in range(150)]
+        more[futility] = np.mean([made.max() for made in clean]) - RULE.launches
+    assert found[0.0] - 0.03 < found[RULE.futility] <= found[0.0]
+    assert more[RULE.futility] < 0.8 * more[0.0]
 
 
 def test_many_slow_cases_do_not_pass_for_a_common_shift() -> None:
