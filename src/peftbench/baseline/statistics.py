@@ -235,24 +235,30 @@ def suspect(result: Shifts, rule: Rule) -> Array:
     return found
 
 
-def pending(result: Shifts, rule: Rule) -> Array:
-    """Tell which suspects need another launch: until they are cleared, or the launches left would hardly tell."""
-    last = result.new_count >= rule.all_launches
-    cleared = (result.new_count > rule.launches) & excluded(result, rule) & (hope(result, rule) < rule.futility)
-    found: Array = suspect(result, rule) & ~last & ~cleared
+def pending(result: Shifts, rule: Rule, first: int | None = None, last: int | None = None) -> Array:
+    """Tell which suspects need another launch: until they are cleared, or the launches left would hardly tell.
+
+    Args:
+        result: What the launches made say.
+        rule: The constants.
+        first: Launches of every case; by default the rule's.
+        last: Launches of a suspect in the end; by default the rule's.
+    """
+    first, last = first or rule.launches, last or rule.all_launches
+    hopeless = (result.new_count > first) & excluded(result, rule) & (hope(result, rule, last) < rule.futility)
+    found: Array = suspect(result, rule) & (result.new_count < last) & ~hopeless
     return found
 
 
-def hope(result: Shifts, rule: Rule) -> Array:
-    """Return the chance that a case will be slower by the rule once all its launches are made.
+def hope(result: Shifts, rule: Rule, last: int) -> Array:
+    """Return the chance that a case will be slower by the rule after `last` launches.
 
     Stochastic curtailment, the shift having a flat prior: the mean of n launches is moved by the rest of N with the
     variance s^2 (1/n - 1/N).
     """
-    made, everything = np.maximum(result.new_count, 1), np.maximum(result.new_count, rule.all_launches)
-    missing = _least_slower(result, rule, everything) - result.estimate
-    chance: Array = _upper_tail(missing, result.spread * np.sqrt(1 / made - 1 / everything), result.df)
-    return chance
+    made, planned = np.maximum(result.new_count, 1), np.maximum(result.new_count, last)
+    missing = _least_slower(result, rule, planned) - result.estimate
+    return _upper_tail(missing, result.spread * np.sqrt(1 / made - 1 / np.maximum(planned, 1)), result.df)
 
 
 def _least_slower(result: Shifts, rule: Rule, new_count: Array) -> Array:

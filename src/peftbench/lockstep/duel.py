@@ -18,7 +18,7 @@ from peftbench.baseline.compare import compare
 from peftbench.baseline.pairs import pair_shifts
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.snapshot import Snapshot, snapshot_of
-from peftbench.baseline.statistics import suspect
+from peftbench.baseline.statistics import pending
 from peftbench.gating import Judgement, merged
 from peftbench.launches.assignment import Assignment
 from peftbench.launches.launcher import Target
@@ -28,7 +28,7 @@ from peftbench.measure.estimate import median_estimate
 from peftbench.record import Launch, Metric, Record, Run
 
 MORE: Final = 2
-"""Pairs that a suspect gets besides, for each of the first ones."""
+"""Pairs that a suspect gets besides at most, for each of the first ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,20 @@ class Duel:
     say: Callable[[str], None]
 
     def judge(self, targets: Sequence[Target], count: int, rule: Rule, *, strict: bool) -> Judgement | None:
-        """Run `count` pairs of all cases and more of suspects, and compare; None if no pair finished a case.
+        """Run `count` pairs of all cases, more of suspects until they are cleared, and compare.
+
+        None if no pair finished a case.
 
         Raises:
             UserError: a state cannot run what it was asked for.
         """
         pairs = self.run(targets, count)
-        doubtful = set(suspects(numbers(pairs), rule)) if rule.more_launches else set()
-        if again := [target for target in targets if target.id in doubtful]:
-            pairs += self.run(again, MORE * count, after=count)
+        again, planned = targets, (1 + MORE) * count if rule.more_launches else count
+        for number in range(count, planned):
+            doubtful = suspects(numbers(pairs), rule, count, planned)
+            if not (again := [target for target in again if target.id in doubtful]):
+                break
+            pairs += self.run(again, 1, after=number)
         if not pairs:
             return None
         base, new = merged([pair.base for pair in pairs]), merged([pair.new for pair in pairs])
@@ -67,7 +72,7 @@ class Duel:
             *_comparable(snapshot_of(base), snapshot_of(new)),
             rule,
             under_test=base.fingerprint.keys() | new.fingerprint.keys(),
-            planned_launches=(1 + MORE) * count,
+            planned_launches=planned,
             pairs=numbers(pairs),
         )
         return Judgement(new, comparison, f"{self.new.name} in lock-step with {self.base.name}", strict)
@@ -130,10 +135,10 @@ def numbers(pairs: Sequence[Pair]) -> dict[str, list[float]]:
     return dict(found)
 
 
-def suspects(found: Mapping[str, Sequence[float]], rule: Rule) -> list[str]:
-    """Return the cases of which the first pairs do not tell enough."""
+def suspects(found: Mapping[str, Sequence[float]], rule: Rule, first: int, last: int) -> list[str]:
+    """Return the cases that another pair may tell more of: of `first` pairs of all cases, and `last` of suspects."""
     names = sorted(found)
-    doubtful = suspect(pair_shifts([found[name] for name in names], rule), rule)
+    doubtful = pending(pair_shifts([found[name] for name in names], rule), rule, first, last)
     return [names[place] for place in np.flatnonzero(doubtful)]
 
 

@@ -184,7 +184,7 @@ def test_hope_is_how_often_the_launches_left_would_make_a_case_slower() -> None:
     rest = true + rng.normal(0, s / math.sqrt(RULE.all_launches - made), true.shape)
     final = (made * new.mean(-1) + (RULE.all_launches - made) * rest) / RULE.all_launches - 0.2
     least = math.log(1.01) + stats.norm.isf(RULE.alpha) * s * math.sqrt(1 / 20 + 1 / RULE.all_launches)
-    chance = hope(found, RULE)
+    chance = hope(found, RULE, RULE.all_launches)
     assert min(chance) < 0.01
     assert max(chance) > 0.99
     np.testing.assert_allclose(chance, (final > least).mean(axis=0), atol=0.006)
@@ -194,7 +194,7 @@ def test_hope_is_certain_once_all_launches_are_made() -> None:
     base = moments(_launches(1, 4, 20))
     new = moments(base.mean[:, None] + np.array([[0.0], [0.005], [0.06], [0.2]]) + np.resize([-0.01, 0.01], 10))
     found = shifts(base, new, NO_SHIFT, RULE)
-    assert hope(found, RULE).tolist() == slower(found, RULE).tolist() == [False, False, True, True]
+    assert hope(found, RULE, RULE.all_launches).tolist() == slower(found, RULE).tolist() == [False, False, True, True]
     assert not pending(found, RULE).any()
 
 
