@@ -29,16 +29,17 @@ def study(monkeypatch: pytest.MonkeyPatch) -> gate_study.Study:
 
 
 def test_each_kind_and_size_is_injected_once_a_trial_and_never_into_the_reference(study: gate_study.Study) -> None:
-    found = [*gate_study.batches(study, (0.03, 0.10), 2, seed=0)]
+    found = [*gate_study.batches(study, (0.03, 0.10), 2, together=5, seed=0)]
     together = [one for batch in found for one in batch]
     assert set(Counter((one.kind, one.share) for one in together).values()) == {2}
     assert len(together) == 2 * 4 * 2
+    assert [len(batch) for batch in found] == [5, 5, 5, 1]
     for batch in found:
-        assert len({one.case for one in batch}) == len(batch) <= gate_study.TOGETHER
+        assert len({one.case for one in batch}) == len(batch)
         assert not any("[head-" in one.case for one in batch)
 
 
 def test_the_size_of_a_slowdown_is_what_the_case_feels(study: gate_study.Study) -> None:
-    for one in (one for batch in gate_study.batches(study, (0.10,), 1, seed=0) for one in batch):
+    for one in (one for batch in gate_study.batches(study, (0.10,), 1, together=5, seed=0) for one in batch):
         felt_s = one.times * ALONE_S[one.kind] * FELT[one.kind]
         assert felt_s / TIMES[one.case] == pytest.approx(0.10, rel=0.01)
