@@ -16,7 +16,8 @@ class Proofs:
     """Remembers what the validity pass found: it looks at the first few rows only, whatever the batch size."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[MethodSpec, str], validity.Validity | ValidityError] = {}
+        self._found: dict[tuple[MethodSpec, str], validity.Validity | str] = {}
+        """Of what failed, the reason alone: an error would keep the frames that it went through, models and all."""
 
     def of(self, case: Case, subject: Subject) -> validity.Validity:
         """Return what the method of a case has proven on its task.
@@ -29,8 +30,8 @@ class Proofs:
             try:
                 self._found[key] = validity.check(subject)
             except ValidityError as error:
-                self._found[key] = error
+                self._found[key] = str(error)
         proof = self._found[key]
-        if isinstance(proof, ValidityError):
-            raise proof
+        if isinstance(proof, str):
+            raise ValidityError(proof)
         return proof
