@@ -47,6 +47,8 @@ class Runner:
         """What stays allocated between cases: the batches of the group."""
         self._lost = False
         """Whether the device can run nothing more in this process."""
+        self._left_open = False
+        """Whether an error ended the last case: as long as it is on its way, its frames hold models."""
         self._resources = ExitStack()
         self._resources.enter_context(backend.settings.precision.applied())
         if backend.settings.compile:
@@ -100,10 +102,13 @@ class Runner:
         blank = self.blank(case, workload, id)
         if reason := self._unsupported(case, workload):
             return replace(blank, status="unsupported", reason=reason)
-        try:
-            record = self._outcome(case, workload, blank, observer, records)
-        finally:
-            held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
+        if self._left_open:
+            gc.unfreeze()
+            self._held_bytes = self._clean_up()
+        self._left_open = True
+        record = self._outcome(case, workload, blank, observer, records)
+        self._left_open = False
+        held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if isinstance(workload, Study) else leak(id, held_bytes, self._held_bytes)  # studies share materials
         return replace(record, warnings=(*record.warnings, left)) if left else record
 

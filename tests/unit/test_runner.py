@@ -147,3 +147,29 @@ def test_a_case_that_leaves_memory_behind_is_named_once(runner: Runner, monkeypa
     assert warning in measure(runner, INFERENCE).warnings
     assert warning not in measure(runner, INFERENCE).warnings
     monkeypatch.undo()
+
+
+def test_what_an_error_held_is_gone_before_the_next_case_begins(runner: Runner) -> None:
+    """While the error is on its way its frames hold the model: what is frozen then is never looked at again."""
+    models: list[weakref.ref[torch.nn.Module]] = []
+
+    class Broken(Inference):
+        def trial(self, subject: Subject) -> Trial:
+            trial = super().trial(subject)
+            object.__setattr__(trial.model, "cycle", [trial.model])  # as wrapped models have them
+            models.append(weakref.ref(trial.model))
+
+            def run(number: int, mark: Mark) -> None:
+                raise ValueError(number, mark)
+
+            return replace(trial, run=run)
+
+    class Next(Inference):
+        def trial(self, subject: Subject) -> Trial:
+            assert [model() for model in models] == [None]
+            return super().trial(subject)
+
+    with pytest.raises(ValueError, match="function"):
+        measure(runner, Broken(name="inference", summary=""))
+    assert measure(runner, Next(name="inference", summary="")).status == "ok"
+    runner.close()
