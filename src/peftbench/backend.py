@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from peftbench import building, data, models
 from peftbench.device import device_named
 from peftbench.methods.base import Application
-from peftbench.workloads.base import Subject
+from peftbench.workloads.base import BATCHES, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from peftbench.catalogue import Catalogue
     from peftbench.settings import Settings
     from peftbench.tasks.base import Batch, Task, Vocabulary
-
-BATCHES: Final = 4
-"""Batches in rotation, all of one shape: rounds are alike, and none finds the last one's input in a cache."""
 
 
 @dataclass(frozen=True)

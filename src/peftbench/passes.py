@@ -147,15 +147,18 @@ class Passes:
             return timed(0).wall_s, compilation()
 
     def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
-        """Return what a warm round does, preparation left out; a model that is compiled runs as it was written."""
+        """Return what the fullest round does, warm, preparation left out.
+
+        A model that is compiled runs as it was written.
+        """
         if not workload.counted:
             return None
-        prepare = partial(trial.prepare, 0) if trial.prepare else _nothing
-        run = partial(trial.run, 0, _nothing)
+        lead_up = partial(trial.lead_up, trial.fullest)
+        run = partial(trial.run, trial.fullest, _nothing)
         with compiling.eager() if self._backend.settings.compile else nullcontext():
-            prepare()
+            lead_up()
             run()
-            return counters.count(run, trial.model, heads=heads, reset=prepare)
+            return counters.count(run, trial.model, heads=heads, reset=lead_up)
 
     def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
         """Return what the device says, and the exact sum of what is held and what a round adds at the most."""
@@ -209,4 +212,4 @@ def _telling(trial: Trial, phases: Sequence[str], watch: Stopwatch) -> Trial:
 
 
 def _nothing() -> None:
-    """Stand for a mark that nobody reads, and for a preparation that is not needed."""
+    """Stand for a mark that nobody reads."""

@@ -40,16 +40,20 @@ class LayerDrop:
     max_dropped: int
 
     def begin(self, step: int) -> int:
-        """Set and return how many of the lowest layers training step `step` skips, uniform in 0 .. `max_dropped`.
-
-        Step 0 skips none, so that every adapter has been trained once. `begin(0)` starts over.
-        """
-        # A text is hashed to a state in the same way on every machine; nearby whole numbers are not independent seeds.
-        draw = random.Random(f"{self.seed}/{step}")  # no secret
-        dropped = draw.randint(0, self.max_dropped) if step > 0 else 0
+        """Set and return how many of the lowest layers training step `step` skips; `begin(0)` starts over."""
+        dropped = self.drawn(step)
         for layer, output in self.outputs.items():
             output.dropped_in_training = layer < dropped
         return dropped
+
+    def drawn(self, step: int) -> int:
+        """Return how many of the lowest layers training step `step` skips, uniform in 0 .. `max_dropped`.
+
+        Step 0 skips none, so that every adapter has been trained once.
+        """
+        # A text is hashed to a state in the same way on every machine; nearby whole numbers are not independent seeds.
+        draw = random.Random(f"{self.seed}/{step}")  # no secret
+        return draw.randint(0, self.max_dropped) if step > 0 else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,11 @@ class AdapterDrop(BottleneckMethod):
             layer_drop.begin(step + 1)
 
         return hook
+
+    def is_full_step(self, model: torch.nn.Module, number: int) -> bool:
+        """Tell whether a step skips no adapter."""
+        layer_drop: LayerDrop = getattr(model, LAYER_DROP)
+        return layer_drop.drawn(number) == 0
 
     def remove(self, model: torch.nn.Module) -> torch.nn.Module:
         """Take the `LayerDrop` away as well, which holds on to the adapters."""

@@ -93,6 +93,14 @@ class Method(ABC):
         del model
         return None
 
+    def is_full_step(self, model: torch.nn.Module, number: int) -> bool:
+        """Tell whether a step does all that a step of the method ever does: counters and memory are of one that does.
+
+        Of a method whose steps differ it is so of those that cost most, whatever is drawn.
+        """
+        del model
+        return number > 0
+
     def optimizer(self, model: torch.nn.Module, optimization: Optimization) -> torch.optim.Optimizer | None:
         """Return the optimizer that defines the method, or None where any (AdamW) does."""
         del model, optimization

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.compiling import compiled
 from peftbench.precision import Precision
@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from peftbench.settings import Settings
     from peftbench.tasks.base import Batch
 
+BATCHES: Final = 4
+"""Batches in rotation, all of one shape: rounds are alike, and none finds the last one's input in a cache."""
+
 Mark = Callable[[], None]
 """Called at the end of each phase of a round; costs one clock reading (CPU) or one event record (CUDA)."""
 
 
 def _nothing() -> None:
-    """Stand for what a trial need not do."""
+    """Stand for what a trial need not do, and for a mark that nobody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,22 @@ class Trial:
     optimizer: torch.optim.Optimizer | None = None
     close: Callable[[], None] = _nothing
     """Called when there are no more rounds to come."""
+    fullest: int = BATCHES
+    """Number of a round, not the first, that does all that a round ever does: counters and memory are of it.
+
+    It should take the first batch, so that cases are counted alike: what is done hangs on where a batch is padded.
+    """
+
+    def ready(self, number: int) -> None:
+        """Do what must happen before a round."""
+        if self.prepare is not None:
+            self.prepare(number)
+
+    def lead_up(self, number: int) -> None:
+        """Take the round before, and make this one ready: what it does may hang on what the one before it left."""
+        self.ready(number - 1)
+        self.run(number - 1, _nothing)
+        self.ready(number)
 
 
 @dataclass(frozen=True, kw_only=True)

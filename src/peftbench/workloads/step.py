@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.workloads.base import Trial, Workload
@@ -41,7 +42,7 @@ class TrainStep(Workload):
         def run(number: int, mark: Mark) -> None:
             step(batches[number % len(batches)], number, mark)
 
-        return Trial(model=model, run=run, optimizer=optimizer)
+        return Trial(model=model, run=run, optimizer=optimizer, fullest=_fullest(subject, model))
 
     def reference_trial(self, subject: Subject) -> Trial:
         """Build the reference's step; gradients run through its backbone, frozen or not, as any adapter needs them.
@@ -150,6 +151,12 @@ def training_step(
         return loss
 
     return step
+
+
+def _fullest(subject: Subject, model: torch.nn.Module) -> int:
+    """Return the number of the first full step, after step 0, that takes the first batch."""
+    batches = len(subject.batches)
+    return next(number for number in count(batches, batches) if subject.method.is_full_step(model, number))
 
 
 def without_labels(batch: Batch) -> Batch:

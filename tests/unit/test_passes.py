@@ -1,0 +1,52 @@
+"""Which round the passes look at, and how many they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from peftbench.backend import Backend
+from peftbench.cases import Case, parse_method
+from peftbench.catalogue import Catalogue
+from peftbench.record import Record
+from peftbench.runner import Runner
+from peftbench.settings import Settings
+
+Measure = Callable[..., Record]
+
+
+@pytest.fixture
+def measure() -> Measure:
+    """Measures a training step of a method on the smallest preset."""
+    catalogue = Catalogue.load()
+
+    def measured(method: str, **settings: object) -> Record:
+        chosen = {"model": "tiny", "device": "cpu", "seq_len": 8, "reference": "none", "rounds": 1}
+        runner = Runner(
+            Backend.open(Settings(**{**chosen, **settings}), catalogue, [catalogue.task("nli")]),  # type: ignore[arg-type]
+            session="s",
+        )
+        case = Case(parse_method(method), "nli", 1)
+        record = runner.measure(case, catalogue.workload("train_step"), id="case", observer=lambda timed: timed)
+        runner.close()
+        assert record.status == "ok"
+        return record
+
+    return measured
+
+
+def counted(record: Record) -> Mapping[str, float | None]:
+    names = ("flops", "operator_calls", "saved_bytes", "peak_bytes", "allocations")
+    return {name: record.metrics[name].value for name in names}
+
+
+def test_the_counters_of_adalora_are_of_a_step_that_masks_ranks(measure: Measure) -> None:
+    """Its step 0 does not yet, and all others do."""
+    assert measure("adalora").operators["aten::kthvalue"] > 0
+
+
+def test_the_counters_of_adapterdrop_are_of_a_step_that_drops_nothing(measure: Measure) -> None:
+    """They do not hang on what the seed draws."""
+    for seed in (0, 1, 2):
+        assert counted(measure("adapterdrop", seed=seed)) == counted(measure("adapterdrop(max_dropped=0)", seed=seed))
