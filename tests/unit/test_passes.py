@@ -37,7 +37,7 @@ def measure() -> Measure:
 
 
 def counted(record: Record) -> Mapping[str, float | None]:
-    names = ("flops", "operator_calls", "saved_bytes", "peak_bytes", "allocations")
+    names = ("flops", "operator_calls", "saved_bytes", "peak_bytes", "allocations", "gradients_bytes")
     return {name: record.metrics[name].value for name in names}
 
 
@@ -50,3 +50,9 @@ def test_the_counters_of_adapterdrop_are_of_a_step_that_drops_nothing(measure: M
     """They do not hang on what the seed draws."""
     for seed in (0, 1, 2):
         assert counted(measure("adapterdrop", seed=seed)) == counted(measure("adapterdrop(max_dropped=0)", seed=seed))
+
+
+def test_the_gradients_of_a_step_are_seen_on_a_cpu_too(measure: Measure) -> None:
+    metrics = measure("lora").metrics
+    trained = [metrics[name].value or 0 for name in ("trainable_body", "trainable_head")]
+    assert metrics["gradients_bytes"].value == 4 * sum(trained)

@@ -14,7 +14,7 @@ from peftbench.record import Metric
 if TYPE_CHECKING:
     import torch
 
-    from peftbench.workloads.base import Mark, Trial
+    from peftbench.workloads.base import Trial
 
 WARM_ROUNDS: Final = 2
 """The first step makes gradients and optimizer state, the second finds the allocator warm."""
@@ -59,31 +59,40 @@ def parts(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
     )
 
 
-def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
-    """Measure a warm step on CUDA; `release` the device before, and let no other model be on it.
+def round_parts(trial: Trial, number: int) -> Parts:
+    """Take a round that is prepared already, and return the most that each part took, on any device.
 
     Gradients are looked at in each mark, since a step may clear them before it ends.
     """
-    from torch import cuda
-
     seen: list[Parts] = []
 
     def look() -> None:
         seen.append(parts(trial.model, trial.optimizer))
 
-    for number in range(WARM_ROUNDS):
-        _prepared_round(trial, number, lambda: None)
+    trial.run(number, look)
+    look()
+    return Parts(
+        weights_bytes=max(part.weights_bytes for part in seen),
+        gradients_bytes=max(part.gradients_bytes for part in seen),
+        optimizer_bytes=max(part.optimizer_bytes for part in seen),
+    )
+
+
+def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
+    """Measure a warm step on CUDA, without what prepares it.
+
+    `release` the device before, and let no other model be on it.
+    """
+    from torch import cuda
+
+    for _ in range(WARM_ROUNDS):
+        trial.lead_up(trial.fullest)
     cuda.synchronize(device)
     cuda.reset_peak_memory_stats(device)
-    _prepared_round(trial, WARM_ROUNDS, look)
+    owned = round_parts(trial, trial.fullest)
     cuda.synchronize(device)
-    look()
     return StepMemory(
-        parts=Parts(
-            weights_bytes=max(part.weights_bytes for part in seen),
-            gradients_bytes=max(part.gradients_bytes for part in seen),
-            optimizer_bytes=max(part.optimizer_bytes for part in seen),
-        ),
+        parts=owned,
         peak_allocated_bytes=cuda.max_memory_allocated(device),
         peak_reserved_bytes=cuda.max_memory_reserved(device),
         device_used_bytes=nvml.memory().used_bytes,
@@ -131,12 +140,6 @@ def leak(case: str, before_bytes: int, after_bytes: int) -> str:
     """Return the warning that `case` left memory allocated, or ''; compares two results of `release`."""
     left = after_bytes - before_bytes
     return f"{case} left {left / 2**20:.1f} MiB allocated on the device" if left > LEAK_BYTES else ""
-
-
-def _prepared_round(trial: Trial, number: int, mark: Mark) -> None:
-    if trial.prepare is not None:
-        trial.prepare(number)
-    trial.run(number, mark)
 
 
 def _storage_bytes(tensors: Iterable[torch.Tensor]) -> int:

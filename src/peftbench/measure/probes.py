@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from peftbench.measure.clock import CudaClock, launch_bound
-from peftbench.measure.device_memory import memory_metrics, parts, parts_metrics, release, step_memory
+from peftbench.measure.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
 from peftbench.measure.energy import busy_window, energy_metrics, idle_window
 from peftbench.measure.nvml import Nvml, Reading, sampled
 from peftbench.measure.resident import resident
@@ -71,8 +71,10 @@ class CpuProbes:
     exclusive = False
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return what model and optimizer own, and the resident set size around one round."""
-        return {**parts_metrics(parts(trial.model, trial.optimizer)), **resident(partial(timed, 0)).metrics()}
+        """Return what model and optimizer own in a round, and the resident set size around another."""
+        trial.lead_up(trial.fullest)
+        owned = round_parts(trial, trial.fullest)
+        return {**parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:
         """Take the rounds."""

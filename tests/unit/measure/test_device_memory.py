@@ -119,11 +119,11 @@ def training(cuda: Cuda) -> Trial:
     return Trial(model, run, lambda number: cuda.log.append(f"prepare {number}"), optimizer)
 
 
-def test_a_warm_step_is_measured_between_two_synchronisations(cuda: Cuda) -> None:
+def test_a_warm_step_that_is_prepared_is_measured_between_two_synchronisations(cuda: Cuda) -> None:
     with Nvml(None, "no NVML here") as nvml:
         memory = step_memory(training(cuda), CUDA, nvml)
-    warm = [f"{what} {number}" for number in range(WARM_ROUNDS) for what in ("prepare", "run")]
-    assert cuda.log == [*warm, "synchronize", "reset", "prepare 2", "run 2", "synchronize", "read"]
+    warm = ["prepare 3", "run 3", "prepare 4"] * WARM_ROUNDS
+    assert cuda.log == [*warm, "synchronize", "reset", "run 4", "synchronize", "read"]
     assert memory.parts == Parts(WEIGHTS, WEIGHTS, 2 * WEIGHTS + STEP)
     metrics = memory_metrics(memory)
     assert metrics["peak_allocated_bytes"].value == 1000
