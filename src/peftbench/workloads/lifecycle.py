@@ -58,14 +58,14 @@ class Attach(Lifecycle):
     counted: bool = False
 
     def trial(self, subject: Subject) -> Trial:
-        """Make a fresh model before each round; the trial's own model is one more."""
+        """Make a fresh model before each round."""
         method, application, fresh = subject.method, subject.application, _Fresh(subject)
 
         def run(number: int, mark: Mark) -> None:
             del number, mark
             fresh.result = method.apply(fresh.model, application)
 
-        return Trial(model=subject.applied_model(), run=run, prepare=fresh.prepare)
+        return Trial(model=_off_device(subject.applied_model()), run=run, prepare=fresh.prepare)
 
     def own_metrics(self, subject: Subject) -> Mapping[str, Metric]:
         """Return the memory that stays allocated when the adapter is removed from a model that lives on."""
@@ -115,7 +115,7 @@ class Load(Lifecycle):
                 del number, mark
                 fresh.result = method.load(fresh.model, application, folder)
 
-            return Trial(model=model, run=run, prepare=fresh.prepare, close=stack.pop_all().close)
+            return Trial(model=_off_device(model), run=run, prepare=fresh.prepare, close=stack.pop_all().close)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +179,11 @@ class Merge(Lifecycle):
             merging.set(merged=merges)
 
         return Trial(model=merging.model, run=run, prepare=prepare)
+
+
+def _off_device(model: torch.nn.Module) -> torch.nn.Module:
+    """Keep the model whose parameters are told on the host: on the device there is that of the round alone."""
+    return model.cpu()
 
 
 def left_bytes(subject: Subject) -> Metric:

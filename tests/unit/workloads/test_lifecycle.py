@@ -89,6 +89,20 @@ def test_attach_applies_the_method_to_a_new_model_each_round_and_keeps_none(told
     assert models[2] is not None
 
 
+@pytest.mark.parametrize("name", ["attach", "load"])
+def test_a_round_finds_no_other_model_on_the_device(
+    name: str, subject_of: MakeSubject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial's own model is kept on the host (there is no device here, so the way there is what is seen)."""
+    moved: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "cpu", lambda model: moved.append(model) or model)
+    trial = BY_NAME[name].trial(subject_of("head"))
+    take(trial)
+    assert len(moved) == 1
+    assert moved[0] is trial.model
+    trial.close()
+
+
 def test_save_writes_into_an_empty_folder_each_round_and_leaves_nothing(told: tuple[Subject, Story]) -> None:
     subject, story = told
     trial = BY_NAME["save"].trial(subject)
