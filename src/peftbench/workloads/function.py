@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionWorkload(Workload):
-    """Calls a function with the model, in evaluation mode, and a batch; gradients are the function's own affair."""
+    """Calls a function with the model, in evaluation mode, and a batch, under autocast where that is asked for.
+
+    Gradients are the function's own affair.
+    """
 
     function: Callable[[Any, Batch], object]
 
@@ -27,11 +30,12 @@ class FunctionWorkload(Workload):
     def trial(self, subject: Subject) -> Trial:
         """Build the model in evaluation mode."""
         model = subject.applied_model().eval()
-        function, batches = self.function, subject.batches
-        forward = subject.callable(model)
+        function, batches, precision = self.function, subject.batches, subject.precision
+        forward, device = subject.callable(model), next(model.parameters()).device
 
         def run(number: int, mark: Mark) -> None:
             del mark
-            function(forward, batches[number % len(batches)])
+            with precision.forward_context(device):
+                function(forward, batches[number % len(batches)])
 
         return Trial(model=model, run=run)
