@@ -99,20 +99,27 @@ def net_window(busy: Reading[Window], idle: Reading[Window]) -> Reading[Window]:
     )
 
 
-def energy_metrics(busy: Reading[Window], idle: Reading[Window], *, tokens: float) -> dict[str, Metric]:
+def energy_metrics(busy: Reading[Window], idle: Reading[Window], *, tokens: float | None) -> dict[str, Metric]:
     """Return the metrics of an energy pass, gross (all that the device drew) and net (above idle).
 
     Args:
         busy: Window in which steps ran.
         idle: Window in which nothing ran.
-        tokens: Tokens of a step, without padding.
+        tokens: Tokens of a step, without padding; None if a step works on no batch.
     """
     net = net_window(busy, idle)
+    per_token = (
+        {
+            "energy_per_token_j": _per_step(busy, "J/token", tokens),
+            "net_energy_per_token_j": _per_step(net, "J/token", tokens),
+        }
+        if tokens is not None
+        else {}
+    )
     return {
         "energy_j": _per_step(busy, "J"),
         "net_energy_j": _per_step(net, "J"),
-        "energy_per_token_j": _per_step(busy, "J/token", tokens),
-        "net_energy_per_token_j": _per_step(net, "J/token", tokens),
+        **per_token,
         "idle_power_w": sampled(idle.map(lambda window: window.energy_j / window.window_s), "W"),
         "energy_window_s": sampled(busy.map(lambda window: window.window_s), "s"),
         "energy_steps": sampled(busy.map(lambda window: window.steps), "1"),

@@ -120,6 +120,12 @@ def test_gross_and_net_energy_of_a_step() -> None:
     assert metrics["energy_steps"].value == pytest.approx(WINDOW_S / STEP_S, abs=QUEUE + 1)
 
 
+def test_what_works_on_no_batch_has_no_energy_per_token() -> None:
+    names = energy_metrics(busy(Gpu()), idle(Gpu()), tokens=None).keys()
+    assert {"energy_j", "net_energy_j"} <= names
+    assert not [name for name in names if "token" in name]
+
+
 def test_net_scales_the_idle_window_to_the_busy_one() -> None:
     net = net_window(
         Reading(Window(energy_j=600, uncertainty_j=20, window_s=3, steps=10)),
