@@ -95,6 +95,7 @@ class Passes:
             watch: Learns how long each pass took.
         """
         timed = self.timed(trial)
+        seed = f"{self._backend.settings.seed} {blank.id}"
         heads = head_names(group.template)
         with watch.during("first step"):
             first_s, compilation = self._first(workload, self.timed(_telling(trial, workload.phases, watch)))
@@ -105,7 +106,7 @@ class Passes:
             memory = self._memory(trial, timed, counted)
         with watch.during("time"), undisturbed():
             reference, alone = self._warmed(timed, workload, group)
-            rounds, state = self._probes.rounds(lambda: take(observer(timed), reference, self._plan(), seed=blank.id))
+            rounds, state = self._probes.rounds(lambda: take(observer(timed), reference, self._plan(), seed=seed))
             anchor_s = anchor.anchor_s(self._clock, self._backend.device) if reference else None
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
@@ -188,7 +189,10 @@ class Passes:
         settings = self._backend.settings
         quick = self._backend.model.random_weights and self._backend.device.type == "cpu"
         budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
-        return Plan(budget_s=settings.max_time or budget_s, exactly=settings.rounds)
+        return Plan(
+            budget_s=budget_s if settings.max_time is None else settings.max_time,
+            exactly=settings.rounds,
+        )
 
 
 def _telling(trial: Trial, phases: Sequence[str], watch: Stopwatch) -> Trial:

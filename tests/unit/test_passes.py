@@ -9,6 +9,8 @@ import pytest
 from peftbench.backend import Backend
 from peftbench.cases import Case, parse_method
 from peftbench.catalogue import Catalogue
+from peftbench.measure.rounds import CONTROL_ROUNDS, Plan, Rounds, TimedRound, interleave
+from peftbench.passes import Take
 from peftbench.record import Record
 from peftbench.runner import Runner
 from peftbench.settings import Settings
@@ -21,12 +23,13 @@ def measure() -> Measure:
     """Measures a training step of a method on the smallest preset."""
     catalogue = Catalogue.load()
 
-    def measured(method: str, **settings: object) -> Record:
+    def measured(method: str, take: Take = interleave, **settings: object) -> Record:
         chosen = {"model": "tiny", "device": "cpu", "seq_len": 8, "reference": "none", "rounds": 1}
         runner = Runner(
             Backend.open(Settings(**{**chosen, **settings}), catalogue, [catalogue.task("nli")]),  # type: ignore[arg-type]
             session="s",
         )
+        runner.take = take
         case = Case(parse_method(method), "nli", 1)
         record = runner.measure(case, catalogue.workload("train_step"), id="case", observer=lambda timed: timed)
         runner.close()
@@ -56,3 +59,21 @@ def test_the_gradients_of_a_step_are_seen_on_a_cpu_too(measure: Measure) -> None
     metrics = measure("lora").metrics
     trained = [metrics[name].value or 0 for name in ("trainable_body", "trainable_head")]
     assert metrics["gradients_bytes"].value == 4 * sum(trained)
+
+
+def test_a_budget_of_nothing_is_a_budget(measure: Measure) -> None:
+    record = measure("head", rounds=None, max_time=0.0)
+    assert record.stop == "budget"
+    assert record.launches[0].rounds == CONTROL_ROUNDS
+
+
+def test_the_order_of_rounds_hangs_on_the_seed_and_the_case(measure: Measure) -> None:
+    seeds: list[str] = []
+
+    def take(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        seeds.append(seed)
+        return interleave(case, reference, plan, seed=seed)
+
+    for seed in (0, 1):
+        measure("head", take, seed=seed)
+    assert seeds == ["0 case", "1 case"]
