@@ -130,6 +130,8 @@ def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
     def observed(number: int) -> Timing:
         if benchmark.stats is None:
             first: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
+            benchmark.stats.stats.data.clear()  # what it took itself holds the preparation too
+            benchmark.stats.stats.update(first.wall_s)
             return first
         if number == 0:  # the rounds are taken again: the device was slowed down
             benchmark.stats.stats.data.clear()

@@ -102,3 +102,20 @@ def test_counters_are_equal_in_another_run(run: Run, benches: pytest.Pytester) -
         assert record["operator_hash"] == second[name]["operator_hash"]
         for metric in EXACT:
             assert record["metrics"][metric] == second[name]["metrics"][metric], (name, metric)
+
+
+def test_pytest_benchmark_is_told_the_time_of_each_round_without_what_prepares_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from peftbench.fixture import _told
+        from peftbench.measure.clock import Timing
+
+        TIMES_S = [0.25, 0.5, 0.125]  # the calls themselves, which would prepare as well, take others
+
+        def test_rounds(benchmark):
+            observed = _told(benchmark, lambda number: Timing(TIMES_S[number]))
+            assert [observed(number).wall_s for number in range(3)] == TIMES_S
+            assert benchmark.stats.stats.data == TIMES_S
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
