@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -55,6 +55,8 @@ class PeftCase:
                 benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
             except UnsupportedError as error:
                 pytest.skip(f"unsupported: {error}")
+            except UserError as error:
+                self._exit(error)
             return None
         benchmark.group = f"{workload.name} {self.case.group}"
         if self.bench.outcome is not None:
@@ -68,7 +70,7 @@ class PeftCase:
                 self.case, workload, id=self.id, observer=partial(_told, benchmark), records=records
             )
         except UserError as error:
-            pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+            self._exit(error)
         except Exception as error:
             blank = self.bench.runner.blank(self.case, workload, self.id)
             self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
@@ -77,6 +79,10 @@ class PeftCase:
             raise
         self.bench.add(record)
         return self._shown(record)
+
+    def _exit(self, error: UserError) -> NoReturn:
+        """End the run: what the user asked for cannot be done."""
+        pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _skip_needless(self, workload: Workload, records: Sequence[Record]) -> None:
         """Skip a study that would tell nothing after what others found."""

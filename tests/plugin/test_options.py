@@ -175,6 +175,16 @@ def test_benchmark_disable_tries_each_case_once_and_leaves_the_journal_alone(ben
     assert not Path(benches.path / ".peftbench").exists()
 
 
+def test_an_override_that_does_not_fit_is_one_line_when_rounds_are_only_tried_too(
+    benches: pytest.Pytester,
+) -> None:
+    result = benches.runpytest_inprocess("--benchmark-disable", "--peftbench-methods=lora(rank=4)")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "'rank'" in result.stdout.str() + result.stderr.str()
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*UserError*")
+
+
 def test_benchmark_skip_skips(benches: pytest.Pytester) -> None:
     result = benches.runpytest_inprocess("--benchmark-skip", "--peftbench-methods=full", "--peftbench-tasks=nli")
     result.assert_outcomes(skipped=4)
