@@ -37,6 +37,7 @@ class PeftCase:
     id: str
     bench: BenchSession = field(repr=False)
     benchmark: BenchmarkFixture = field(repr=False)
+    _measured: list[str] = field(default_factory=list, init=False, repr=False)
 
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
         """Measure the workload, or a function of your own, and return the record.
@@ -48,6 +49,7 @@ class PeftCase:
         Returns:
             The record, or None under --benchmark-disable, where one round is run and nothing is measured.
         """
+        self._once()
         workload = self.workload if function is None else FunctionWorkload.of(function)
         benchmark = self.benchmark
         if benchmark.disabled:
@@ -61,7 +63,7 @@ class PeftCase:
         benchmark.group = f"{workload.name} {self.case.group}"
         if self.bench.outcome is not None:
             return self._launched(self.bench.outcome, workload)
-        if self.id in self.bench.records:
+        if self.id in self.bench.resumed:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
         records = tuple(self.bench.records.values())
         self._skip_needless(workload, records)
@@ -83,6 +85,12 @@ class PeftCase:
     def _exit(self, error: UserError) -> NoReturn:
         """End the run: what the user asked for cannot be done."""
         pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+    def _once(self) -> None:
+        """Refuse a second measurement, which would take the place of the first: a test has one record."""
+        if self._measured:
+            pytest.fail(f"{self.id}: measure() is called again in this test: give it a test of its own", pytrace=False)
+        self._measured.append(self.id)
 
     def _skip_needless(self, workload: Workload, records: Sequence[Record]) -> None:
         """Skip a study that would tell nothing after what others found."""

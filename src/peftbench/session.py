@@ -88,6 +88,8 @@ class BenchSession:
         self.more_notes: dict[str, Any] = {}
         """What is to be known of the run besides."""
         self.records: dict[str, Record] = {}
+        self.resumed: frozenset[str] = frozenset()
+        """Cases that were finished in the run that is resumed."""
         self.resident_bytes: list[int] = []
         """After each case, to show that memory does not grow."""
 
@@ -184,8 +186,10 @@ class BenchSession:
         if measuring:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
-            wanted = set(self.ids.values())
-            self.records.update({key: found for key, found in self._journal.finished.items() if key in wanted})
+            self.resumed = frozenset(self._journal.finished).intersection(self.ids.values())
+            self.records.update(
+                {key: self._journal.finished[key] for key in self._journal.finished if key in self.resumed}
+            )
 
     def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> bool:
         """Refuse what studies cannot do; return whether there are any."""

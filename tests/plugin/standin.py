@@ -77,6 +77,7 @@ def _open(self: BenchSession, tasks: Iterable[str], *, measuring: bool) -> None:
     assert self._assignment is not None
     self._journal = Journal(self._assignment.journal, self.identity(), resume=self.settings.resume)
     self.records.update(self._journal.finished)
+    self.resumed = frozenset(self._journal.finished)
     self._runner = StandIn(self.name)  # type: ignore[assignment]
 
 

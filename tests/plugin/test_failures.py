@@ -55,3 +55,34 @@ def test_a_row_with_a_reason(
     assert reason in mine["reason"]
     assert "time_s" not in mine["metrics"]
     result.stdout.fnmatch_lines([f"  mine: {status}: *"])
+
+
+AGAIN = """
+from _pytest.runner import runtestprotocol
+
+
+def pytest_runtest_protocol(item, nextitem):
+    runtestprotocol(item, nextitem=nextitem, log=False)  # as pytest-rerunfailures does; the second run comes next
+"""
+
+
+def test_a_case_that_failed_is_measured_again_when_it_is_run_again(run: Run, benches: pytest.Pytester) -> None:
+    apply = "return super().apply(model, application) if TRIED else 1 / TRIED.append(0)"
+    conftest = CONFTEST.format(apply=f"TRIED.extend([1] if TRIED else []); {apply}", unsupported="return ''")
+    benches.makeconftest("TRIED = []\n" + conftest + AGAIN)
+    run("--peftbench-methods=mine", "-k", "inference", "--peftbench-json=run.json").assert_outcomes(passed=1)
+    assert records(benches.path / "run.json")["inference[mine-nli-bs2]"]["status"] == "ok"
+
+
+def test_a_second_measurement_in_one_test_is_refused_in_one_line(run: Run, benches: pytest.Pytester) -> None:
+    benches.makepyfile(
+        bench_all="""
+        def test_twice(peft_case):
+            peft_case.measure(lambda model, batch: None)
+            peft_case.measure(lambda model, batch: model(**batch))
+        """
+    )
+    result = run("--peftbench-methods=head")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_twice?head-nli-bs2?: measure() is called again in this test: *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
