@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
@@ -249,14 +250,15 @@ class BenchSession:
         return Run(records=tuple(self.records.values()), notes=self.notes(), **self.identity())
 
     def notes(self) -> dict[str, Any]:
-        """Return what is to be known of the run as a whole: seconds by pass, resident memory, load."""
+        """Return what is to be known of the run as a whole: seconds by pass that it took itself, memory, load."""
         from peftbench.environment import noise
 
         passes: dict[str, float] = {}
-        for record in self.records.values():
-            for name, seconds in record.passes_s.items():
-                passes[name] = passes.get(name, 0.0) + seconds
+        added = (record for name, record in self.records.items() if name not in self.resumed)
+        for name, seconds in chain.from_iterable(record.passes_s.items() for record in added):
+            passes[name] = passes.get(name, 0.0) + seconds
         return {
+            **({"resumed": len(self.resumed)} if self.resumed else {}),
             "duration_s": time.perf_counter() - self._started_s,
             "passes_s": passes,
             "resident_bytes": self.resident_bytes[:1] + self.resident_bytes[-1:],

@@ -1,6 +1,7 @@
 """What a user asks for, and what happens when it cannot be."""
 
 import json
+import math
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -157,6 +158,11 @@ def test_resuming_takes_finished_cases_from_the_journal(run: Run, benches: pytes
         f"{workload}[{method}-nli-bs2]" for workload in ("train_step", "inference") for method in ("full", "lora")
     }
     assert found["train_step[lora-nli-bs2]"] == json.loads(train_step)
+    result.stdout.fnmatch_lines(["4 cases, 1 of them resumed, in * s; of this in timed rounds *"])
+    added = math.fsum(
+        record["passes_s"]["rounds"] for name, record in found.items() if name != "train_step[lora-nli-bs2]"
+    )
+    assert json.loads((benches.path / "run.json").read_text())["notes"]["passes_s"]["rounds"] == pytest.approx(added)
 
 
 def test_a_journal_of_other_settings_is_refused(run: Run) -> None:

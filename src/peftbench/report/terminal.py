@@ -102,11 +102,14 @@ def foot(run: Run) -> list[str]:
     duration_s = float(notes.get("duration_s", 0.0))
     if not duration_s or not passes:
         return []
-    count = len(run.records)
+    count, resumed = len(run.records), notes.get("resumed", 0)
+    cases = f"{count} cases, {resumed} of them resumed, in {duration_s:.1f} s"
+    if not resumed:
+        cases = f"{count} cases in {duration_s:.1f} s ({duration_s / count:.2f} s a case)"
     shares = ", ".join(
         f"{name} {100 * passes.get(name, 0.0) / duration_s:.0f} %" for name in ("rounds", "validity", "counters")
     )
-    lines = [f"{count} cases in {duration_s:.1f} s ({duration_s / count:.2f} s a case); of this in timed {shares}"]
+    lines = [f"{cases}; of this in timed {shares}"]
     resident: Sequence[Any] = notes.get("resident_bytes", ())
     if resident:
         first, last = resident[0], resident[-1]
