@@ -129,6 +129,11 @@ class PeftCase:
 def _feed(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
     """Give pytest-benchmark times that were taken elsewhere: it makes its entry in a round, whose time is dropped."""
     benchmark.pedantic(lambda: None)
+    _restate(benchmark, times_s)
+
+
+def _restate(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
+    """Put these times in the place of those that pytest-benchmark took itself."""
     benchmark.stats.stats.data.clear()
     for time_s in times_s:
         benchmark.stats.stats.update(time_s)
@@ -144,8 +149,7 @@ def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
     def observed(number: int) -> Timing:
         if benchmark.stats is None:
             first: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
-            benchmark.stats.stats.data.clear()  # what it took itself holds the preparation too
-            benchmark.stats.stats.update(first.wall_s)
+            _restate(benchmark, [first.wall_s])  # its own holds what prepares the round as well
             return first
         if number == 0:  # the rounds are taken again: the device was slowed down
             benchmark.stats.stats.data.clear()

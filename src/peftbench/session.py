@@ -187,10 +187,9 @@ class BenchSession:
         if measuring:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
-            self.resumed = frozenset(self._journal.finished).intersection(self.ids.values())
-            self.records.update(
-                {key: self._journal.finished[key] for key in self._journal.finished if key in self.resumed}
-            )
+            finished = self._journal.finished
+            self.resumed = frozenset(finished).intersection(self.ids.values())
+            self.records.update({key: found for key, found in finished.items() if key in self.resumed})
 
     def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> bool:
         """Refuse what studies cannot do; return whether there are any."""

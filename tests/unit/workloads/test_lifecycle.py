@@ -95,7 +95,12 @@ def test_a_round_finds_no_other_model_on_the_device(
 ) -> None:
     """The trial's own model is kept on the host (there is no device here, so the way there is what is seen)."""
     moved: list[torch.nn.Module] = []
-    monkeypatch.setattr(torch.nn.Module, "cpu", lambda model: moved.append(model) or model)
+
+    def cpu(model: torch.nn.Module) -> torch.nn.Module:
+        moved.append(model)
+        return model
+
+    monkeypatch.setattr(torch.nn.Module, "cpu", cpu)
     trial = BY_NAME[name].trial(subject_of("head"))
     take(trial)
     assert len(moved) == 1
