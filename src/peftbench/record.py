@@ -104,6 +104,11 @@ class Record:
     warnings: tuple[str, ...] = ()
 
     @property
+    def function(self) -> str:
+        """Name of the benchmark function: what stands before the parameters of the test's name."""
+        return self.id.partition("[")[0]
+
+    @property
     def group(self) -> str:
         """Task and batch size: cases of one group are compared with each other."""
         return f"{self.task}-bs{self.batch_size}"

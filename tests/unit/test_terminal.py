@@ -124,6 +124,25 @@ def test_blocks_are_kept_apart_by_workload_task_and_batch_size() -> None:
     assert text.count("batch size") == 4
 
 
+def test_functions_that_share_a_workloads_name_are_compared_each_with_its_own_full() -> None:
+    """Every lambda given to `measure()` is called alike."""
+    found = [
+        replace(one, id=f"{function}[{one.method}-nli-bs8]", workload="<lambda>", metrics=metrics)
+        for function, ratio in (("test_one", 1.0), ("test_two", 4.0))
+        for one, metrics in (
+            (FULL, {"ratio": Metric(ratio, "1", noise="timed")}),
+            (LORA, {"ratio": Metric(ratio / 2, "1", noise="timed")}),
+        )
+    ]
+    text = render(replace(RUN, records=tuple(found)), width=160)
+    assert "<lambda> (test_one)  nli, batch size 8" in text
+    assert "<lambda> (test_two)  nli, batch size 8" in text
+    assert [line.split()[1:3] for line in text.splitlines() if line.startswith("lora")] == [
+        ["0.50", "0.50"],
+        ["2.00", "0.50"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

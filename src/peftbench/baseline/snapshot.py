@@ -84,7 +84,7 @@ class Snapshot:
     cases: Mapping[str, Case]
     """By id."""
     references: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
-    """By group of cases and by session, of each launch: ln(time of the reference / time of the anchor)."""
+    """By function and group of cases, and by session, of each launch: ln(time of the reference / that of the anchor)."""
     sessions: Mapping[str, Session] = field(default_factory=dict)
     """By the name that `x` and `references` use."""
     accepted: tuple[Acceptance, ...] = ()
@@ -123,8 +123,7 @@ def collect(
         if record.id in cases:
             raise ValueError(record.id)
         cases[record.id] = _case(record, profiles)
-        group = f"{record.workload} {record.task}-bs{record.batch_size}-len{record.seq_len}"
-        _add_references(anchored[group], record)
+        _add_references(anchored[_reference(record)], record)
     references = {
         group: {session: tuple(map(median, launches)) for session, launches in sessions.items()}
         for group, sessions in anchored.items()
@@ -167,6 +166,17 @@ def _shared_profile(record: Record | RecordLine, profiles: dict[object, Profile]
     if key not in profiles:
         profiles[key] = Profile(record.operators, record.operator_hash, record.modules)
     return profiles[key]
+
+
+def _reference(record: Record | RecordLine) -> str:
+    """Return what the reference of a case is called.
+
+    Functions can share the name of a workload and not be the same. Where they are called alike it stands once, as it
+    did always: earlier baselines stay comparable.
+    """
+    function = record.id.partition("[")[0]
+    name = record.workload if function == record.workload else f"{function} {record.workload}"
+    return f"{name} {record.task}-bs{record.batch_size}-len{record.seq_len}"
 
 
 def _add_references(sessions: dict[str, list[list[float]]], record: Record | RecordLine) -> None:

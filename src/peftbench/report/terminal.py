@@ -79,14 +79,21 @@ def head(run: Run) -> list[str]:
 
 
 def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
-    """Return the records of each workload, task and batch size, with a title."""
-    found: dict[tuple[str, str, int], list[Record]] = {}
+    """Return the records of each benchmark function, task and batch size, with a title.
+
+    Functions can share the name of a workload: tests that measure a lambda do, or the default.
+    """
+    found: dict[tuple[str, str, str, int], list[Record]] = {}
     for record in records:
-        found.setdefault((record.workload, record.group, record.seq_len), []).append(record)
+        found.setdefault((record.workload, record.function, record.group, record.seq_len), []).append(record)
     return [
-        (f"{workload}  {members[0].task}, batch size {members[0].batch_size}, {seq_len} tokens", members)
-        for (workload, _, seq_len), members in found.items()
+        (f"{_named(members[0])}  {members[0].task}, batch size {members[0].batch_size}, {seq_len} tokens", members)
+        for (*_, seq_len), members in found.items()
     ]
+
+
+def _named(record: Record) -> str:
+    return record.workload if record.function == record.workload else f"{record.workload} ({record.function})"
 
 
 def holes(records: Iterable[Record]) -> list[str]:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peftbench.baseline import load
+from peftbench.baseline.compare import compare
 from peftbench.baseline.lines import LaunchLine, MetricLine, RecordLine
 from peftbench.baseline.load import load_snapshot
 from peftbench.baseline.snapshot import Case, Profile, Session, Snapshot, snapshot_of
@@ -71,6 +72,29 @@ def test_the_reference_of_a_launch_is_the_median_over_the_cases_that_saw_it() ->
         (math.log(0.011 / 0.02) + math.log(0.013 / 0.02)) / 2,
     ]
     assert found == {"train_step nli-bs8-len128": {"s1": pytest.approx(tuple(expected))}}
+
+
+def test_references_of_functions_that_share_a_workloads_name_are_not_pooled() -> None:
+    mine = replace(SIBLING, id="test_mine[ia3-nli-bs8]")
+    logs = {"s1": pytest.approx((math.log(0.010 / 0.02), math.log(0.011 / 0.02)))}
+    assert snapshot_of(replace(RUN, records=(RECORD, mine))).references == {
+        "train_step nli-bs8-len128": logs,
+        "test_mine train_step nli-bs8-len128": {"s1": pytest.approx((math.log(0.6), math.log(0.65)))},
+    }
+
+
+def test_references_that_an_older_baseline_pooled_are_not_judged() -> None:
+    """It may hold `<lambda>` for all functions together: whatever that is, it is no verdict on one of them."""
+    launches = tuple(
+        replace(LAUNCHES[0], session=f"s{number // 5}", reference_s=0.01 + number * 1e-6) for number in range(20)
+    )
+    run = replace(RUN, records=(replace(RECORD, id="test_mine[lora-nli-bs8]", workload="<lambda>", launches=launches),))
+    new = snapshot_of(run)
+    (logs,) = new.references.values()
+    pooled = {name: tuple(value + 1.0 for value in values) for name, values in logs.items()}
+    old = replace(new, references={"<lambda> nli-bs8-len128": pooled})
+    assert [item.name for item in compare(old, new).suite] == []
+    assert [item.verdict for item in compare(replace(new, references=dict.fromkeys(new.references, pooled)), new).suite]
 
 
 def test_the_quick_reader_and_the_careful_one_agree(tmp_path: Path) -> None:
