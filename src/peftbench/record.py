@@ -28,7 +28,7 @@ class Metric:
     """`exact`: equal from run to run; `timed`: has an interval; `sampled`: read off the machine."""
     low: float | None = None
     high: float | None = None
-    """Ends of the 95 % interval of the value, where it has one."""
+    """Ends of the 95 % interval of the value, where it has one; of fewer than six values the range: it covers less."""
     reason: str = ""
     """Why the value is None."""
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from peftbench.measure.estimate import CONFIDENCE, median_estimate, quantile, quantiles
+from peftbench.measure.estimate import CONFIDENCE, LEAST_VALUES, median_estimate, quantile, quantiles
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60))
@@ -25,6 +25,12 @@ def test_the_interval_is_the_narrowest_symmetric_one_that_keeps_its_confidence(c
     assert estimate.high == count - 1 - rank
     assert 1 - 2 * binom.cdf(rank, count, 0.5) >= CONFIDENCE
     assert 1 - 2 * binom.cdf(rank + 1, count, 0.5) < CONFIDENCE
+
+
+def test_fewer_values_than_the_least_have_no_interval_of_that_confidence() -> None:
+    coverage = [1 - 2 * 0.5**count for count in (3, 4, 5, 6)]
+    assert coverage == [0.75, 0.875, 0.9375, 0.96875]
+    assert [count for count in range(2, 10) if 1 - 2 * 0.5**count < CONFIDENCE] == [*range(2, LEAST_VALUES)]
 
 
 def test_few_values_give_their_range() -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from peftbench.record import Metric, Record, Run
+from peftbench.record import Launch, Metric, Record, Run
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.report.terminal import render
 
@@ -91,6 +91,16 @@ def test_the_head_says_where_the_numbers_come_from() -> None:
     assert "train_step  nli, batch size 8, 32 tokens" in text
     assert "3 cases in 2.0 s (0.67 s a case); of this in timed rounds 60 %, validity 10 %" in text
     assert "after the first case 500 MB, after the last 501 MB" in text
+
+
+@pytest.mark.parametrize(
+    ("launches", "ranges"),
+    [((5,), True), ((6,), False), ((40, 40, 40), True), ((3,) * 6, False), ((1,), False), ((), False)],
+)
+def test_a_range_is_not_called_an_interval(launches: tuple[int, ...], *, ranges: bool) -> None:
+    taken = tuple(Launch("s", rounds=rounds, time_s=0.01) for rounds in launches)
+    text = render(replace(RUN, records=(replace(LORA, launches=taken),)), width=160)
+    assert ("their range, not a 95 % interval" in text) == ranges
 
 
 def test_a_hole_has_its_reason() -> None:

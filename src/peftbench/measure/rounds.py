@@ -23,7 +23,7 @@ TimedRound = Callable[[int], Timing]
 Stop = Literal["precision", "budget", "rounds"]
 
 LEAST_ROUNDS: Final = 10
-"""An interval from fewer rounds says little; a budget that is spent earlier still gets this many, see `least_share`."""
+"""An interval from fewer rounds says little: they are not precise enough, however narrow it is."""
 MOST_ROUNDS: Final = 500
 CONTROL_ROUNDS: Final = 3
 """Rounds that are taken whatever they cost: fewer have no median."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.environment import describe_noise
+from peftbench.measure.estimate import LEAST_VALUES
 from peftbench.record import Metric, Record, Run
 from peftbench.report import studies
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+RANGES: Final = "[ ]      of fewer than six rounds or launches: their range, not a 95 % interval (of three: 75 %)"
 FULL: Final = "full"
 """The method to which the others are compared."""
 
@@ -70,12 +72,13 @@ def head(run: Run) -> list[str]:
     weights = " (random weights: times do not depend on them)" if run.notes.get("random_weights") else ""
     versions = ", ".join(f"{name} {fingerprint[name]}" for name in ("python", "torch", "transformers", "peft"))
     device = fingerprint["device"] if settings.get("device") == "cuda" else fingerprint["cpu"]
-    return [
+    lines = [
         f"machine  {device}, {fingerprint['threads']} thread(s); {describe_noise(run.notes.get('noise', {}))}",
         f"model    {settings['model']}{weights}, {settings['dtype']}, data {settings['data']}",
         f"versions {versions}",
         f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
     ]
+    return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
 
 
 def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
@@ -154,6 +157,13 @@ def _table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
 def _rows(records: Sequence[Record]) -> list[Row]:
     full = next((record for record in records if record.method == FULL and record.status == "ok"), None)
     return [(record, full) for record in records]
+
+
+def _gives_range(record: Record) -> bool:
+    """Tell whether a record's times are of too few values for an interval: of launches, or of the rounds of one."""
+    launches = record.launches
+    count = launches[0].rounds if len(launches) == 1 else len(launches)
+    return 1 < count < LEAST_VALUES
 
 
 def _metric(record: Record | None, name: str) -> Metric | None:
