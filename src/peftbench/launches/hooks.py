@@ -48,7 +48,7 @@ class Child:
         from peftbench.lockstep.child import Server
 
         channel = Channel.of_descriptor(self._assignment.socket)
-        server = Server(channel, avoid=self._assignment.avoid)
+        server = Server(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
         self._bench.runner.take = server.take
         server.serve(session, self._bench)
         channel.close()

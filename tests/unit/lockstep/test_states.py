@@ -70,6 +70,25 @@ def test_a_command_moves_to_the_work_tree_with_its_sources_first(root: Path, mon
     assert found.environment == {"PYTHONPATH": "/elsewhere/src:/elsewhere/more:/kept"}
 
 
+def test_a_command_moves_however_the_checkout_is_spelled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = root.with_name("link")
+    link.symlink_to(root)
+    monkeypatch.setenv("PYTHONPATH", f"{link}/src:/kept")
+    words = (f"-c{link}/pytest.ini", f"--rootdir={link}", f"{link}/benches/x.py::test[{root.name}/y]", "a/x.py", "/z")
+    command = Command(arguments=(f"{link}/.venv/bin/python", *words), folder=link / "benches")
+    found = moved(command, root, Path("/elsewhere"), [f"{link}/src", f"{link}/.venv/lib/site-packages"])
+    assert found.arguments == (
+        f"{link}/.venv/bin/python",
+        "-c/elsewhere/pytest.ini",
+        "--rootdir=/elsewhere",
+        f"/elsewhere/benches/x.py::test[{root.name}/y]",
+        "a/x.py",
+        "/z",
+    )
+    assert found.folder == Path("/elsewhere/benches")
+    assert found.environment == {"PYTHONPATH": "/elsewhere/src:/kept"}
+
+
 def test_what_a_revision_needs_is_what_is_not_installed_and_what_it_pins_otherwise(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for folder, pin in ((ours, "numpy==2.0"), (theirs, "numpy==1.0  # old")):
@@ -123,10 +142,11 @@ def test_a_state_is_a_revision_or_requirements_or_both(
     assert plain.command.arguments == command.arguments  # nothing to install: this very environment
     assert plain.command.folder != root
     assert plain.avoid == str(root)
+    assert plain.worktree == str(plain.command.folder)
     packages = state("zz==1 yy>=2")
     assert packages.command.folder == root
     assert packages.command.arguments[0] == "/new/python"
-    assert packages.avoid == ""
+    assert packages.avoid == packages.worktree == ""
     assert state("main zz==1").command.folder == plain.command.folder
     assert asked == [["zz==1", "yy>=2"], ["zz==1"]]
 
