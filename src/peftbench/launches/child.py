@@ -80,6 +80,14 @@ def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapp
     return [told, *followed]
 
 
+def whole_files(config: pytest.Config) -> list[str]:
+    """Return the files and folders that are named and exist, without the tests that are named in them."""
+    if config.option.pyargs:
+        return config.args
+    files = dict.fromkeys(argument.partition("::")[0] for argument in config.args)
+    return [file for file in files if (config.invocation_params.dir / file).exists()]
+
+
 def divide(items: Sequence[pytest.Item], nodes: Collection[str]) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """Return the items that are among `nodes`, and the others."""
     own = set(nodes)

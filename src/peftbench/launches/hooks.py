@@ -32,6 +32,12 @@ class Child:
         if os.getppid() != self._parent:
             pytest.exit("the run that started this launch is gone")
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """In lock-step, collect what there is: another state of the code may lack what is named, which is then new."""
+        if self._assignment.socket is not None:
+            session.config.args[:] = child.whole_files(session.config)
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is not its own."""
@@ -49,7 +55,8 @@ class Child:
 
         channel = Channel.of_descriptor(self._assignment.socket)
         server = Server(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
-        self._bench.runner.take = server.take
+        if session.items:
+            self._bench.runner.take = server.take
         server.serve(session, self._bench)
         channel.close()
         return True

@@ -36,7 +36,8 @@ class Server:
         """Run each test that is asked for, until the parent hangs up."""
         items = {item.nodeid: item for item in session.items}
         try:
-            self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **bench.identity()})
+            identity = bench.identity() if items else {"settings": {}, "fingerprint": {}}
+            self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **identity})
             while True:
                 item = items[self._channel.receive()["node"]]
                 self._rounds = None
