@@ -9,7 +9,7 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.launches.process import Command
-from peftbench.lockstep import states
+from peftbench.lockstep import overlay, states
 from peftbench.lockstep.overlay import python_with, unsatisfied
 from peftbench.lockstep.pair import State
 from peftbench.lockstep.revision import Repository, moved, requirements
@@ -121,6 +121,43 @@ def test_an_environment_has_what_is_asked_for_and_shares_the_rest(
     assert python_with(["zz_first==2.0"], tmp_path / "cache").stat().st_mtime_ns == made
     with pytest.raises(UserError, match=r"^--peftbench-against: `.*` failed: .*zz.first"):
         python_with(["zz_first==9"], tmp_path / "cache")
+
+
+PEFT = "zz @ git+https://example.org/zz"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_an_environment_is_made_again_when_an_address_may_give_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr(overlay, "_make", lambda folder, *_: made.append(folder))
+
+    def times(*requirements: str) -> int:
+        before = len(made)
+        for _ in range(2):
+            python_with(requirements, tmp_path / "cache")
+        return len(made) - before
+
+    file = wheel(tmp_path, "zz", "1.0")
+    assert times("zz==1.0", f"yy @ {file.as_uri()}") == 1
+    wheel(tmp_path, "zz", "1.0", requires="yy")  # rebuilt at the same path
+    assert times("zz==1.0", f"yy @ {file.as_uri()}") == 1
+    assert len(set(made)) == 2
+    pinned = (
+        f"{PEFT}@{COMMIT}",
+        f"{PEFT}@{COMMIT}#subdirectory=a",
+        f"zz @ https://example.org/zz.whl#sha256={'0' * 64}",
+    )
+    assert [times(text) for text in pinned] == [1, 1, 1]
+    moving = (
+        PEFT,
+        f"{PEFT}@main",
+        f"{PEFT}@{COMMIT[:12]}",
+        "zz @ https://example.org/zz.whl",
+        f"zz @ {tmp_path.as_uri()}",
+    )
+    assert [times(text) for text in moving] == [2] * 5
 
 
 def test_a_state_is_a_revision_or_requirements_or_both(
