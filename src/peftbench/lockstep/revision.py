@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -46,7 +47,8 @@ class Repository:
         place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         folder = cache / "worktrees" / f"{self.root.name}-{place}-{commit[:12]}"
         with locked(folder, timeout_s=60.0):
-            if _git(folder, "rev-parse", "HEAD") != commit:
+            if _git(folder, "rev-parse", "HEAD", "--show-toplevel") != f"{commit}\n{folder.resolve()}":
+                shutil.rmtree(folder, ignore_errors=True)  # of an earlier clone, or cut short: git refuses to fill it
                 _git(self.root, "worktree", "prune")
                 done = _run(self.root, "worktree", "add", "--force", "--detach", str(folder), commit)
                 if done.returncode:

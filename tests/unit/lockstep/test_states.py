@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -57,6 +58,21 @@ def test_a_revision_is_checked_out_once_and_leaves_the_work_tree_alone(root: Pat
     assert (root / "src/code.py").read_text() == "VALUE = 2\n"
     assert repository.checked_out(commit, tmp_path / "cache") == folder
     assert Repository.of(tmp_path) is None
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside the checkout"])
+def test_a_work_tree_of_an_earlier_clone_or_cut_short_is_made_again(
+    root: Path, tmp_path: Path, *, inside: bool
+) -> None:
+    cache = (root if inside else tmp_path) / "cache"
+    repository, commit = Repository(root), git(root, "rev-parse", "HEAD")
+    folder = repository.checked_out(commit, cache)
+    (folder / "src/code.py").write_text("left over")
+    shutil.rmtree(root / ".git/worktrees")
+    assert (repository.checked_out(commit, cache) / "src/code.py").read_text() == "VALUE = 1\n"
+    (folder / ".git").unlink()
+    (folder / "src/code.py").unlink()
+    assert (repository.checked_out(commit, cache) / "src/code.py").read_text() == "VALUE = 1\n"
 
 
 def test_a_command_moves_to_the_work_tree_with_its_sources_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
