@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peftbench import collection
+from peftbench.errors import UserError
 from peftbench.launches import child
-from peftbench.session import usage_errors
+from peftbench.session import LAUNCHING, told_at_the_end, usage_errors
+from peftbench.settings import flag_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -48,7 +50,7 @@ class Child:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Run items as a parent in lock-step asks for them; else let pytest run all."""
-        if self._assignment.socket is None or session.testsfailed:
+        if self._assignment.socket is None or not collection.goes_on(session):
             return None
         from peftbench.lockstep.channel import Channel
         from peftbench.lockstep.child import Server
@@ -68,12 +70,23 @@ class Parent:
     def __init__(self, bench: BenchSession) -> None:
         self._bench = bench
 
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Refuse a command line that asks for launches and for none: a gate that compares nothing would pass."""
+        config = session.config
+        asked = [flag_name(name) for name in LAUNCHING if config.getoption(f"peftbench_{name}")]
+        with usage_errors():
+            if asked and not config.option.collectonly and not collection.measures(config):
+                raise UserError(
+                    f"{asked[0]} measures, which --benchmark-disable, --benchmark-skip or pytest-xdist's -n switches "
+                    "off: leave one of them out"
+                )
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Launch before the items run; afterwards report the failures that are no item's."""
         bench = self._bench
         cases = [item for item in session.items if collection.case_of(item)]
-        if cases and not session.testsfailed and collection.measures(session.config):
+        if cases and collection.goes_on(session) and collection.measures(session.config):
             from peftbench.launches import parent
 
             with usage_errors():
@@ -81,7 +94,7 @@ class Parent:
             bench.records.update(bench.outcome.records)
         result = yield
         if bench.outcome is not None:
-            for name, message in bench.outcome.stray_failures(set(bench.ids.values())):
+            for name, message in bench.outcome.stray_failures(bench.told):
                 _report_failure(session, name, message)
         return result
 
@@ -97,13 +110,15 @@ class Parent:
         elif self._bench.settings.record and self._bench.records:
             terminalreporter.write_line(f'make it the baseline: peftbench accept {run_file} --why "..."')
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the comparison to where it was asked for, and where CI shows it."""
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the comparison to where it was asked for, and where CI shows it; the run itself comes first."""
         outcome = self._bench.outcome
         if outcome is not None and outcome.judgement is not None:
             from peftbench.launches import display
 
-            display.write(outcome.judgement, self._bench.settings)
+            with told_at_the_end(session):
+                display.write(outcome.judgement, self._bench.settings)
 
 
 def _report_failure(session: pytest.Session, name: str, message: str) -> None:

@@ -184,6 +184,7 @@ def _selection(config: pytest.Config, bench: BenchSession) -> Selection:
     return Selection.of(
         config,
         bench.cases(CaseMark()),
+        known_methods=bench.catalogue.methods,
         selected=[id_ for node, id_ in bench.ids.items() if node not in deselected],
         deselected=[id_ for node, id_ in bench.ids.items() if node in deselected],
         dropped=[item.name for item in bench.deselected if not collection.case_of(item)],
