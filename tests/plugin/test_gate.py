@@ -273,6 +273,25 @@ def test_recorded_launches_are_enough_for_a_baseline_and_feed_pytest_benchmark(
     assert json.loads((pytester.path / "action.json").read_text())[0]["name"] == f"{LORA}: time"
 
 
+def test_what_was_recorded_is_accepted_where_the_gate_looks(
+    world: World, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del world
+    small = ("--peftbench-record", "--peftbench-methods=lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2")
+    run_file, folder = project.path / ".peftbench/run.json", project.path / "baselines"
+    inner = project.mkdir("inner")
+
+    def said(*arguments: str) -> str:
+        lines = project.runpytest_inprocess(*small, *arguments).outlines
+        (command,) = (line.partition("baseline: ")[2] for line in lines if line.startswith("make it the baseline: "))
+        return command
+
+    assert said() == said("--peftbench-baseline=baselines") == f'peftbench accept {run_file} --why "..."'
+    assert said("--peftbench-baseline=a b") == f"peftbench accept {run_file} '--baseline=a b' --why \"...\""
+    monkeypatch.chdir(inner)
+    assert said("..") == f'peftbench accept {run_file} --baseline={folder} --why "..."'
+
+
 def test_modes_exclude_each_other(gate: Gate) -> None:
     result = gate("--peftbench-record")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

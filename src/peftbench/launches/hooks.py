@@ -107,8 +107,11 @@ class Parent:
             width, color = config.get_terminal_writer().fullwidth, terminalreporter.hasmarkup
             terminalreporter.section("peftbench gate")
             terminalreporter.write(display.terminal(outcome.judgement, width=width, color=color))
-        elif self._bench.settings.record and self._bench.records:
-            terminalreporter.write_line(f'make it the baseline: peftbench accept {run_file} --why "..."')
+        elif self._bench.settings.record and self._bench.records and run_file:
+            from peftbench.launches import parent
+
+            command = parent.accept_command(config, self._bench.settings, run_file)
+            terminalreporter.write_line(f"make it the baseline: {command}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
