@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,11 @@ OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "basetemp": None,
         "xmlpath": None,
+        "log_file": os.devnull,  # None would be that of the ini file
+        "pastebin": None,
+        "report_log": None,
+        "json_report": False,
+        "htmlpath": None,
         "usepdb": False,
         "lf": False,
         "failedfirst": False,
@@ -33,7 +39,7 @@ OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
         "benchmark_histogram": [],
     }
 )
-"""Options of pytest and pytest-benchmark that write files, select by the last run, or wait for a person."""
+"""Options of pytest and well-known plugins that write files, select by the last run, or wait for a person."""
 PARENTS: Final = frozenset(
     {
         "json",
