@@ -96,8 +96,13 @@ class BenchSession:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the user asked for."""
-        return Settings.read(*self._sources)
+        """What the user asked for; in lock-step, as far as this state of the code knows it."""
+        found = Settings.read(*self._sources)
+        if self._assignment is None or self._assignment.socket is None:
+            return found
+        from peftbench.cases import known
+
+        return known(found, self.catalogue)
 
     @property
     def delegates(self) -> bool:

@@ -220,6 +220,23 @@ def test_without_a_baseline_it_says_so_and_passes_unless_strict(gate: Gate, worl
     strict.stdout.fnmatch_lines(["FAILED peftbench::baseline - no baseline*"])
 
 
+def test_where_nothing_was_compared_the_file_says_so_and_an_annotation_is_escaped(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    gate("--peftbench-diff-json=full.json")
+    full = json.loads((pytester.path / "full.json").read_text())
+    for strict in ((), ("--peftbench-strict",)):
+        result = gate("--peftbench-baseline=100%", "--peftbench-diff-json=diff.json", *strict)
+        found = json.loads((pytester.path / "diff.json").read_text())
+        assert found.keys() == full.keys()
+        assert (found["schema"], found["failed"], found["cases"]) == (full["schema"], bool(strict), [])
+        assert found["headline"].startswith(
+            "no baseline of these settings in 100% (no such folder): nothing was compared"
+        )
+    result.stdout.fnmatch_lines(["::error title=peftbench::no baseline of these settings in 100%25 (no such folder)*"])
+
+
 def test_constants_of_the_rule_are_options(gate: Gate, world: World) -> None:
     world.shift["lora"] = 0.06
     result = gate("--peftbench-gate-limit=0.2", "--peftbench-gate-tolerance=0.15", "--peftbench-gate-launches=4")
@@ -271,6 +288,25 @@ def test_recorded_launches_are_enough_for_a_baseline_and_feed_pytest_benchmark(
     assert bench["extra_info"]["peftbench"]["id"] == LORA
     assert json.loads((pytester.path / "bmf.json").read_text())[LORA]["flops"] == {"value": 1000}
     assert json.loads((pytester.path / "action.json").read_text())[0]["name"] == f"{LORA}: time"
+
+
+def test_what_was_recorded_is_accepted_where_the_gate_looks(
+    world: World, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del world
+    small = ("--peftbench-record", "--peftbench-methods=lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2")
+    run_file, folder = project.path / ".peftbench/run.json", project.path / "baselines"
+    inner = project.mkdir("inner")
+
+    def said(*arguments: str) -> str:
+        lines = project.runpytest_inprocess(*small, *arguments).outlines
+        (command,) = (line.partition("baseline: ")[2] for line in lines if line.startswith("make it the baseline: "))
+        return command
+
+    assert said() == said("--peftbench-baseline=baselines") == f'peftbench accept {run_file} --why "..."'
+    assert said("--peftbench-baseline=a b") == f"peftbench accept {run_file} '--baseline=a b' --why \"...\""
+    monkeypatch.chdir(inner)
+    assert said("..") == f'peftbench accept {run_file} --baseline={folder} --why "..."'
 
 
 def test_modes_exclude_each_other(gate: Gate) -> None:

@@ -34,6 +34,12 @@ class Child:
         if os.getppid() != self._parent:
             pytest.exit("the run that started this launch is gone")
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """In lock-step, collect what there is: another state of the code may lack what is named, which is then new."""
+        if self._assignment.socket is not None:
+            session.config.args[:] = child.whole_files(session.config)
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is not its own."""
@@ -50,8 +56,9 @@ class Child:
         from peftbench.lockstep.child import Server
 
         channel = Channel.of_descriptor(self._assignment.socket)
-        server = Server(channel, avoid=self._assignment.avoid)
-        self._bench.runner.take = server.take
+        server = Server(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
+        if session.items:
+            self._bench.runner.take = server.take
         server.serve(session, self._bench)
         channel.close()
         return True
@@ -100,8 +107,11 @@ class Parent:
             width, color = config.get_terminal_writer().fullwidth, terminalreporter.hasmarkup
             terminalreporter.section("peftbench gate")
             terminalreporter.write(display.terminal(outcome.judgement, width=width, color=color))
-        elif self._bench.settings.record and self._bench.records:
-            terminalreporter.write_line(f'make it the baseline: peftbench accept {run_file} --why "..."')
+        elif self._bench.settings.record and self._bench.records and run_file:
+            from peftbench.launches import parent
+
+            command = parent.accept_command(config, self._bench.settings, run_file)
+            terminalreporter.write_line(f"make it the baseline: {command}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
