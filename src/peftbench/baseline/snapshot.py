@@ -84,7 +84,7 @@ class Snapshot:
     cases: Mapping[str, Case]
     """By id."""
     references: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
-    """By function and group of cases, and by session, of each launch: ln(time of the reference / that of the anchor)."""
+    """By function and group of cases, and by session, of each launch: ln(time of the reference / of the anchor)."""
     sessions: Mapping[str, Session] = field(default_factory=dict)
     """By the name that `x` and `references` use."""
     accepted: tuple[Acceptance, ...] = ()
