@@ -53,8 +53,10 @@ class Convergence(Study):
         """Train once."""
         from peftbench.training import run
 
-        full = full_quality(trainings(desk.records), case.group)
-        return run.single(case, desk, Target.read(desk.backend.settings.target).quality(full))
+        target, full = Target.read(desk.backend.settings.target), full_quality(trainings(desk.records), case.group)
+        # Full fine-tuning cut off at a share of its own quality so far would lower the target that it sets.
+        sets_target = target.relative and case.method.name == FULL
+        return run.single(case, desk, None if sets_target else target.quality(full))
 
 
 def variants(settings: Settings) -> list[dict[str, Scalar]]:
