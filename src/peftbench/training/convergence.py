@@ -77,10 +77,12 @@ def measured_already(case: Case, records: Iterable[Record], workload: str = CONV
 def pruned(case: Case, settings: Settings, found: Iterable[Training]) -> str:
     """Return why a learning rate is not tried with a further seed, or ''.
 
-    The first one is, since it serves all methods, and so is the method's best with the first seed.
+    The first one is, since it serves all methods, and so is the method's best with the first seed; where a share of
+    old tasks is replayed, the best with that share.
     """
     variant = dict(case.variant)
-    mine = [one for one in found if (one.method, one.group) == (str(case.method), case.group)]
+    key = (str(case.method), case.group, variant.get("replay"))
+    mine = [one for one in found if (one.method, one.group, one.record.variant.get("replay")) == key]
     if variant["seed"] == settings.seed or variant["lr"] == settings.learning_rates[0] or not mine:
         return ""
     best = best_lr(mine)

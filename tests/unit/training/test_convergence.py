@@ -8,8 +8,10 @@ import pytest
 from peftbench.cases import Case
 from peftbench.catalogue import Catalogue
 from peftbench.record import CurvePoint, Record
+from peftbench.settings import Settings
 from peftbench.training import run
 from peftbench.training.convergence import Convergence, pruned
+from peftbench.training.results import ADDING, trainings
 from peftbench.workloads.study import Desk, Findings
 
 OpenDesk = Callable[..., Desk]
@@ -60,3 +62,20 @@ def test_a_share_of_full_fine_tunings_quality_is_no_goal_of_full_fine_tuning_its
     desk = replace(open_desk(target=target), records=[record(training_case(), 0.8)])
     study.conduct(training_case(method, seed=1), desk)
     assert goals == [goal]
+
+
+def test_the_best_learning_rate_goes_on_to_further_seeds_for_each_share_that_is_replayed(training_case: MakeCase) -> None:
+    settings = Settings(learning_rates=(1e-5, 1e-4, 1e-3))
+
+    def added(seed: int, lr: float, replay: float) -> Case:
+        return training_case("mtl", "nli+ner", seed=seed, lr=lr).with_variant(seed=seed, lr=lr, replay=replay)
+
+    best = {0.0: 1e-3, 0.2: 1e-4}
+    records = [
+        record(added(0, lr, replay), 0.9 if lr == best[replay] else 0.5 + replay, ADDING)
+        for replay in best
+        for lr in settings.learning_rates
+    ]
+    found = trainings(records, ADDING)
+    for replay, rate in best.items():
+        assert [lr for lr in (1e-4, 1e-3) if not pruned(added(1, lr, replay), settings, found)] == [rate]
