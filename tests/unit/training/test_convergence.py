@@ -40,7 +40,8 @@ def record(case: Case, quality: float, workload: str = "convergence") -> Record:
 
 
 @pytest.mark.parametrize(
-    ("target", "method", "goal"), [("50%", "full", None), ("50%", "lora", 0.4), ("0.7", "full", 0.7), ("0.7", "lora", 0.7)]
+    ("target", "method", "goal"),
+    [("50%", "full", None), ("50%", "lora", 0.4), ("0.7", "full", 0.7), ("0.7", "lora", 0.7)],
 )
 def test_a_share_of_full_fine_tunings_quality_is_no_goal_of_full_fine_tuning_itself(
     open_desk: OpenDesk,
@@ -64,7 +65,9 @@ def test_a_share_of_full_fine_tunings_quality_is_no_goal_of_full_fine_tuning_its
     assert goals == [goal]
 
 
-def test_the_best_learning_rate_goes_on_to_further_seeds_for_each_share_that_is_replayed(training_case: MakeCase) -> None:
+def test_the_best_learning_rate_goes_on_to_further_seeds_for_each_share_that_is_replayed(
+    training_case: MakeCase,
+) -> None:
     settings = Settings(learning_rates=(1e-5, 1e-4, 1e-3))
 
     def added(seed: int, lr: float, replay: float) -> Case:

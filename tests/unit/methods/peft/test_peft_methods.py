@@ -376,3 +376,17 @@ def test_kasa_adds_its_regulariser(encoder: Encoder, application: Apply) -> None
             expected = expected + 1e-4 * diagonal.square().sum()
     torch.testing.assert_close(term, expected)
     assert BY_NAME["lora"].auxiliary_loss(model) is None
+
+
+@pytest.mark.parametrize("head", Head)
+def test_adalora_is_regularised_on_every_task(head: Head, encoder: Encoder, batch: Batches, application: Apply) -> None:
+    model = BY_NAME["adalora"].apply(encoder(head), application(head))
+    perturb(model)
+    inputs, loss = batch(head), model(**batch(head)).loss
+    if (term := BY_NAME["adalora"].auxiliary_loss(model)) is not None:
+        loss = loss + term
+    weights = [p for name, p in model.named_parameters() if "lora_A" in name or "lora_B" in name]
+    grams = [p @ p.T if len(p) == 12 else p.T @ p for p in weights]
+    distance = sum((gram - torch.eye(12)).norm() for gram in grams) / len(grams)
+    plain = model.base_model.model(**inputs).loss
+    torch.testing.assert_close(loss - plain, 0.5 * distance)  # PEFT's weight
