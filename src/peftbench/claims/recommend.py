@@ -19,6 +19,11 @@ from peftbench.training.stopping import Target
 Objective = Literal["cost-to-quality", "latency", "storage"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+LOST: Final = {
+    "above": " (target never reached in some runs: at least so much)",
+    "both": " (target never reached in some runs, in others not by full: more or less than that)",
+}
+"""Where a cost is censored -> what is said of it."""
 TRAINING: Final = (CONVERGENCE, "train_step")
 """Workloads whose memory is that of a training."""
 
@@ -99,7 +104,7 @@ def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     goals = "seconds of steps to the target, against full"
     scored = {}
     for method, seen in found.items():
-        lost = " (target never reached in some runs: at least so much)" if seen.censored == "above" else ""
+        lost = LOST.get(seen.censored, "")
         scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the {goals}{lost}")
     return _with_full(scored, evidence, f"the measure of all others: {goals}")
 
