@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from peftbench.runfile import load_run
 from peftbench.training.results import (
     CONVERGENCE,
     FULL,
+    FUSION,
     MTL,
     MULTITASK,
     Policy,
@@ -119,9 +121,35 @@ class Evidence:
         return None if training is None or goal is None else cost(training.curve, goal, what)
 
     def size(self, method: str, group: str, seed: int) -> float | None:
-        """Return the bytes of a checkpoint."""
+        """Return the bytes of the checkpoint of a training on one task."""
         training = self.single(method, group, seed)
         return value(training.record, "checkpoint_bytes") if training else None
+
+    def added_bytes(self, records: Sequence[Record]) -> float | None:
+        """Return what a method stores beside the backbone for several tasks, given a record of each; None: not known.
+
+        The adapters that a fusion mixes are stored once.
+        """
+        sizes = [value(record, "checkpoint_bytes") for record in records]
+        mixed = [self.mixed_bytes(record) for record in records]
+        known = [size for size in (*sizes, *mixed) if size is not None]
+        if len(known) < 2 * len(records):
+            return None
+        return math.fsum(known[: len(records)]) + max(known[len(records) :], default=0.0)
+
+    def mixed_bytes(self, record: Record) -> float | None:
+        """Return the bytes of the frozen adapters that a checkpoint needs and does not hold: those of a fusion.
+
+        They are what a model has more parameters than the plain one, those left out that it trains; None: not known.
+        """
+        if base_name(record.method) != FUSION:
+            return 0.0
+        full = self.twin(record, FULL)
+        fused, trained = value(record, "total_parameters"), value(record, "trainable_body")
+        plain, plain_bytes = value(full, "total_parameters"), value(full, "checkpoint_bytes")
+        if fused is None or trained is None or not plain or plain_bytes is None:
+            return None
+        return (fused - trained - plain) * plain_bytes / plain
 
     def twin(self, record: Record, method: str, **changes: object) -> Record | None:
         """Return the record of another method that is like this one otherwise, learning rates left out."""
@@ -143,7 +171,12 @@ class Evidence:
 
 def is_adapter(method: str) -> bool:
     """Tell whether a method, with or without overrides, puts something into the model."""
-    return method.partition("(")[0] not in NO_ADAPTERS
+    return base_name(method) not in NO_ADAPTERS
+
+
+def base_name(method: str) -> str:
+    """Return a method's name without its overrides."""
+    return method.partition("(")[0]
 
 
 def value(record: Record | None, name: str) -> float | None:

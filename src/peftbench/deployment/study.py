@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.cases import Case, MethodSpec
-from peftbench.training.results import FULL, MTL
+from peftbench.training.results import FULL, FUSION, MTL
 from peftbench.workloads.base import Workload
 from peftbench.workloads.study import Desk, Findings, Study
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from peftbench.settings import Settings
 
 DEPLOYMENT: Final = "deployment"
-FUSION: Final = "adapterfusion"
 DROP: Final = "adapterdrop"
 
 SINGLE: Final = ("models", "multitask", "switch", "merged", "fusion", "dropped")

@@ -60,6 +60,28 @@ def test_storage_counts_one_backbone_and_what_each_task_adds(run: Run) -> None:
     assert scores == {"full": 4000, "lora": 1040, "houlsby": 1160}
 
 
+def test_storage_of_a_fusion_counts_the_adapters_that_it_mixes_once_and_that_of_mtl_all_tasks(
+    training: Make, run_of: MakeRun
+) -> None:
+    run = run_of(
+        training("full", checkpoint_bytes=1000, total_parameters=250),
+        # 40 parameters are trained, and 10 of adapters are not; a parameter has 4 bytes
+        training("adapterfusion(adapters=2)", checkpoint_bytes=170, total_parameters=300, trainable_body=40),
+        training("mtl(tasks=2)", workload="train_step", checkpoint_bytes=1100),
+    )
+    choices = {choice.method: choice for choice in ranked(run, "storage")}
+    assert {method: choice.score for method, choice in choices.items()} == {
+        "full": 4000,
+        "adapterfusion(adapters=2)": 1000 + 40 + 4 * 170,
+        "mtl(tasks=2)": 1100,
+    }
+    assert "and the adapters that they mix, 40 bytes" in choices["adapterfusion(adapters=2)"].reason
+    unknown = run_of(
+        *(record for record in run.records if record.method != "full"), training("full", task="ner", checkpoint_bytes=1)
+    )
+    assert "adapterfusion(adapters=2)" not in {choice.method for choice in ranked(unknown, "storage")}
+
+
 def test_what_takes_too_much_memory_comes_last_with_the_reason(run: Run) -> None:
     choices = ranked(run, "cost-to-quality", memory_bytes=6 * 2**30)
     assert [(choice.method, choice.fits) for choice in choices] == [("lora", True), ("houlsby", True), ("full", False)]

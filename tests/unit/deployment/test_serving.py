@@ -166,6 +166,21 @@ def test_a_case_says_what_serving_takes(backend: Backend, study: Deployment) -> 
     assert value["stored_bytes"] - (one.metrics["stored_bytes"].value or 0) > 3 * lora
 
 
+def test_a_fusion_is_stored_with_the_adapters_that_it_mixes(backend: Backend, study: Deployment) -> None:
+    def stored(n: int) -> float:
+        return (
+            study.conduct(served("adapterfusion", "fusion", n), Desk(backend, CpuClock(), ()))
+            .metrics["stored_bytes"]
+            .value
+            or 0
+        )
+
+    hidden = backend.config.hidden_size
+    small = hidden // 16
+    adapter = 4 * backend.config.num_hidden_layers * (2 * hidden * small + small + hidden)
+    assert stored(4) - stored(2) == pytest.approx(2 * adapter, abs=100)  # the file's header says how many there are
+
+
 def test_more_models_than_memory_holds_are_refused_before_any_is_loaded(
     backend: Backend, study: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
