@@ -8,7 +8,7 @@ from itertools import groupby, product
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import UserError
-from peftbench.training.results import CONVERGENCE, FULL, Training, best_lr, full_quality, trainings
+from peftbench.training.results import CONVERGENCE, FULL, FUSION, Training, best_lr, full_quality, trainings
 from peftbench.training.stopping import Target
 from peftbench.workloads.base import Workload
 from peftbench.workloads.study import Desk, Findings, Study
@@ -43,6 +43,12 @@ class Convergence(Study):
 
         material.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
         require_full(backend.settings, [case.method.name for case in cases])
+
+    def unsupported_case(self, case: Case, backend: Backend) -> str:
+        """Return why a case cannot be done, or ''; what mixes trained adapters is not trained on random ones."""
+        if case.method.name == FUSION and not dict(case.method.overrides).get("paths"):
+            return "AdapterFusion mixes trained adapters, and these are random: give adapterfusion(paths=...)"
+        return Study.unsupported_case(self, case, backend)
 
     def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
         """Return that the same training is there already, or that another learning rate is better."""

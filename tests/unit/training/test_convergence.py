@@ -82,3 +82,13 @@ def test_the_best_learning_rate_goes_on_to_further_seeds_for_each_share_that_is_
     found = trainings(records, ADDING)
     for replay, rate in best.items():
         assert [lr for lr in (1e-4, 1e-3) if not pruned(added(1, lr, replay), settings, found)] == [rate]
+
+
+def test_a_fusion_is_trained_over_trained_adapters_only(
+    open_desk: OpenDesk, training_case: MakeCase, study: Convergence
+) -> None:
+    backend = open_desk().backend
+    for method in ("adapterfusion", "adapterfusion(adapters=2)"):
+        assert "give adapterfusion(paths=...)" in study.unsupported_case(training_case(method), backend)
+    assert not study.unsupported_case(training_case("adapterfusion(paths=a:b,adapters=2)"), backend)
+    assert study.unsupported_case(training_case("mtl"), backend)
