@@ -166,6 +166,17 @@ def test_a_case_says_what_serving_takes(backend: Backend, study: Deployment) -> 
     assert value["stored_bytes"] - (one.metrics["stored_bytes"].value or 0) > 3 * lora
 
 
+@pytest.mark.parametrize("method", ["pissa", "olora"])
+def test_adapters_that_change_the_frozen_weights_are_not_served_on_one_backbone(
+    backend: Backend, study: Deployment, method: str
+) -> None:
+    for way in ("switch", "grouped", "mixed"):
+        assert "would spoil the first" in study.unsupported_case(served(method, way, n=2), backend)
+        assert not study.unsupported_case(served(method, way, n=1), backend)
+        assert not study.unsupported_case(served("lora", way, n=2), backend)
+    assert not study.unsupported_case(served(method, "merged", n=2), backend)
+
+
 def test_a_fusion_is_stored_with_the_adapters_that_it_mixes(backend: Backend, study: Deployment) -> None:
     def stored(n: int) -> float:
         return (
