@@ -171,7 +171,14 @@ def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> Kit:
         seeded = replace(application, seed=application.seed + number)
         method.save(_disturbed(method.apply(fresh_model(), seeded), seeded.seed), path)
         folders.append(path)
-    return Kit(method, application, fresh_model, folders * (count // len(folders)), _batches(backend, task))
+    return Kit(
+        method=method,
+        application=application,
+        fresh_model=fresh_model,
+        folders=folders * (count // len(folders)),
+        batch=_batches(backend, task),
+        precision=backend.settings.precision,
+    )
 
 
 def _batches(backend: Backend, task: Task) -> Callable[[Sequence[int]], Batch]:

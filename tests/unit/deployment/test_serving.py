@@ -48,10 +48,10 @@ def served(method: str, way: str, n: int = 3, bs: int = 5) -> Case:
 
 
 @pytest.fixture
-def loaded(backend: Backend, study: Deployment, tmp_path: Path) -> Callable[[str, str], Server]:
+def loaded(backend: Backend, study: Deployment, tmp_path: Path) -> Callable[..., Server]:
     """Makes a server with three tasks."""
 
-    def load(method: str, way: str) -> Server:
+    def load(method: str, way: str, backend: Backend = backend) -> Server:
         case, folder = served(method, way), tmp_path / way
         folder.mkdir()
         server = serving.SERVERS[way](serving._kit(case, backend, study.method_of(case, backend), folder))
@@ -97,6 +97,33 @@ def test_every_request_is_answered_by_the_model_of_its_task(
     different = answers(server, [Request(task, 0) for task in range(3)])
     alike = way in serving.ALIKE
     assert torch.allclose(different[0], different[1], atol=1e-6) == alike
+
+
+@pytest.mark.parametrize(
+    ("method", "way"),
+    [
+        ("full", "models"),
+        ("mtl", "multitask"),
+        ("lora", "mixed"),
+        ("pfeiffer", "switch"),
+        ("pfeiffer", "grouped"),
+        ("adapterfusion", "fusion"),
+    ],
+)
+def test_autocast_is_entered_for_each_pass(
+    loaded: Callable[..., Server], catalogue: Catalogue, method: str, way: str
+) -> None:
+    settings = Settings(model="tiny", seq_len=16, dtype="bfloat16", autocast=True)
+    half = Backend.open(settings, catalogue, [catalogue.task("nli")])
+    server = loaded(method, way, half)
+    if isinstance(server, Mixed):
+        server.require_equal(LOT)
+    for request, answer in zip(LOT, answers(server, LOT), strict=True):
+        model, batch = server.kit.load(request.task), server.kit.batch([request.example])
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            alone = model(**batch).logits[0]
+        assert torch.equal(answer, answer.bfloat16().float())
+        torch.testing.assert_close(answer, alone.float(), atol=2e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize("method", ["ia3", "dora"])
