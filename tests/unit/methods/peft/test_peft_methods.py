@@ -11,11 +11,13 @@ import torch
 from peft import LoraConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+from peftbench.choices import OPTIMIZERS
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.methods.peft import EXCLUDED, EXCLUDED_VARIANTS, METHODS, PeftMethod
+from peftbench.precision import Precision
 from peftbench.tasks.base import Batch, Head, Task
-from peftbench.workloads.base import Optimization
+from peftbench.workloads.base import Optimization, Subject
 
 BY_NAME = {method.name: method for method in METHODS}
 PAIRS = [(method, head) for method in METHODS for head in Head if head not in method.refuses]
@@ -361,6 +363,23 @@ def test_some_variants_are_an_optimizer(name: str, kind: str, encoder: Encoder, 
     rates = {group["lr"] for group in optimizer.param_groups if group["params"]}
     assert rates == ({0.001, 0.016} if name == "lora-plus" else {0.001})
     assert BY_NAME["lora"].optimizer(model, Optimization()) is None
+
+
+@pytest.mark.parametrize("name", ["lora", "lora-plus", "lora-riemannian"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_variants_that_are_an_optimizer_are_adamw_in_the_chosen_implementation(
+    name: str, optimizer: str, encoder: Encoder, batch: Batches, application: Apply
+) -> None:
+    subject = Subject(BY_NAME[name], application(), (), encoder, Precision(optimizer=optimizer))
+    model = subject.applied_model()
+    made = subject.optimizer(model)
+    assert (made.defaults["fused"], made.defaults["foreach"]) == {
+        "fused": (True, None),
+        "foreach": (None, True),
+        "loop": (None, False),
+    }[optimizer]
+    model(**batch(Head.SEQUENCE_CLASSIFICATION)).loss.backward()
+    made.step()
 
 
 def test_kasa_adds_its_regulariser(encoder: Encoder, application: Apply) -> None:
