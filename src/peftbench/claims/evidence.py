@@ -13,7 +13,9 @@ from peftbench.claims.statistics import Observation
 from peftbench.errors import UserError
 from peftbench.record import Record, Run
 from peftbench.runfile import load_run
+from peftbench.settings import options
 from peftbench.training.results import (
+    ADDING,
     CONVERGENCE,
     FULL,
     FUSION,
@@ -30,6 +32,8 @@ from peftbench.workloads.base import Optimization
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
+FREE: Final = frozenset({"target", "learning_rates", "test_data", "serve", "requests", "seed", "seeds"})
+"""Settings in which runs that are taken together may differ: what more is tried or told, not how it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +193,24 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
     """Read runs whose numbers can be taken together.
 
     Raises:
-        UserError: a file cannot be read, or they are of different models, data or devices.
+        UserError: a file cannot be read, or they are of different models, data or devices, or differ in another setting
+            that changes a number.
     """
     runs = [load_run(path) for path in paths]
+    first: dict[str, tuple[Path, object]] = {}
     for path, run in zip(paths, runs, strict=True):
-        for name in ("model", "data", "device", "dtype"):
-            theirs, ours = runs[0].settings.get(name), run.settings.get(name)
+        for name, ours in _comparable(run).items():
+            other, theirs = first.setdefault(name, (path, ours))
             if theirs != ours:
-                raise UserError(f"{path}: {name} is {ours}, in {paths[0]} it is {theirs}; give runs of one kind")
+                raise UserError(f"{path}: {name} is {ours}, in {other} it is {theirs}; give runs of one kind")
     return runs
+
+
+def _comparable(run: Run) -> dict[str, object]:
+    """Return the settings that must be equal in runs taken together; those of trainings where the run has some."""
+    trains = any(trainings(run.records, workload) for workload in (CONVERGENCE, MULTITASK, ADDING))
+    left_out = FREE if trains else FREE | {name for name, option in options().items() if option.studies}
+    return {name: value for name, value in run.settings.items() if name not in left_out}
 
 
 def target_of(text: str | None, runs: Sequence[Run]) -> Target:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from peftbench.claims.evidence import load_runs
 from peftbench.claims.recommend import Choice, Objective, parse_bytes, recommend
 from peftbench.cli import main
+from peftbench.errors import UserError
 from peftbench.record import Record, Run
 from peftbench.report import recommendation as report
 from peftbench.runfile import save_run
@@ -132,3 +134,29 @@ def test_runs_of_different_models_are_not_taken_together(
     assert main([command, *map(str, paths)]) == 2
     assert "model is other, in" in capsys.readouterr().err
     assert main([command, str(tmp_path / "missing.json")]) == 2
+
+
+@pytest.mark.parametrize("name", ["train_rows", "epochs", "metric", "seq_len", "autocast", "compile", "threads"])
+def test_trainings_under_different_settings_are_not_taken_together(
+    name: str, training: Make, run_of: MakeRun, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    save_run(run_of(), paths[0])  # an older run that does not tell
+    save_run(run_of(training("full"), **{name: 10}), paths[1])
+    save_run(run_of(training("lora"), **{name: 20}), paths[2])
+    with pytest.raises(UserError, match=rf"2.json: {name} is 20, in .*1.json it is 10; give runs of one kind"):
+        load_runs(paths)
+
+
+def test_runs_may_try_more_and_settings_of_trainings_bind_trainings_alone(
+    training: Make, inference: Make, run_of: MakeRun, tmp_path: Path
+) -> None:
+    runs = [
+        run_of(training("full"), epochs=3, stop="patience", seed=0, learning_rates=[3e-5], test_data=["test.hi"]),
+        run_of(training("full", seed=1), epochs=3, stop="patience", seed=1, learning_rates=[1e-3], target="95%"),
+        run_of(inference("full", 1.0), epochs=10, stop="budget", seed=0),
+    ]
+    paths = [tmp_path / f"{number}.json" for number, _ in enumerate(runs)]
+    for path, run in zip(paths, runs, strict=True):
+        save_run(run, path)
+    assert load_runs(paths) == runs
