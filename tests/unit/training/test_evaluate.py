@@ -49,6 +49,19 @@ def test_tags_are_of_whole_words_and_words_that_were_cut_off_count(
     assert f1(5) == pytest.approx(2 / 3)  # [CLS] queen z ##z [SEP]: one of two entities is found, none is wrong
 
 
+def test_words_without_a_token_do_not_shift_the_tags(catalogue: Catalogue, wordpiece: PreTrainedTokenizerFast) -> None:
+    row: Row = {"tokens": ["on", "\ufe0f", "queen", "tarts"], "ner_tags": ["O", "O", "B-PER", "I-PER"]}
+    task = catalogue.task("ner")
+    examples = encode_for_evaluation(task, [row], wordpiece, 32, name="x")
+    labels = examples.features[0]["labels"]
+    assert labels == [IGNORED, 0, 1, 2, IGNORED]  # the normaliser takes the lone variation selector away
+    perfect = one_hot([0, 0, 1, 2, 0], len(task.labels))
+    assert examples.score([(perfect,)])["f1"] == 1.0
+    lost: Row = {"tokens": ["queen", "\ufe0f", "tarts"], "ner_tags": ["B-PER", "I-PER", "I-PER"]}
+    examples = encode_for_evaluation(task, [lost], wordpiece, 32, name="x")
+    assert examples.score([(one_hot([0, 1, 2, 0], len(task.labels)),)])["f1"] == 0.0  # the middle of it was not found
+
+
 def pointing(windows: Sequence[Window], first: str, last: str) -> list[Logits]:
     """Point at the first token of `first` and the last of `last`, and more strongly at places that cannot be right."""
     found: list[Logits] = []
