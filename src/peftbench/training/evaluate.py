@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from peftbench.tasks import metrics
 from peftbench.tasks.base import Batch, Features, Head, Row, Task, Vocabulary
 from peftbench.tasks.fields import class_id
 from peftbench.tasks.padding import IGNORED
-from peftbench.tasks.span import SpanTask
+from peftbench.tasks.span import SpanTask, answer_of
 from peftbench.tasks.tokens import TokenTask
 from peftbench.workloads.step import without_labels
 
@@ -176,13 +177,21 @@ def _row_tags(task: TokenTask, row: Row) -> list[str]:
 
 
 def _answers(rows: Sequence[Row], windows: Sequence[Window], predictions: Sequence[Logits]) -> dict[str, float]:
+    """Score the best span of each row; none, where some rows have no answer and that scores higher (SQuAD 2's rule)."""
+    abstains = any(answer_of(row) is None for row in rows)
     best: dict[int, tuple[float, str]] = {}
+    nothing: dict[int, float] = {}
     for window, (starts, ends) in zip(windows, predictions, strict=True):
+        # Training points a window without the answer at its first token.
+        nothing[window.row] = min(float(starts[0] + ends[0]), nothing.get(window.row, math.inf))
         found = _best_span(window, starts, ends)
         if found and (window.row not in best or found[0] > best[window.row][0]):
             score, first, last = found
             best[window.row] = score, rows[window.row]["context"][first:last]
-    answers = [best[number][1] if number in best else "" for number in range(len(rows))]
+    answers = [
+        best[row][1] if row in best and not (abstains and nothing[row] > best[row][0]) else ""
+        for row in range(len(rows))
+    ]
     return metrics.answer_scores(answers, [row["answers"]["text"] for row in rows])
 
 

@@ -93,6 +93,30 @@ def test_an_answer_is_the_best_span_of_the_context_over_all_windows(
     assert examples.score(pointing(windows, "tarts", "some"))["exact_match"] == 0.0
 
 
+@pytest.mark.parametrize("empty", [{"text": [], "answer_start": []}, {"text": [""], "answer_start": [0]}])
+@pytest.mark.parametrize("seq_len", [32, 14])
+def test_a_question_without_an_answer_is_answered_by_none(
+    catalogue: Catalogue, wordpiece: PreTrainedTokenizerFast, empty: dict[str, Any], seq_len: int
+) -> None:
+    task = catalogue.task("qa")
+    assert isinstance(task, SpanTask)
+    known = {"text": ["some tarts"], "answer_start": [CONTEXT.index("some tarts")]}
+    rows: list[Row] = [{"context": CONTEXT, "question": "queen", "answers": answers} for answers in (known, empty)]
+
+    def exact(rows: list[Row], *nothing: float) -> float:
+        """Score first tokens with `nothing`, row by row."""
+        windows = task.windows(rows, wordpiece, seq_len)
+        said = pointing(windows, "some", "tarts")
+        for window, (starts, ends) in zip(windows, said, strict=True):
+            starts[0] = ends[0] = nothing[window.row] / 2
+        return encode_for_evaluation(task, rows, wordpiece, seq_len, name="x").score(said)["exact_match"]
+
+    assert exact(rows, 17.0, 19.0) == 1.0  # the span has 18
+    assert exact(rows, 19.0, 19.0) == 0.5
+    assert exact(rows, 17.0, 17.0) == 0.5
+    assert exact(rows[:1], 19.0) == 1.0  # in a set where every question has its answer
+
+
 def test_every_task_is_judged_by_a_score_that_it_has(catalogue: Catalogue) -> None:
     for task in catalogue.tasks.values():
         assert judged_by(task, None) == task.metric == SCORES[task.head][0]
