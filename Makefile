@@ -28,7 +28,7 @@ $(RUN): FORCE $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(GATED) --peftbench-json=$@
 
 gate: $(RUN)
-	$(BIN)/peftbench compare baselines $(RUN) --fail-on regressed,missing
+	$(BIN)/peftbench compare baselines $(RUN) --fail-on regressed,missing,not-comparable
 
 accept: $(RUN)
 	$(BIN)/peftbench accept $(RUN) --prune --why "$(WHY)"

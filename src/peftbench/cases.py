@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from peftbench.settings import DEFAULT_METHODS
 if TYPE_CHECKING:
     from peftbench.catalogue import Catalogue
     from peftbench.methods.base import Method, Scalar
+    from peftbench.settings import Settings
 
 FAMILIES: Final = ("default", "all")
 """Stand for several methods, beside the families that methods say they belong to."""
@@ -109,6 +110,27 @@ def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tupl
         if name not in known and name != ALL:
             raise unknown(kind, name, known)
     return tuple(known) if not names or ALL in names else tuple(dict.fromkeys(names))
+
+
+def known(settings: Settings, catalogue: Catalogue) -> Settings:
+    """Return settings without the methods, tasks and workloads that a catalogue does not have."""
+    return replace(
+        settings,
+        methods=_accepted(settings.methods, lambda name: select_methods([name], catalogue.methods)),
+        tasks=_accepted(settings.tasks, lambda name: select("task", [name], catalogue.tasks)),
+        workloads=_accepted(settings.workloads, lambda name: select("workload", [name], catalogue.workloads)),
+    )
+
+
+def _accepted(names: Sequence[str], choose: Callable[[str], object]) -> tuple[str, ...]:
+    def accepted(name: str) -> bool:
+        try:
+            choose(name)
+        except UserError:
+            return False
+        return True
+
+    return tuple(filter(accepted, names))
 
 
 def matrix(

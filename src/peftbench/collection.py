@@ -98,5 +98,10 @@ def measures(config: pytest.Config) -> bool:
     return not config.option.collectonly and mode(config) is Mode.MEASURE
 
 
+def goes_on(session: pytest.Session) -> bool:
+    """Tell whether pytest runs what was collected: not after an error, unless it is told to."""
+    return not session.testsfailed or bool(session.config.option.continue_on_collection_errors)
+
+
 def _has_no_case(item: pytest.Item) -> bool:
     return "peft_case" in getattr(item, "fixturenames", ()) and case_of(item) is None

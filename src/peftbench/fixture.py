@@ -88,17 +88,23 @@ class PeftCase:
         record = outcome.records.get(self.id)
         if record is None:
             self._skip_needless(workload, tuple(outcome.records.values()))
+            self.bench.told.add(self.id)
             pytest.fail(f"{self.id}: no launch of it ended; the log of each tells why", pytrace=False)
         if record.launches:
             _feed(self.benchmark, [launch.time_s for launch in record.launches])
-        self._shown(record)
-        if message := outcome.failure(self.id):
+        self._attach(record)
+        if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
+            self.bench.told.add(self.id)
             pytest.fail(message, pytrace=False)
-        return record
+        return self._shown(record)
+
+    def _attach(self, record: Record) -> None:
+        """Put the record beside pytest-benchmark's own."""
+        self.benchmark.extra_info["peftbench"] = record_to_json(record)
 
     def _shown(self, record: Record) -> Record:
-        """Attach the record to pytest-benchmark's; a case without numbers is a failure or a skip, with the reason."""
-        self.benchmark.extra_info["peftbench"] = record_to_json(record)
+        """Attach the record; a case without numbers is a failure or a skip, with the reason."""
+        self._attach(record)
         if record.status in ("invalid", "failed"):
             pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
         if record.status != "ok":

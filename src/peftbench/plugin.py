@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from peftbench import collection, marks, newhooks
+from peftbench.errors import UserError
 from peftbench.launches import child
-from peftbench.session import BenchSession, usage_errors
+from peftbench.session import BenchSession, told_at_the_end, usage_errors
 from peftbench.settings import flag_name, options, refuse_unknown
 
 if TYPE_CHECKING:
@@ -65,10 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each benchmark function its cases."""
     if "peft_case" in metafunc.fixturenames:
-        with usage_errors():
+        try:
             mark = marks.CaseMark.of(metafunc.definition.get_closest_marker(marks.NAME))
             named = collection.is_named(metafunc.config, metafunc.definition.path)
             cases = metafunc.config.stash[BENCH].cases(mark, named=named)
+        except UserError as error:
+            raise pytest.Collector.CollectError(f"peftbench: {metafunc.function.__name__}: {error}") from error
         metafunc.parametrize("peft_case", cases, ids=[case.id for case in cases], indirect=True)
 
 
@@ -148,7 +151,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if bench.records:
         from peftbench.report.files import write_run
 
-        write_run(bench.run(), bench.settings, bench.run_file)
+        with told_at_the_end(session):
+            write_run(bench.run(), bench.settings, bench.run_file)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

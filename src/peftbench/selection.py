@@ -21,8 +21,12 @@ class Selection:
     dropped: frozenset[str] = frozenset()
     """Functions whose workload is not selected."""
     functions: frozenset[str] | None = None
-    """Those that were collected, where files or node ids are given."""
+    """Those that were collected, where files or node ids are given, or only what failed last."""
+    selected: frozenset[str] = frozenset()
+    """Ids that are asked for whatever their function: those of single cases."""
     methods: frozenset[str] | None = None
+    known_methods: frozenset[str] = frozenset()
+    """Tell `lora-fa-nli-bs8` from `lora-nli-bs8`."""
     tasks: frozenset[str] | None = None
     batch_sizes: frozenset[int] | None = None
 
@@ -32,6 +36,7 @@ class Selection:
         config: pytest.Config,
         cases: Iterable[Case],
         *,
+        known_methods: Iterable[str],
         selected: Iterable[str],
         deselected: Iterable[str],
         dropped: Iterable[str],
@@ -41,12 +46,16 @@ class Selection:
         Args:
             config: pytest's.
             cases: Those that the options ask for.
+            known_methods: All names of methods.
             selected: Ids of the cases that are run.
             deselected: Ids of those that are not.
             dropped: Names of functions that have no case.
         """
-        asked = tuple(cases)
-        files = any("::" in word or word.endswith(".py") for word in config.invocation_params.args)
+        asked, ids = tuple(cases), frozenset(selected)
+        words = config.invocation_params.args
+        files = any("::" in word or word.endswith(".py") for word in words)
+        single = frozenset(word.rpartition("::")[2] for word in words if "::" in word and word.endswith("]"))
+        alone = ids if getattr(config.option, "lf", False) else frozenset(id_ for id_ in ids if _name(id_) in single)
 
         def given(name: str) -> bool:
             return config.getoption(f"peftbench_{name}") is not None
@@ -54,8 +63,10 @@ class Selection:
         return cls(
             deselected=frozenset(deselected),
             dropped=frozenset(map(_function, dropped)),
-            functions=frozenset(map(_function, selected)) if files else None,
+            functions=frozenset(map(_function, ids - alone)) if files or alone else None,
+            selected=alone,
             methods=frozenset(str(case.method) for case in asked) if given("methods") else None,
+            known_methods=frozenset(known_methods),
             tasks=frozenset(case.task for case in asked) if given("tasks") else None,
             batch_sizes=frozenset(case.batch_size for case in asked) if given("batch_sizes") else None,
         )
@@ -66,11 +77,26 @@ class Selection:
         return (
             case_id not in self.deselected
             and function not in self.dropped
-            and (self.functions is None or function in self.functions)
-            and (self.methods is None or any(parameters.startswith(f"{name}-") for name in self.methods))
+            and (self.functions is None or function in self.functions or case_id in self.selected)
+            and (self.methods is None or self._method(parameters) in self.methods)
             and (self.tasks is None or any(f"-{name}-bs" in parameters for name in self.tasks))
-            and (self.batch_sizes is None or any(parameters.endswith(f"-bs{size}]") for size in self.batch_sizes))
+            and (self.batch_sizes is None or any(_has_size(parameters, size) for size in self.batch_sizes))
         )
+
+    def _method(self, parameters: str) -> str:
+        """Return the longest name of a method that stands in parameters, or ''."""
+        names = {*self.known_methods, *(self.methods or ())}
+        return max((name for name in names if f"-{name}-" in f"-{parameters}"), key=len, default="")
+
+
+def _has_size(parameters: str, batch_size: int) -> bool:
+    """Tell whether `lora-nli-bs8]` is of a batch size, or `lora-nli-bs8-seed0]`: a study's, or a test's own."""
+    return f"-bs{batch_size}]" in parameters or f"-bs{batch_size}-" in parameters
+
+
+def _name(case_id: str) -> str:
+    """Return the test's name of a case whose id may be a node id."""
+    return case_id.rpartition("::")[2]
 
 
 def _function(case_id: str) -> str:

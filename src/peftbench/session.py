@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 WORK: Final = ".peftbench"
 """Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
 
+LAUNCHING: Final = ("gate", "against", "record", "launches", "gpus")
+"""Settings with which cases are measured in processes of their own."""
+
 T = TypeVar("T")
 
 
@@ -43,6 +46,19 @@ def usage_errors() -> Iterator[None]:
         yield
     except UserError as error:
         raise pytest.UsageError(f"peftbench: {error}") from error
+
+
+@contextmanager
+def told_at_the_end(session: pytest.Session) -> Iterator[None]:
+    """Tell of a file that cannot be written in one line: raised when a session ends, it would cost pytest's summary."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"ERROR: peftbench: {error}", red=True)
 
 
 class BenchSession:
@@ -67,6 +83,8 @@ class BenchSession:
         self.deselected: list[pytest.Item] = []
         self.outcome: Outcome | None = None
         """What came of the launches, where the cases run in processes of their own."""
+        self.told: set[str] = set()
+        """Ids of the cases whose own test has failed for what the launches yielded."""
         self.more_notes: dict[str, Any] = {}
         """What is to be known of the run besides."""
         self.records: dict[str, Record] = {}
@@ -75,15 +93,18 @@ class BenchSession:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the user asked for."""
-        return Settings.read(*self._sources)
+        """What the user asked for; in lock-step, as far as this state of the code knows it."""
+        found = Settings.read(*self._sources)
+        if self._assignment is None or self._assignment.socket is None:
+            return found
+        from peftbench.cases import known
+
+        return known(found, self.catalogue)
 
     @property
     def delegates(self) -> bool:
         """Whether cases are measured in processes of their own, not in this one."""
-        settings = self.settings
-        asked = settings.launches or settings.record or settings.gate or settings.against or settings.gpus
-        return bool(asked) and self._assignment is None
+        return self._assignment is None and any(getattr(self.settings, name) for name in LAUNCHING)
 
     @property
     def run_file(self) -> Path | None:
@@ -109,11 +130,17 @@ class BenchSession:
         )
 
     def check(self) -> None:
-        """Refuse names that do not exist, before anything is collected."""
-        from peftbench.cases import select
+        """Refuse names that do not exist, and files that cannot be written, before anything is collected."""
+        from peftbench.cases import select, select_methods
 
+        settings = self.settings
         self.cases(CaseMark())
-        select("workload", self.settings.workloads, self.catalogue.workloads)
+        select("workload", settings.workloads, self.catalogue.workloads)
+        select("task", settings.tasks, self.catalogue.tasks)
+        select_methods(settings.methods, self.catalogue.methods)
+        for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json):
+            if path is not None and path.is_dir():
+                raise UserError(f"{path}: is a folder; name the file to be written")
 
     def cases(self, mark: CaseMark, *, named: bool = False) -> tuple[Case, ...]:
         """Return the cases of a benchmark function: none if its workload is not selected.

@@ -53,6 +53,8 @@ class World:
         self.at_first: dict[str, float] = {}
         """The same, of the first three launches only."""
         self.flops: dict[str, int] = {}
+        self.out_of_memory: set[str] = set()
+        self.skipped: set[str] = set()
         self.fingerprint: Mapping[str, str] = FINGERPRINT
         self.nodes: list[tuple[str, ...]] = []
         """Of each process."""
@@ -72,16 +74,16 @@ class World:
             self.devices.append(device)
         number = len(self.nodes)
         found = (
-            replace(
-                made_up(
-                    method,
-                    launches=range(number, number + 1),
-                    shift=self.shift.get(method, 0.0) + (self.at_first.get(method, 0.0) if number <= 3 else 0.0),
-                    flops=self.flops.get(method, 1000),
-                ),
-                id=node.rpartition("::")[2],
-            )
+            replace(self._record(method, number), id=node.rpartition("::")[2])
             for node, method in zip(assignment.nodes, self.asked[-1], strict=True)
+            if method not in self.skipped
         )
         save_run(Run(self.fingerprint, SETTINGS, tuple(found)), assignment.run_file)
         return Ending("", 1.0, log)
+
+    def _record(self, method: str, number: int) -> Record:
+        shift = self.shift.get(method, 0.0) + (self.at_first.get(method, 0.0) if number <= 3 else 0.0)
+        found = made_up(method, launches=range(number, number + 1), shift=shift, flops=self.flops.get(method, 1000))
+        if method in self.out_of_memory:
+            return replace(found, status="out-of-memory", reason="needs 2 GiB", metrics={}, launches=())
+        return found

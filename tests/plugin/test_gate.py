@@ -84,6 +84,87 @@ def test_a_counter_that_rises_is_red_on_any_machine_after_one_launch(gate: Gate,
     result.stdout.fnmatch_lines(["*times are shown, not judged: other machine*another*", "FAILED *FLOPs 1000 -> 1001*"])
 
 
+def test_a_case_that_runs_out_of_memory_now_is_red_and_no_skip(gate: Gate, world: World) -> None:
+    world.out_of_memory.add("lora")
+    result = gate()
+    result.assert_outcomes(passed=5, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["FAILED *out-of-memory: needs 2 GiB; it ran before*"])
+
+
+def test_a_case_that_is_skipped_is_missing_and_fails_a_strict_gate(
+    gate: Gate, world: World, pytester: pytest.Pytester
+) -> None:
+    world.skipped.add("lora")
+    pytester.makeconftest(
+        "import pytest\n\ndef pytest_collection_modifyitems(items):\n"
+        "    for item in items:\n        if '[lora-' in item.name:\n            item.add_marker(pytest.mark.skip)\n"
+    )
+    gate().assert_outcomes(passed=5, skipped=1)
+    result = gate("--peftbench-strict")
+    result.assert_outcomes(passed=5, skipped=1, failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines([f"FAILED peftbench::{brackets(LORA)} - missing; is not in this run"])
+
+
+def test_a_baseline_with_none_of_the_cases_is_no_baseline(gate: Gate, pytester: pytest.Pytester) -> None:
+    accept(pytester.path / "baselines", Run(FINGERPRINT, SETTINGS, (made_up("full", launches=range(20)),)))
+    result = gate("-k", "lora")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["none of these cases is in *baselines*: nothing was compared*"])
+    strict = gate("-k", "lora", "--peftbench-strict")
+    assert strict.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_single_case_that_is_named_makes_no_other_missing(gate: Gate) -> None:
+    result = gate("--peftbench-strict", f"bench_all.py::{LORA}")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["Passed: 1 of 1 case*"])
+
+
+@pytest.mark.parametrize("switch", ["--benchmark-skip", "--benchmark-disable"])
+def test_a_gate_that_is_switched_off_is_refused_not_passed(gate: Gate, world: World, switch: str) -> None:
+    result = gate(switch)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench: --peftbench-gate measures, which --benchmark-disable*"])
+    assert gate(switch, "--collect-only").ret == 0
+    assert not world.asked
+
+
+def test_files_that_do_not_import_do_not_keep_others_from_the_gate_where_pytest_goes_on(
+    gate: Gate, world: World, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(bench_broken="import no_such_module")
+    assert gate().ret == pytest.ExitCode.INTERRUPTED
+    assert not world.asked
+    result = gate("--continue-on-collection-errors")
+    result.assert_outcomes(passed=6, errors=1)
+    assert [len(methods) for methods in world.asked] == [6, 6, 6]
+
+
+def test_a_file_that_cannot_be_written_costs_nothing_else(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (pytester.path / "file").write_text("")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "gone" / "summary.md"))
+    result = gate("--peftbench-json=run.json", "--peftbench-bencher-json=file/bmf.json", "--peftbench-diff-json=d.json")
+    result.assert_outcomes(passed=6)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(
+        ["ERROR: peftbench: file/bmf.json: cannot be written*", "ERROR: peftbench: *summary.md*", "Passed: 6 of 6*"]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    assert len(records(pytester.path / "run.json")) == 6
+    assert json.loads((pytester.path / "d.json").read_text())["failed"] is False
+
+
+def test_a_folder_is_refused_as_a_file_before_anything_runs(gate: Gate, world: World, tmp_path: Path) -> None:
+    result = gate(f"--peftbench-json={tmp_path}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: peftbench: {tmp_path}: is a folder; name the file to be written"])
+    assert not world.asked
+
+
 def test_an_improvement_passes(gate: Gate, world: World) -> None:
     world.shift["lora"] = -0.08
     result = gate()
@@ -139,6 +220,23 @@ def test_without_a_baseline_it_says_so_and_passes_unless_strict(gate: Gate, worl
     strict.stdout.fnmatch_lines(["FAILED peftbench::baseline - no baseline*"])
 
 
+def test_where_nothing_was_compared_the_file_says_so_and_an_annotation_is_escaped(
+    gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    gate("--peftbench-diff-json=full.json")
+    full = json.loads((pytester.path / "full.json").read_text())
+    for strict in ((), ("--peftbench-strict",)):
+        result = gate("--peftbench-baseline=100%", "--peftbench-diff-json=diff.json", *strict)
+        found = json.loads((pytester.path / "diff.json").read_text())
+        assert found.keys() == full.keys()
+        assert (found["schema"], found["failed"], found["cases"]) == (full["schema"], bool(strict), [])
+        assert found["headline"].startswith(
+            "no baseline of these settings in 100% (no such folder): nothing was compared"
+        )
+    result.stdout.fnmatch_lines(["::error title=peftbench::no baseline of these settings in 100%25 (no such folder)*"])
+
+
 def test_constants_of_the_rule_are_options(gate: Gate, world: World) -> None:
     world.shift["lora"] = 0.06
     result = gate("--peftbench-gate-limit=0.2", "--peftbench-gate-tolerance=0.15", "--peftbench-gate-launches=4")
@@ -190,6 +288,25 @@ def test_recorded_launches_are_enough_for_a_baseline_and_feed_pytest_benchmark(
     assert bench["extra_info"]["peftbench"]["id"] == LORA
     assert json.loads((pytester.path / "bmf.json").read_text())[LORA]["flops"] == {"value": 1000}
     assert json.loads((pytester.path / "action.json").read_text())[0]["name"] == f"{LORA}: time"
+
+
+def test_what_was_recorded_is_accepted_where_the_gate_looks(
+    world: World, project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del world
+    small = ("--peftbench-record", "--peftbench-methods=lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2")
+    run_file, folder = project.path / ".peftbench/run.json", project.path / "baselines"
+    inner = project.mkdir("inner")
+
+    def said(*arguments: str) -> str:
+        lines = project.runpytest_inprocess(*small, *arguments).outlines
+        (command,) = (line.partition("baseline: ")[2] for line in lines if line.startswith("make it the baseline: "))
+        return command
+
+    assert said() == said("--peftbench-baseline=baselines") == f'peftbench accept {run_file} --why "..."'
+    assert said("--peftbench-baseline=a b") == f"peftbench accept {run_file} '--baseline=a b' --why \"...\""
+    monkeypatch.chdir(inner)
+    assert said("..") == f'peftbench accept {run_file} --baseline={folder} --why "..."'
 
 
 def test_modes_exclude_each_other(gate: Gate) -> None:

@@ -68,6 +68,42 @@ def test_cases_run_in_fresh_processes_and_one_that_dies_costs_what_it_had_not_fi
     assert (light_project.path / "junit.xml").read_text().count("<testcase") == 4
 
 
+REPORTS = """
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--report-log")
+    parser.addoption("--html", dest="htmlpath")
+    parser.addoption("--json-report", action="store_true")
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    asked = ("report_log", "htmlpath", "json_report", "pastebin")
+    with open("asked.txt", "a") as file:
+        print(*(bool(getattr(config.option, name)) for name in asked), file=file)
+    config.option.pastebin = None  # sends nothing
+"""
+
+
+def test_logs_and_reports_are_the_parents(light_project: pytest.Pytester) -> None:
+    light_project.makeini("[pytest]\nlog_file = all.log\n")
+    light_project.makeconftest(REPORTS)
+    (light_project.path / "src/underlying.py").write_text(f"import logging\n{UNDERLYING}    logging.warning('child')\n")
+    (light_project.path / "test_bench.py").write_text(
+        BENCH.replace("pass", "import logging; logging.warning('parent')") + "\n"
+    )
+    light_project.runpytest_subprocess(
+        *ARGUMENTS,
+        *("-k", "lora or ordinary", "--peftbench-launches=1"),
+        *("--report-log=x", "--html=x", "--json-report", "--pastebin=all"),
+    ).assert_outcomes(passed=2)
+    log = (light_project.path / "all.log").read_text()
+    assert "parent" in log
+    assert "child" not in log
+    asked = (light_project.path / "asked.txt").read_text().splitlines()
+    assert asked == ["True True True True", "False False False False"]
+
+
 def test_a_real_case_is_measured_in_a_process_of_its_own(
     run: Run, benches: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,44 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
     assert record["metrics"]["against"]["value"] > 2
 
 
+CONFTEST = """
+from peftbench.catalogue import Catalogue
+from dataclasses import replace
+
+def pytest_peftbench_methods():
+    return [replace(Catalogue.load().method("lora"), name="mine")]
+"""
+
+
+@pytest.mark.parametrize("named", ["file", "test"])
+def test_what_only_this_checkout_has_is_new(repository: pytest.Pytester, named: str) -> None:
+    """A method; and a file (no case is left to the base), or a test besides one that both have."""
+    repository.makeconftest(CONFTEST)
+    repository.makepyfile(test_bench=f"{BENCH}\ndef test_more(): pass\n", test_new=BENCH)
+    cases = {
+        "file": ["test_new.py"],
+        "test": ["test_bench.py::train_step[mine-nli-bs2]", "test_bench.py::train_step[lora-nli-bs2]"],
+    }
+    result = repository.runpytest_subprocess(
+        *ARGUMENTS,
+        "--peftbench-methods=mine,lora",
+        "--peftbench-against=HEAD",
+        "--peftbench-pairs=2",
+        "--peftbench-gate-more-launches=0",
+        "--peftbench-diff-json=diff.json",
+        *cases[named],
+    )
+    assert result.ret == 0
+    verdicts = {
+        case["id"]: case["verdict"] for case in json.loads((repository.path / "diff.json").read_text())["cases"]
+    }
+    new = ["mine", "lora"] if named == "file" else ["mine"]
+    assert {name for name, verdict in verdicts.items() if verdict == "new"} == {
+        f"train_step[{method}-nli-bs2]" for method in new
+    }
+    assert len(verdicts) == 2
+
+
 def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest.Pytester) -> None:
     ours, theirs = socket.socketpair()
     node = "bench_all.py::train_step[lora-nli-bs2]"

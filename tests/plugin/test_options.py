@@ -36,6 +36,24 @@ def test_bad_input_is_one_line_and_a_usage_error(run: Run, argument: str, said: 
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_names_are_checked_whichever_workloads_are_selected(run: Run) -> None:
+    result = run("--peftbench-workloads=inference", "--peftbench-methods=lorra")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench: unknown method 'lorra': did you mean 'lora'?*"])
+
+
+def test_a_bad_name_in_a_marker_is_one_line(run: Run, benches: pytest.Pytester) -> None:
+    benches.makepyfile(
+        bench_mine="from peftbench import bench\n\n"
+        "@bench('train_step', methods=['lorra'])\ndef mine(peft_case):\n    peft_case.measure()\n"
+    )
+    result = run()
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*ERROR collecting bench_mine.py*", "peftbench: mine: unknown method 'lorra'*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*plugin.py*")
+
+
 def test_an_override_that_does_not_fit_ends_the_run_in_one_line(run: Run) -> None:
     result = run("--peftbench-methods=lora(rank=4)")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

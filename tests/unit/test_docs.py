@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped] # transformers brings it, without types
 
+from peftbench.baseline.verdict import parse_fail_on
 from peftbench.settings import flag_name, options
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +40,28 @@ def test_job_files_can_be_read() -> None:
     compile(ray, "shards.py", "exec")
 
 
-def test_the_workflow_can_be_read_and_runs_targets_that_exist() -> None:
+def test_the_workflow_can_be_copied_and_gates_the_cases_of_the_baseline() -> None:
     workflow = yaml.safe_load((ROOT / ".github/workflows/benchmarks.yml").read_text())
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    used = {target for step in steps for target in re.findall(r"\bmake ([a-z]+)", step.get("run", ""))}
-    assert used
-    assert used <= targets
+    commands = [step["run"] for step in steps if "run" in step]
+    bash = shutil.which("bash")
+    assert bash is not None
+    for command in commands:
+        subprocess.run([bash, "-n"], input=command, text=True, check=True)
+        assert {"make", ".venv/bin/python"}.isdisjoint(command.split())  # which only this project has
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (gated,) = re.findall(r"^GATED := (.*)$", makefile, flags=re.MULTILINE)
+    (count,) = (command for command in commands if "counters.json" in command and "$MATRIX" in command)
+    assert gated.split() == [*workflow["env"]["MATRIX"].split(), "--peftbench-rounds=10"]
+    assert "--peftbench-rounds=10" in count.split()
+    logs = [step["with"] for step in steps if ".peftbench/" in step.get("with", {}).get("path", "")]
+    assert len(logs) == len(workflow["jobs"])
+    assert all(log["include-hidden-files"] for log in logs)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "Makefile", ROOT / ".github/workflows/benchmarks.yml"], ids=lambda page: page.name
+)
+def test_a_gate_of_counters_fails_where_nothing_could_be_compared(page: Path) -> None:
+    (words,) = re.findall(r"--fail-on (\S+)", page.read_text())
+    assert parse_fail_on(words) == {"regressed", "missing", "not comparable"}

@@ -48,6 +48,12 @@ def test_a_failing_write_leaves_the_old_text_and_no_part_of_the_new(
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.json"])  # noqa: PTH208 - hidden ones too
 
 
+def test_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/run\.json: cannot be written"):
+        write_atomically(tmp_path / "file" / "run.json", "{}")
+
+
 def test_a_writer_killed_in_the_middle_leaves_the_old_text(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("old")

@@ -29,6 +29,8 @@ class Assignment:
     """File descriptor over which a parent asks for rounds in lock-step; None: measure on its own."""
     avoid: str = ""
     """Folder of another state of the code, from which nothing may be imported."""
+    worktree: str = ""
+    """Folder of this state's own sources, which may lie in that one."""
 
     @property
     def journal(self) -> Path:

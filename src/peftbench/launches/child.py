@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +19,11 @@ OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "basetemp": None,
         "xmlpath": None,
+        "log_file": os.devnull,  # None would be that of the ini file
+        "pastebin": None,
+        "report_log": None,
+        "json_report": False,
+        "htmlpath": None,
         "usepdb": False,
         "lf": False,
         "failedfirst": False,
@@ -33,7 +39,7 @@ OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
         "benchmark_histogram": [],
     }
 )
-"""Options of pytest and pytest-benchmark that write files, select by the last run, or wait for a person."""
+"""Options of pytest and well-known plugins that write files, select by the last run, or wait for a person."""
 PARENTS: Final = frozenset(
     {
         "json",
@@ -78,6 +84,14 @@ def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapp
         told["reference"] = "none"  # the other state's rounds are the reference
     followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
     return [told, *followed]
+
+
+def whole_files(config: pytest.Config) -> list[str]:
+    """Return the files and folders that are named and exist, without the tests that are named in them."""
+    if config.option.pyargs:
+        return config.args
+    files = dict.fromkeys(argument.partition("::")[0] for argument in config.args)
+    return [file for file in files if (config.invocation_params.dir / file).exists()]
 
 
 def divide(items: Sequence[pytest.Item], nodes: Collection[str]) -> tuple[list[pytest.Item], list[pytest.Item]]:

@@ -14,7 +14,8 @@ from peftbench.settings import Settings
 def terminal(judgement: Judgement, *, width: int, color: bool) -> str:
     """Return the verdict and what changed, no line longer than `width`; in GitHub's log, annotations as well."""
     if judgement.comparison is None:
-        return f"{judgement.base}\n{_annotated(judgement.base) if judgement.failed else ''}"
+        error = f"{exports.github_error('peftbench', judgement.base)}\n"
+        return f"{judgement.base}\n{error if judgement.failed and _in_actions() else ''}"
     report = comparison.render(judgement.comparison, fail_on=judgement.fail_on, width=width, color=color)
     annotations = exports.github_annotations(judgement.comparison, fail_on=judgement.fail_on) if _in_actions() else ""
     return f"{judgement.base}\n{report}{annotations}"
@@ -27,8 +28,10 @@ def write(judgement: Judgement, settings: Settings) -> None:
         UserError: the file cannot be written.
     """
     found = judgement.comparison
-    if found is not None and settings.diff_json:
-        write_atomically(settings.diff_json, exports.to_json(found, fail_on=judgement.fail_on))
+    if settings.diff_json:
+        nothing = exports.nothing_to_json(judgement.base, failed=judgement.failed)
+        text = exports.to_json(found, fail_on=judgement.fail_on) if found else nothing
+        write_atomically(settings.diff_json, text)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         text = markdown.render(found, fail_on=judgement.fail_on) if found else f"**{judgement.base}**\n"
         with Path(summary).open("a", encoding="utf-8") as file:
@@ -37,7 +40,3 @@ def write(judgement: Judgement, settings: Settings) -> None:
 
 def _in_actions() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
-
-
-def _annotated(text: str) -> str:
-    return f"::error title=peftbench::{text}\n" if _in_actions() else ""

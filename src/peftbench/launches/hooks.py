@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peftbench import collection
+from peftbench.errors import UserError
 from peftbench.launches import child
-from peftbench.session import usage_errors
+from peftbench.session import LAUNCHING, told_at_the_end, usage_errors
+from peftbench.settings import flag_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -32,6 +34,12 @@ class Child:
         if os.getppid() != self._parent:
             pytest.exit("the run that started this launch is gone")
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """In lock-step, collect what there is: another state of the code may lack what is named, which is then new."""
+        if self._assignment.socket is not None:
+            session.config.args[:] = child.whole_files(session.config)
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Leave out what is not its own."""
@@ -42,14 +50,15 @@ class Child:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Run items as a parent in lock-step asks for them; else let pytest run all."""
-        if self._assignment.socket is None or session.testsfailed:
+        if self._assignment.socket is None or not collection.goes_on(session):
             return None
         from peftbench.lockstep.channel import Channel
         from peftbench.lockstep.child import Server
 
         channel = Channel.of_descriptor(self._assignment.socket)
-        server = Server(channel, avoid=self._assignment.avoid)
-        self._bench.runner.take = server.take
+        server = Server(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
+        if session.items:
+            self._bench.runner.take = server.take
         server.serve(session, self._bench)
         channel.close()
         return True
@@ -61,12 +70,23 @@ class Parent:
     def __init__(self, bench: BenchSession) -> None:
         self._bench = bench
 
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Refuse a command line that asks for launches and for none: a gate that compares nothing would pass."""
+        config = session.config
+        asked = [flag_name(name) for name in LAUNCHING if config.getoption(f"peftbench_{name}")]
+        with usage_errors():
+            if asked and not config.option.collectonly and not collection.measures(config):
+                raise UserError(
+                    f"{asked[0]} measures, which --benchmark-disable, --benchmark-skip or pytest-xdist's -n switches "
+                    "off: leave one of them out"
+                )
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Launch before the items run; afterwards report the failures that are no item's."""
         bench = self._bench
         cases = [item for item in session.items if collection.case_of(item)]
-        if cases and not session.testsfailed and collection.measures(session.config):
+        if cases and collection.goes_on(session) and collection.measures(session.config):
             from peftbench.launches import parent
 
             with usage_errors():
@@ -74,7 +94,7 @@ class Parent:
             bench.records.update(bench.outcome.records)
         result = yield
         if bench.outcome is not None:
-            for name, message in bench.outcome.stray_failures(set(bench.ids.values())):
+            for name, message in bench.outcome.stray_failures(bench.told):
                 _report_failure(session, name, message)
         return result
 
@@ -87,16 +107,21 @@ class Parent:
             width, color = config.get_terminal_writer().fullwidth, terminalreporter.hasmarkup
             terminalreporter.section("peftbench gate")
             terminalreporter.write(display.terminal(outcome.judgement, width=width, color=color))
-        elif self._bench.settings.record and self._bench.records:
-            terminalreporter.write_line(f'make it the baseline: peftbench accept {run_file} --why "..."')
+        elif self._bench.settings.record and self._bench.records and run_file:
+            from peftbench.launches import parent
 
-    def pytest_sessionfinish(self) -> None:
-        """Write the comparison to where it was asked for, and where CI shows it."""
+            command = parent.accept_command(config, self._bench.settings, run_file)
+            terminalreporter.write_line(f"make it the baseline: {command}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the comparison to where it was asked for, and where CI shows it; the run itself comes first."""
         outcome = self._bench.outcome
         if outcome is not None and outcome.judgement is not None:
             from peftbench.launches import display
 
-            display.write(outcome.judgement, self._bench.settings)
+            with told_at_the_end(session):
+                display.write(outcome.judgement, self._bench.settings)
 
 
 def _report_failure(session: pytest.Session, name: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -101,7 +102,7 @@ def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.I
     if settings.gate:
         gate = Gate(
             rule=rule(settings),
-            folder=settings.baseline or config.rootpath / BASELINES,
+            folder=baselines(config, settings),
             strict=settings.strict,
             covers=_selection(config, bench).covers,
         )
@@ -153,6 +154,19 @@ def targets(bench: BenchSession, cases: Sequence[pytest.Item]) -> list[Target]:
     return [Target(bench.id_of(item), item.nodeid, case.group) for item in cases if (case := collection.case_of(item))]
 
 
+def baselines(config: pytest.Config, settings: Settings) -> Path:
+    """Return the folder of the baselines that a gate reads."""
+    return settings.baseline or config.rootpath / BASELINES
+
+
+def accept_command(config: pytest.Config, settings: Settings, run_file: Path) -> str:
+    """Return the command that makes a run the gate's baseline, as it is typed where pytest was started."""
+    here, folder = config.invocation_params.dir, baselines(config, settings)
+    own = (here / folder).resolve() == (here / BASELINES).resolve()  # what `accept` takes if nothing is said
+    words = ["peftbench", "accept", str(run_file), *([] if own else [f"--baseline={folder}"])]
+    return f'{shlex.join(words)} --why "..."'
+
+
 def launches(settings: Settings) -> int:
     """Return how many launches a run without gate makes."""
     return settings.launches or (settings.rule.min_baseline if settings.record else 1)
@@ -184,6 +198,7 @@ def _selection(config: pytest.Config, bench: BenchSession) -> Selection:
     return Selection.of(
         config,
         bench.cases(CaseMark()),
+        known_methods=bench.catalogue.methods,
         selected=[id_ for node, id_ in bench.ids.items() if node not in deselected],
         deselected=[id_ for node, id_ in bench.ids.items() if node in deselected],
         dropped=[item.name for item in bench.deselected if not collection.case_of(item)],

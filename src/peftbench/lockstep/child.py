@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftbench.lockstep.channel import PROTOCOL, Channel, PeerLostError
+from peftbench.lockstep.sources import place
 from peftbench.measure.rounds import Rounds
 from peftbench.record import record_to_json
 
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
 class Server:
     """Answers a parent until it hangs up."""
 
-    def __init__(self, channel: Channel, *, avoid: str = "") -> None:
-        """Keep the channel, and the folder of the other state of the code, from which nothing may be imported."""
+    def __init__(self, channel: Channel, *, avoid: str = "", worktree: str = "") -> None:
+        """Keep the channel, the folder of the other state, from which nothing may be imported, and that of this one."""
         self._channel = channel
         self._avoid = Path(avoid) if avoid else None
+        self._worktree = Path(worktree) if worktree else None
+        self._cleared: set[str] = set()
+        """Files of modules that may be imported."""
         self._rounds: Rounds | None = None
         """Of the present case."""
 
@@ -32,7 +36,8 @@ class Server:
         """Run each test that is asked for, until the parent hangs up."""
         items = {item.nodeid: item for item in session.items}
         try:
-            self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **bench.identity()})
+            identity = bench.identity() if items else {"settings": {}, "fingerprint": {}}
+            self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **identity})
             while True:
                 item = items[self._channel.receive()["node"]]
                 self._rounds = None
@@ -65,7 +70,9 @@ class Server:
             return ""
         for name, module in sorted(sys.modules.items()):
             file: Any = getattr(module, "__file__", None)
-            path = Path(file) if isinstance(file, str) else None
-            if path and path.is_relative_to(self._avoid) and not path.is_relative_to(sys.prefix):
+            if not isinstance(file, str) or file in self._cleared:
+                continue
+            if place(file, self._avoid, self._worktree) is not None:
                 return f"{name} ({file})"
+            self._cleared.add(file)
         return ""

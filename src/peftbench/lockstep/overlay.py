@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -23,23 +26,28 @@ from peftbench.launches.process import last_line
 MOST_STEPS: Final = 5
 """Times that what was installed may ask for more, before it is given up."""
 
+_PINNED: Final = re.compile(r"@[0-9a-f]{40}(?:#|$)|#(?:.*&)?sha256=[0-9a-f]{64}", re.IGNORECASE)
+"""Ends an address that always gives the same: a commit of a repository, or a file's hash."""
+
 
 def python_with(requirements: Sequence[str], cache: Path) -> Path:
     """Return the interpreter of an environment in which the requirements hold; made if the cache has none.
 
     It sees all packages of this environment, except those that it has itself. The cache is keyed by this
-    environment's packages and the requirements.
+    environment's packages, the requirements and the files that they name. An environment with a requirement whose
+    address may give something else each time (a branch, a folder, a file on a server) is made anew.
 
     Raises:
         UserError: a requirement cannot be installed.
     """
     installed = sorted(f"{found.name}=={found.version}" for found in distributions() if found.name)
-    key = json.dumps([sys.executable, sys.version, installed, sorted(requirements)])
+    contents = [_contents(parse(text)) for text in sorted(requirements)]
+    key = json.dumps([sys.executable, sys.version, installed, sorted(requirements), contents])
     folder = cache / "environments" / hashlib.sha256(key.encode()).hexdigest()[:16]
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     ready = folder / "peftbench-ready"
     with locked(folder, timeout_s=600.0):
-        if not ready.exists():
+        if None in contents or not ready.exists():
             shutil.rmtree(folder, ignore_errors=True)
             _make(folder, requirements, python)
             write_atomically(ready, "\n".join(requirements) + "\n")
@@ -64,6 +72,18 @@ def parse(text: str) -> Requirement:
         return Requirement(text)
     except InvalidRequirement as error:
         raise UserError(f"{text!r} is no requirement: {' '.join(str(error).split())}") from None
+
+
+def _contents(requirement: Requirement) -> str | None:
+    """Return what tells apart the contents that one requirement may have at different times; None: nothing does."""
+    url = urlsplit(requirement.url or "")
+    if not url.scheme or _PINNED.search(url.geturl()):
+        return ""
+    path = Path(url2pathname(url.path))
+    if url.scheme != "file" or not path.is_file():
+        return None
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _met(requirement: Requirement, found: dict[str, Distribution]) -> bool:

@@ -29,6 +29,8 @@ class State:
     command: Command
     avoid: str = ""
     """Folder of the other state's sources: a process that imports from it does not run this state."""
+    worktree: str = ""
+    """Folder of its own sources, where that is not `command`'s checkout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ def running(state: State, assignment: Assignment) -> Iterator[Side]:
     with ExitStack() as stack:
         stack.enter_context(ours)
         with theirs:
-            path = replace(assignment, socket=theirs.fileno(), avoid=state.avoid).write()
+            path = replace(assignment, socket=theirs.fileno(), avoid=state.avoid, worktree=state.worktree).write()
             command, files = state.command, [theirs.fileno()]
             process = stack.enter_context(started(command, log, more=[f"{OPTION}={path}"], files=files))
         expired = stack.enter_context(deadline(process, command.timeout_s))

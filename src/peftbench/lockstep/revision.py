@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from peftbench.errors import UserError
 from peftbench.fileio import locked
 from peftbench.launches.process import Command, last_line
+from peftbench.lockstep.sources import place
+
+_ABSOLUTE: Final = re.compile(r"(?:^|(?<=[=,:])|(?<=^-\w))/[^=,:]*")
+"""An absolute path in an argument: alone, after an option, in a list, before a test's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,8 @@ class Repository:
         place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         folder = cache / "worktrees" / f"{self.root.name}-{place}-{commit[:12]}"
         with locked(folder, timeout_s=60.0):
-            if _git(folder, "rev-parse", "HEAD") != commit:
+            if _git(folder, "rev-parse", "HEAD", "--show-toplevel") != f"{commit}\n{folder.resolve()}":
+                shutil.rmtree(folder, ignore_errors=True)  # of an earlier clone, or cut short: git refuses to fill it
                 _git(self.root, "worktree", "prune")
                 done = _run(self.root, "worktree", "add", "--force", "--detach", str(folder), commit)
                 if done.returncode:
@@ -81,26 +88,21 @@ def moved(command: Command, root: Path, worktree: Path, path: Iterable[str] = ()
         worktree: The other one.
         path: This process's path.
     """
-    sources = [str(worktree / Path(entry).relative_to(root)) for entry in path if _is_source(entry, root)]
+
+    def elsewhere(text: str | Path) -> str | None:
+        found = place(text, root, worktree)
+        return None if found is None else str(worktree / found)
+
+    sources = [found for entry in path if (found := elsewhere(entry))]
     given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    others = [entry for entry in given if not _is_source(entry, root)]
-    folder = command.folder
-    if folder.is_relative_to(root):
-        folder = worktree / folder.relative_to(root)
-    python_path = os.pathsep.join(dict.fromkeys([*sources, *others]))
+    others = [entry for entry in given if not elsewhere(entry)]
+    python, *words = command.arguments
     return replace(
         command,
-        arguments=(command.arguments[0], *(word.replace(str(root), str(worktree)) for word in command.arguments[1:])),
-        folder=folder,
-        environment={**command.environment, "PYTHONPATH": python_path},
+        arguments=(python, *(_ABSOLUTE.sub(lambda hit: elsewhere(hit[0]) or hit[0], word) for word in words)),
+        folder=Path(elsewhere(command.folder) or command.folder),
+        environment={**command.environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*sources, *others]))},
     )
-
-
-def _is_source(entry: str, root: Path) -> bool:
-    """Tell whether an entry of the path belongs to a checkout, and not to an environment inside of it."""
-    path = Path(entry)
-    inside = bool(entry) and path.is_absolute() and path.is_relative_to(root)
-    return inside and not path.is_relative_to(sys.prefix) and "site-packages" not in path.parts
 
 
 def requirements(worktree: Path, root: Path) -> list[str]:

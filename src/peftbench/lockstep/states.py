@@ -36,17 +36,17 @@ def other_state(text: str, command: Command, folder: Path, cache: Path, say: Cal
     packages = rest if commit else [first, *rest]
     for package in packages:
         _require_version(package, repository)
-    avoid = ""
+    avoid = own = ""
     if repository and commit:
         worktree = repository.checked_out(commit, cache)
         command = moved(command, repository.root, worktree, sys.path)
         packages = [*unsatisfied(requirements(worktree, repository.root)), *packages]
-        avoid = str(repository.root)
+        avoid, own = str(repository.root), str(worktree)
     if packages:
         say(f"making an environment with {' '.join(packages)}")
         python = python_with(packages, cache)
         command = replace(command, arguments=(str(python), *command.arguments[1:]))
-    return State(name=text, command=command, avoid=avoid)
+    return State(name=text, command=command, avoid=avoid, worktree=own)
 
 
 def _require_version(text: str, repository: Repository | None) -> None:

@@ -38,6 +38,22 @@ def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
 
+def nothing_to_json(why: str, *, failed: bool) -> str:
+    """Return the same document of a comparison that was not made."""
+    data = {
+        "schema": SCHEMA,
+        "failed": failed,
+        "headline": why,
+        "counts": {},
+        "detectable": None,
+        "notes": [],
+        "rule": None,
+        "suite": [],
+        "cases": [],
+    }
+    return json.dumps(data, indent=1) + "\n"
+
+
 def _case(case: CaseVerdict) -> Json:
     data: dict[str, Any] = encode(case)
     if case.time is not None:
@@ -65,7 +81,7 @@ def github_annotations(comparison: Comparison, *, fail_on: Iterable[Verdict]) ->
     most = MAX_ANNOTATIONS if len(failing) <= MAX_ANNOTATIONS else MAX_ANNOTATIONS - 1
     lines = [_annotation(item, comparison) for item in failing[:most]]
     if len(failing) > most:
-        lines.append(f"::error title=peftbench::{len(failing) - most} more; see the summary")
+        lines.append(github_error("peftbench", f"{len(failing) - most} more; see the summary"))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -74,8 +90,13 @@ def _annotation(item: CaseVerdict | SuiteVerdict, comparison: Comparison) -> str
         title, text = item.name, wording.suite_line(item)
     else:
         title, text = item.id, wording.message(item, comparison)
-    title = _data(f"{title} {item.verdict}").replace(":", "%3A").replace(",", "%2C")
-    return f"::error title={title}::{_data(text)}"
+    return github_error(f"{title} {item.verdict}", text)
+
+
+def github_error(title: str, text: str) -> str:
+    """Return the line that makes GitHub show an error."""
+    escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
+    return f"::error title={escaped}::{_data(text)}"
 
 
 def _data(text: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from peftbench.baseline.snapshot import snapshot_of
+from peftbench.errors import UserError
 from peftbench.fileio import write_atomically
 from peftbench.record import Run
 from peftbench.report import exports
@@ -13,10 +15,18 @@ from peftbench.settings import Settings
 
 
 def write_run(run: Run, settings: Settings, run_file: Path | None) -> None:
-    """Write a run to each file that was asked for; raises UserError if one cannot be written."""
-    if run_file is not None:
-        save_run(run, run_file)
-    if settings.bencher_json:
-        write_atomically(settings.bencher_json, exports.to_bencher(snapshot_of(run)))
-    if settings.action_json:
-        write_atomically(settings.action_json, exports.to_action_benchmark(snapshot_of(run)))
+    """Write a run to each file that was asked for; raises UserError if one cannot be written, after the others are."""
+    writers: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (run_file, lambda path: save_run(run, path)),
+        (settings.bencher_json, lambda path: write_atomically(path, exports.to_bencher(snapshot_of(run)))),
+        (settings.action_json, lambda path: write_atomically(path, exports.to_action_benchmark(snapshot_of(run)))),
+    ]
+    problems = []
+    for path, write in writers:
+        if path is not None:
+            try:
+                write(path)
+            except UserError as error:
+                problems.append(str(error))
+    if problems:
+        raise UserError("; ".join(problems))

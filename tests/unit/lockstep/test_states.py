@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -9,7 +10,7 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.launches.process import Command
-from peftbench.lockstep import states
+from peftbench.lockstep import overlay, states
 from peftbench.lockstep.overlay import python_with, unsatisfied
 from peftbench.lockstep.pair import State
 from peftbench.lockstep.revision import Repository, moved, requirements
@@ -59,6 +60,21 @@ def test_a_revision_is_checked_out_once_and_leaves_the_work_tree_alone(root: Pat
     assert Repository.of(tmp_path) is None
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside the checkout"])
+def test_a_work_tree_of_an_earlier_clone_or_cut_short_is_made_again(
+    root: Path, tmp_path: Path, *, inside: bool
+) -> None:
+    cache = (root if inside else tmp_path) / "cache"
+    repository, commit = Repository(root), git(root, "rev-parse", "HEAD")
+    folder = repository.checked_out(commit, cache)
+    (folder / "src/code.py").write_text("left over")
+    shutil.rmtree(root / ".git/worktrees")
+    assert (repository.checked_out(commit, cache) / "src/code.py").read_text() == "VALUE = 1\n"
+    (folder / ".git").unlink()
+    (folder / "src/code.py").unlink()
+    assert (repository.checked_out(commit, cache) / "src/code.py").read_text() == "VALUE = 1\n"
+
+
 def test_a_command_moves_to_the_work_tree_with_its_sources_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Path("/elsewhere")
     monkeypatch.setenv("PYTHONPATH", f"{root}/src:/kept")
@@ -68,6 +84,25 @@ def test_a_command_moves_to_the_work_tree_with_its_sources_first(root: Path, mon
     assert found.arguments == (sys.executable, "-m", "pytest", "--rootdir=/elsewhere")
     assert found.folder == Path("/elsewhere/benches")
     assert found.environment == {"PYTHONPATH": "/elsewhere/src:/elsewhere/more:/kept"}
+
+
+def test_a_command_moves_however_the_checkout_is_spelled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = root.with_name("link")
+    link.symlink_to(root)
+    monkeypatch.setenv("PYTHONPATH", f"{link}/src:/kept")
+    words = (f"-c{link}/pytest.ini", f"--rootdir={link}", f"{link}/benches/x.py::test[{root.name}/y]", "a/x.py", "/z")
+    command = Command(arguments=(f"{link}/.venv/bin/python", *words), folder=link / "benches")
+    found = moved(command, root, Path("/elsewhere"), [f"{link}/src", f"{link}/.venv/lib/site-packages"])
+    assert found.arguments == (
+        f"{link}/.venv/bin/python",
+        "-c/elsewhere/pytest.ini",
+        "--rootdir=/elsewhere",
+        f"/elsewhere/benches/x.py::test[{root.name}/y]",
+        "a/x.py",
+        "/z",
+    )
+    assert found.folder == Path("/elsewhere/benches")
+    assert found.environment == {"PYTHONPATH": "/elsewhere/src:/kept"}
 
 
 def test_what_a_revision_needs_is_what_is_not_installed_and_what_it_pins_otherwise(tmp_path: Path) -> None:
@@ -104,6 +139,43 @@ def test_an_environment_has_what_is_asked_for_and_shares_the_rest(
         python_with(["zz_first==9"], tmp_path / "cache")
 
 
+PEFT = "zz @ git+https://example.org/zz"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_an_environment_is_made_again_when_an_address_may_give_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr(overlay, "_make", lambda folder, *_: made.append(folder))
+
+    def times(*requirements: str) -> int:
+        before = len(made)
+        for _ in range(2):
+            python_with(requirements, tmp_path / "cache")
+        return len(made) - before
+
+    file = wheel(tmp_path, "zz", "1.0")
+    assert times("zz==1.0", f"yy @ {file.as_uri()}") == 1
+    wheel(tmp_path, "zz", "1.0", requires="yy")  # rebuilt at the same path
+    assert times("zz==1.0", f"yy @ {file.as_uri()}") == 1
+    assert len(set(made)) == 2
+    pinned = (
+        f"{PEFT}@{COMMIT}",
+        f"{PEFT}@{COMMIT}#subdirectory=a",
+        f"zz @ https://example.org/zz.whl#sha256={'0' * 64}",
+    )
+    assert [times(text) for text in pinned] == [1, 1, 1]
+    moving = (
+        PEFT,
+        f"{PEFT}@main",
+        f"{PEFT}@{COMMIT[:12]}",
+        "zz @ https://example.org/zz.whl",
+        f"zz @ {tmp_path.as_uri()}",
+    )
+    assert [times(text) for text in moving] == [2] * 5
+
+
 def test_a_state_is_a_revision_or_requirements_or_both(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,10 +195,11 @@ def test_a_state_is_a_revision_or_requirements_or_both(
     assert plain.command.arguments == command.arguments  # nothing to install: this very environment
     assert plain.command.folder != root
     assert plain.avoid == str(root)
+    assert plain.worktree == str(plain.command.folder)
     packages = state("zz==1 yy>=2")
     assert packages.command.folder == root
     assert packages.command.arguments[0] == "/new/python"
-    assert packages.avoid == ""
+    assert packages.avoid == packages.worktree == ""
     assert state("main zz==1").command.folder == plain.command.folder
     assert asked == [["zz==1", "yy>=2"], ["zz==1"]]
 
