@@ -272,7 +272,7 @@ _SELECTIVE: Final = (
     _tuner(
         name="ia3",
         tuner="IA3",
-        summary="scales keys, values and the inside of the feed-forward; in BERT-like blocks the attention's result too",
+        summary="scales keys, values and the inside of the feed-forward; in BERT's blocks the attention's result too",
         source="peft.IA3Config, arXiv 2205.05638",
         targets=which.keys_values_and_feed_forward,
     ),

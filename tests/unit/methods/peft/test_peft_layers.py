@@ -49,7 +49,7 @@ def test_ia3_scales_what_goes_into_both_output_layers_of_a_block(encoder: Encode
         64,
     ]  # keys, values, the attention's result; the feed-forward's inside
     assert sum("attention.output.dense" in name for name in scales) == 1
-    assert "in BERT-like blocks the attention's result too" in ia3.summary
+    assert "in BERT's blocks the attention's result too" in ia3.summary
 
 
 def test_norms_are_found_by_kind_outside_the_head(encoder: Encoder) -> None:

@@ -399,7 +399,7 @@ def test_kasa_adds_its_regulariser(encoder: Encoder, application: Apply) -> None
 
 @pytest.mark.parametrize("head", Head)
 def test_adalora_is_regularised_on_every_task(head: Head, encoder: Encoder, batch: Batches, application: Apply) -> None:
-    model = BY_NAME["adalora"].apply(encoder(head), application(head))
+    model: Any = BY_NAME["adalora"].apply(encoder(head), application(head))
     perturb(model)
     inputs, loss = batch(head), model(**batch(head)).loss
     if (term := BY_NAME["adalora"].auxiliary_loss(model)) is not None:
