@@ -252,6 +252,23 @@ def test_the_hubs_columns_get_our_names(monkeypatch: pytest.MonkeyPatch) -> None
     assert message(lambda: load_rows(HUB, SENTIMENT)).startswith("stanfordnlp/sst2 (train), row 2: label is -1")
 
 
+def test_copa_of_the_hub_has_a_split_to_evaluate_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    splits = {  # as the data sets' pages have them
+        ("aps/super_glue", "copa"): ("train", "validation", "test"),
+        ("pkavumba/balanced-copa", None): ("train", "test"),
+    }
+
+    def load_dataset(path: str, name: str | None, *, split: str) -> datasets.Dataset:
+        if split not in splits[path, name]:
+            raise ValueError(f"Unknown split {split!r}")
+        return datasets.Dataset.from_list([{**EXAMPLES["copa"], "idx": 0}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert load_rows(HUB, COPA, "train") == load_rows(HUB, COPA, "validation") == [{**EXAMPLES["copa"], "idx": 0}]
+
+
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 

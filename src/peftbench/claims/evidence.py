@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,12 @@ from peftbench.claims.statistics import Observation
 from peftbench.errors import UserError
 from peftbench.record import Record, Run
 from peftbench.runfile import load_run
+from peftbench.settings import options
 from peftbench.training.results import (
+    ADDING,
     CONVERGENCE,
     FULL,
+    FUSION,
     MTL,
     MULTITASK,
     Policy,
@@ -28,6 +32,8 @@ from peftbench.workloads.base import Optimization
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
+FREE: Final = frozenset({"target", "learning_rates", "test_data", "serve", "requests", "seed", "seeds"})
+"""Settings in which runs that are taken together may differ: what more is tried or told, not how it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +125,35 @@ class Evidence:
         return None if training is None or goal is None else cost(training.curve, goal, what)
 
     def size(self, method: str, group: str, seed: int) -> float | None:
-        """Return the bytes of a checkpoint."""
+        """Return the bytes of the checkpoint of a training on one task."""
         training = self.single(method, group, seed)
         return value(training.record, "checkpoint_bytes") if training else None
+
+    def added_bytes(self, records: Sequence[Record]) -> float | None:
+        """Return what a method stores beside the backbone for several tasks, given a record of each; None: not known.
+
+        The adapters that a fusion mixes are stored once.
+        """
+        sizes = [value(record, "checkpoint_bytes") for record in records]
+        mixed = [self.mixed_bytes(record) for record in records]
+        known = [size for size in (*sizes, *mixed) if size is not None]
+        if len(known) < 2 * len(records):
+            return None
+        return math.fsum(known[: len(records)]) + max(known[len(records) :], default=0.0)
+
+    def mixed_bytes(self, record: Record) -> float | None:
+        """Return the bytes of the frozen adapters that a checkpoint needs and does not hold: those of a fusion.
+
+        They are what a model has more parameters than the plain one, those left out that it trains; None: not known.
+        """
+        if base_name(record.method) != FUSION:
+            return 0.0
+        full = self.twin(record, FULL)
+        fused, trained = value(record, "total_parameters"), value(record, "trainable_body")
+        plain, plain_bytes = value(full, "total_parameters"), value(full, "checkpoint_bytes")
+        if fused is None or trained is None or not plain or plain_bytes is None:
+            return None
+        return (fused - trained - plain) * plain_bytes / plain
 
     def twin(self, record: Record, method: str, **changes: object) -> Record | None:
         """Return the record of another method that is like this one otherwise, learning rates left out."""
@@ -143,7 +175,12 @@ class Evidence:
 
 def is_adapter(method: str) -> bool:
     """Tell whether a method, with or without overrides, puts something into the model."""
-    return method.partition("(")[0] not in NO_ADAPTERS
+    return base_name(method) not in NO_ADAPTERS
+
+
+def base_name(method: str) -> str:
+    """Return a method's name without its overrides."""
+    return method.partition("(")[0]
 
 
 def value(record: Record | None, name: str) -> float | None:
@@ -156,15 +193,24 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
     """Read runs whose numbers can be taken together.
 
     Raises:
-        UserError: a file cannot be read, or they are of different models, data or devices.
+        UserError: a file cannot be read, or they are of different models, data or devices, or differ in another setting
+            that changes a number.
     """
     runs = [load_run(path) for path in paths]
+    first: dict[str, tuple[Path, object]] = {}
     for path, run in zip(paths, runs, strict=True):
-        for name in ("model", "data", "device", "dtype"):
-            theirs, ours = runs[0].settings.get(name), run.settings.get(name)
+        for name, ours in _comparable(run).items():
+            other, theirs = first.setdefault(name, (path, ours))
             if theirs != ours:
-                raise UserError(f"{path}: {name} is {ours}, in {paths[0]} it is {theirs}; give runs of one kind")
+                raise UserError(f"{path}: {name} is {ours}, in {other} it is {theirs}; give runs of one kind")
     return runs
+
+
+def _comparable(run: Run) -> dict[str, object]:
+    """Return the settings that must be equal in runs taken together; those of trainings where the run has some."""
+    trains = any(trainings(run.records, workload) for workload in (CONVERGENCE, MULTITASK, ADDING))
+    left_out = FREE if trains else FREE | {name for name, option in options().items() if option.studies}
+    return {name: value for name, value in run.settings.items() if name not in left_out}
 
 
 def target_of(text: str | None, runs: Sequence[Run]) -> Target:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from peftbench.claims import samples
-from peftbench.claims.evidence import Evidence, distinct, shared_lr, value
+from peftbench.claims.evidence import Evidence, base_name, distinct, shared_lr, value
 from peftbench.claims.statistics import Observation, as_observation, together
 from peftbench.record import Record, Run
 from peftbench.training.results import CONVERGENCE, FULL, MTL
@@ -19,6 +19,11 @@ from peftbench.training.stopping import Target
 Objective = Literal["cost-to-quality", "latency", "storage"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+LOST: Final = {
+    "above": " (target never reached in some runs: at least so much)",
+    "both": " (target never reached in some runs, in others not by full: more or less than that)",
+}
+"""Where a cost is censored -> what is said of it."""
 TRAINING: Final = (CONVERGENCE, "train_step")
 """Workloads whose memory is that of a training."""
 
@@ -99,7 +104,7 @@ def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     goals = "seconds of steps to the target, against full"
     scored = {}
     for method, seen in found.items():
-        lost = " (target never reached in some runs: at least so much)" if seen.censored == "above" else ""
+        lost = LOST.get(seen.censored, "")
         scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the {goals}{lost}")
     return _with_full(scored, evidence, f"the measure of all others: {goals}")
 
@@ -119,25 +124,26 @@ def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
 
 def _by_storage(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     """Return the bytes of so many tasks: full models, or one backbone and an adapter a task."""
-    sizes: dict[str, list[float]] = {}
+    largest: dict[str, tuple[float, Record]] = {}
     for record in evidence.records:
         size = value(record, "checkpoint_bytes")
-        if size:
-            sizes.setdefault(record.method, []).append(size)
-    if FULL not in sizes:
+        if size and size > largest.get(record.method, (0.0,))[0]:
+            largest[record.method] = size, record
+    if FULL not in largest:
         return {}
-    backbone = max(sizes[FULL])
+    backbone, _ = largest[FULL]
     scored = {}
-    for method, found in sizes.items():
+    for method, (size, record) in largest.items():
+        mixed = evidence.mixed_bytes(record)
+        if mixed is None:
+            continue
         if method == FULL:
             total, how = tasks * backbone, f"{tasks} full models"
-        elif method == MTL:
-            total, how = max(found), "one model with a head a task, as it was measured"
+        elif base_name(method) == MTL:
+            total, how = size, "one model with a head a task, as it was measured"
         else:
-            total, how = (
-                backbone + tasks * max(found),
-                f"one backbone and {tasks} checkpoints of {max(found):,.0f} bytes",
-            )
+            total, how = backbone + mixed + tasks * size, f"one backbone and {tasks} checkpoints of {size:,.0f} bytes"
+            how += f", and the adapters that they mix, {mixed:,.0f} bytes" if mixed else ""
         scored[method] = _Scored(Observation.exactly(total), f"{total / 1e6:,.1f} MB: {how}")
     return scored
 

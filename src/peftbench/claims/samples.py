@@ -125,9 +125,10 @@ def joint_sizes(evidence: Evidence) -> Samples:
         seed, groups = joint.training.seed, list(joint.groups.values())
         mine, backbone = value(joint.training.record, "checkpoint_bytes"), evidence.size(FULL, groups[0], seed)
         for method in evidence.adapter_methods():
-            sizes = [evidence.size(method, group, seed) for group in groups]
-            if mine and backbone and all(sizes):
-                ratio = math.log(mine / (backbone + math.fsum(filter(None, sizes))))
+            alone = [one.record for group in groups if (one := evidence.single(method, group, seed))]
+            added = evidence.added_bytes(alone) if len(alone) == len(groups) else None
+            if mine and backbone and added:
+                ratio = math.log(mine / (backbone + added))
                 found.add(MTL, f"against {method}, {joint.training.group}", "", Observation.exactly(ratio))
     return found.samples()
 

@@ -21,8 +21,8 @@ class Observation:
     low: float = -math.inf
     high: float = math.inf
     """What is known of the true value from this observation alone; both ends equal the value where it is exact."""
-    censored: Literal["", "above", "below"] = ""
-    """Where the true value lies, if what was to be seen never happened."""
+    censored: Literal["", "above", "below", "both"] = ""
+    """Where the true value lies, if what was to be seen never happened; a mean of several can be open on both sides."""
 
     @classmethod
     def exactly(cls, value: float) -> Observation:
@@ -47,11 +47,14 @@ def interval(observations: Sequence[Observation]) -> Interval:
     """
     mean = fmean(one.value for one in observations)
     low, high = _bounds(observations, mean)
-    if any(one.censored == "above" for one in observations):
-        high = math.inf
-    if any(one.censored == "below" for one in observations):
-        low = -math.inf
-    return Interval(mean, low, high)
+    above, below = open_ends(observations)
+    return Interval(mean, -math.inf if below else low, math.inf if above else high)
+
+
+def open_ends(observations: Sequence[Observation]) -> tuple[bool, bool]:
+    """Return whether the true mean may lie anywhere above, and anywhere below."""
+    sides = {one.censored for one in observations}
+    return bool(sides & {"above", "both"}), bool(sides & {"below", "both"})
 
 
 def as_observation(observations: Sequence[Observation]) -> Observation:
@@ -76,12 +79,12 @@ def _bounds(observations: Sequence[Observation], mean: float) -> tuple[float, fl
 def together(observations: Iterable[Observation]) -> Observation:
     """Return the mean over several cases, each seen with the same seed (or in the same launch)."""
     seen = list(observations)
-    above, below = (any(one.censored == side for one in seen) for side in ("above", "below"))
+    above, below = open_ends(seen)
     return Observation(
         value=fmean(one.value for one in seen),
         low=-math.inf if below else fmean(one.low for one in seen),
         high=math.inf if above else fmean(one.high for one in seen),
-        censored="above" if above else "below" if below else "",
+        censored="both" if above and below else "above" if above else "below" if below else "",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from peftbench.deployment.requests import Request
     from peftbench.methods.base import Application, Method
+    from peftbench.precision import Precision
     from peftbench.tasks.base import Batch
 
 Done = Callable[[int, torch.Tensor], None]
@@ -37,10 +39,22 @@ class Kit:
     """What the method saved for each task."""
     batch: Callable[[Sequence[int]], Batch]
     """Makes a batch of examples, given their numbers, on the device."""
+    precision: Precision
+    """How models compute."""
 
     def load(self, number: int) -> nn.Module:
         """Return a model with what was saved for one task."""
         return self.method.load(self.fresh_model(), self.application, self.folders[number]).eval()
+
+    def logits(self, model: nn.Module, batch: Batch, **further: object) -> torch.Tensor:
+        """Return what the model says of each row, on the CPU."""
+        with self.forward_context(batch):
+            output: torch.Tensor = model(**without_labels(batch), **further).to_tuple()[0]
+        return output.float().cpu()
+
+    def forward_context(self, batch: Batch) -> AbstractContextManager[object]:
+        """Return the context of one pass; autocast keeps the cast weights within it, so no switch may lie inside."""
+        return self.precision.forward_context(batch["input_ids"].device)
 
 
 class Server(ABC):
@@ -77,14 +91,14 @@ class Server(ABC):
         """Answer one request after the other, in the order in which they came."""
         for place, request in enumerate(lot):
             self.switch(request.task)
-            (answer,) = logits(self.model_of(request.task), self.kit.batch([request.example]))
+            (answer,) = self.kit.logits(self.model_of(request.task), self.kit.batch([request.example]))
             done(place, answer)
 
     def _grouped(self, lot: Sequence[Request], done: Done) -> None:
         """Answer the requests of one task as one batch, task after task."""
         for task, places in by_task(lot):
             self.switch(task)
-            answers = logits(self.model_of(task), self.kit.batch([lot[place].example for place in places]))
+            answers = self.kit.logits(self.model_of(task), self.kit.batch([lot[place].example for place in places]))
             for place, answer in zip(places, answers, strict=True):
                 done(place, answer)
 
@@ -133,18 +147,13 @@ class One(Server):
 
     def answer(self, lot: Sequence[Request], done: Done) -> None:
         """Answer the lot as one batch."""
-        for place, answer in enumerate(logits(self.model, self.kit.batch([request.example for request in lot]))):
+        answers = self.kit.logits(self.model, self.kit.batch([request.example for request in lot]))
+        for place, answer in enumerate(answers):
             done(place, answer)
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """Yield the weights."""
         return weights(self.model)
-
-
-def logits(model: nn.Module, batch: Batch, **further: object) -> torch.Tensor:
-    """Return what the model says of each row, on the CPU."""
-    output: torch.Tensor = model(**without_labels(batch), **further).to_tuple()[0]
-    return output.float().cpu()
 
 
 def by_task(lot: Sequence[Request]) -> Iterable[tuple[int, list[int]]]:

@@ -171,7 +171,14 @@ def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> Kit:
         seeded = replace(application, seed=application.seed + number)
         method.save(_disturbed(method.apply(fresh_model(), seeded), seeded.seed), path)
         folders.append(path)
-    return Kit(method, application, fresh_model, folders * (count // len(folders)), _batches(backend, task))
+    return Kit(
+        method=method,
+        application=application,
+        fresh_model=fresh_model,
+        folders=folders * (count // len(folders)),
+        batch=_batches(backend, task),
+        precision=backend.settings.precision,
+    )
 
 
 def _batches(backend: Backend, task: Task) -> Callable[[Sequence[int]], Batch]:
@@ -197,10 +204,15 @@ def _disturbed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 def _stored_bytes(kit: Kit, way: object, count: int) -> int:
-    """Return what is on the disk for all tasks: a file a model, or one backbone and what each task adds."""
+    """Return what is on the disk for all tasks: a file a model, or one backbone and what each task adds.
+
+    A fusion needs its adapters too, which are frozen and therefore not in what is saved.
+    """
     saved = sum(path.stat().st_size for path in kit.folders[0].rglob("*") if path.is_file())
     if way == "models":
         return count * saved
+    if way == "fusion":
+        return saved + sum(p.numel() * p.element_size() for p in kit.load(0).parameters() if not p.requires_grad)
     model = kit.fresh_model()
     heads = head_names(model)
     sizes: dict[str, int] = {name: p.numel() * p.element_size() for name, p in model.named_parameters()}
@@ -208,7 +220,7 @@ def _stored_bytes(kit: Kit, way: object, count: int) -> int:
     if way == "multitask":
         return saved + (count - 1) * head
     backbone = sum(sizes.values()) - head
-    return backbone + saved * (1 if way == "fusion" else count)
+    return backbone + count * saved
 
 
 def _require_memory(kit: Kit, device: torch.device, count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import torch
 from torch import nn
 
-from peftbench.deployment.servers import Done, Kit, Server, by_task, logits, weights
+from peftbench.deployment.servers import Done, Kit, Server, by_task, weights
 from peftbench.errors import UnsupportedError
 from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.method import FIRST, PeftMethod
@@ -20,8 +20,8 @@ from peftbench.workloads.step import without_labels
 if TYPE_CHECKING:
     from peftbench.deployment.requests import Request
 
-TOLERANCE: Final = 1e-4
-"""Largest difference of an answer from the one of its own adapter alone, relative to the largest answer."""
+TOLERANCES: Final[Mapping[str, float]] = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
+"""Dtype -> largest difference of an answer from the one of its own adapter alone, relative to the largest answer."""
 
 
 class MultiTask(Server):
@@ -48,11 +48,12 @@ class MultiTask(Server):
         batch = without_labels(self.kit.batch([request.example for request in lot]))
         if batch["input_ids"].dim() > 2:  # noqa: PLR2004 - several sequences an example
             raise UnsupportedError("multiple choice: the encoder sees sequences, not examples")
-        self._replay.outputs = self._backbone(**batch)
+        with self.kit.forward_context(batch):
+            self._replay.outputs = self._backbone(**batch)
         for task, places in by_task(lot):
             rows = torch.tensor(places, device=batch["input_ids"].device)
             self._replay.rows = rows
-            answers = logits(self.models[task], {name: part[rows] for name, part in batch.items()})
+            answers = self.kit.logits(self.models[task], {name: part[rows] for name, part in batch.items()})
             for place, answer in zip(places, answers, strict=True):
                 done(place, answer)
 
@@ -165,7 +166,8 @@ class Mixed(Switching):
         """Return the answers to a lot."""
         names = [adapter_name(request.task) for request in lot]
         with faults_as(UnsupportedError, f"mix adapters of {self.kit.method.name} in one batch"):
-            return logits(self.model, self.kit.batch([request.example for request in lot]), adapter_names=names)
+            batch = self.kit.batch([request.example for request in lot])
+            return self.kit.logits(self.model, batch, adapter_names=names)
 
     @torch.inference_mode()
     def require_equal(self, lot: Sequence[Request]) -> None:
@@ -177,9 +179,9 @@ class Mixed(Switching):
         mixed = self.rows(lot)
         for task, places in by_task(lot):
             self.switch(task)
-            alone = logits(self.model, self.kit.batch([request.example for request in lot]))
+            alone = self.kit.logits(self.model, self.kit.batch([request.example for request in lot]))
             off = float((mixed[places] - alone[places]).abs().max())
-            if not off <= TOLERANCE * max(1.0, float(alone.abs().max())):
+            if not off <= TOLERANCES[self.kit.precision.dtype] * max(1.0, float(alone.abs().max())):
                 raise UnsupportedError(
                     f"{self.kit.method.name}: a batch of mixed adapters gives wrong answers (off by {off:.2g}); "
                     "the tuner ignores adapter_names"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.cases import Case, MethodSpec
-from peftbench.training.results import FULL, MTL
+from peftbench.methods.peft.method import PeftMethod
+from peftbench.training.results import FULL, FUSION, MTL
 from peftbench.workloads.base import Workload
 from peftbench.workloads.study import Desk, Findings, Study
 
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from peftbench.settings import Settings
 
 DEPLOYMENT: Final = "deployment"
-FUSION: Final = "adapterfusion"
 DROP: Final = "adapterdrop"
 
 SINGLE: Final = ("models", "multitask", "switch", "merged", "fusion", "dropped")
 """Ways to serve that a single request at a time can tell apart."""
+ON_ONE_BACKBONE: Final = frozenset({"switch", "grouped", "mixed"})
+"""Ways to serve that load an adapter a task into one model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class Deployment(Study):
         method, way, n = self.method_of(case, backend), dict(case.variant)["by"], int(dict(case.variant)["n"])
         if way == "merged" and not method.mergeable:
             return f"{method.name} cannot be merged into the weights of the model"
+        if way in ON_ONE_BACKBONE and n > 1 and isinstance(method, PeftMethod) and method.why_alone:
+            return method.why_alone
         if way == "fusion" and n == 1:
             return "AdapterFusion mixes two adapters or more"
         task = backend.catalogue.task(case.task)

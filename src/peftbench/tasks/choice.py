@@ -86,7 +86,7 @@ TASKS: tuple[Task, ...] = (
     ChoiceTask(
         name="copa",
         max_length=256,
-        hub=HubSource(path="pkavumba/balanced-copa"),
+        hub=HubSource(path="aps/super_glue", configuration="copa"),
         summary="Which of two is the cause, or the effect, of the premise? A score a choice.",
     ),
 )

@@ -84,7 +84,7 @@ class SpanTask(Task):
                     encoding["offset_mapping"][number], encoding.sequence_ids(number), strict=True
                 )
             )
-            start, end = _tokens(offsets, _answer(rows[row])) or (0, 0)
+            start, end = _tokens(offsets, answer_of(rows[row])) or (0, 0)
             windows.append(Window({**feature, "start_positions": start, "end_positions": end}, row, offsets))
         return windows
 
@@ -118,7 +118,7 @@ def _cut(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_tokens: i
     ]
 
 
-def _answer(row: Row) -> Characters | None:
+def answer_of(row: Row) -> Characters | None:
     """Return the characters of the first answer without the blanks around it, None if the row has no answer."""
     answers = row["answers"]
     if not answers["text"] or not (text := answers["text"][0].strip()):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from reprlib import repr as shortened
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from peftbench.tasks import synthetic
 from peftbench.tasks.base import Batch, Features, Head, HubSource, Row, Task, Vocabulary
@@ -22,6 +22,15 @@ BIO: Final = re.compile(r"O|[BI]-(.+)")
 """A tag: outside of an entity, or its first (B) or a further (I) word, with the entity's type."""
 MAX_SUB_WORDS: Final = 3
 """Longest word of a synthetic example, in tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A row of words as an example for the model."""
+
+    features: Features
+    words: tuple[int, ...]
+    """Number of the word that each label is of: some words can have no token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +60,10 @@ class TokenTask(Task):
 
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
         """Tokenise words that are given apart; words past the end are cut."""
+        return [one.features for one in self.tagged(rows, tokenizer, seq_len)]
+
+    def tagged(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Tagged]:
+        """Tokenise as `encode` does, and keep which words have a label."""
         encoding = tokenizer(
             [list(row["tokens"]) for row in rows],
             is_split_into_words=True,
@@ -59,18 +72,13 @@ class TokenTask(Task):
             return_attention_mask=False,
             return_token_type_ids=True,
         )
-        return [
-            {**feature, "labels": self._labels(encoding.word_ids(number), row["ner_tags"])}
-            for number, (feature, row) in enumerate(zip(inputs(encoding), rows, strict=True))
-        ]
-
-    def _labels(self, words: Sequence[int | None], tags: Sequence[Any]) -> list[int | None]:
-        """Return a label a token, given the word that each token belongs to (None: a special token)."""
-        previous = (None, *words)
-        return [
-            IGNORED if word is None or word == before else class_id(tags[word], self.labels)
-            for word, before in zip(words, previous, strict=False)
-        ]
+        examples = []
+        for number, (feature, row) in enumerate(zip(inputs(encoding), rows, strict=True)):
+            words = _first_tokens(encoding.word_ids(number))
+            labels = [IGNORED if word is None else class_id(row["ner_tags"][word], self.labels) for word in words]
+            seen = tuple(word for word in words if word is not None)
+            examples.append(Tagged({**feature, "labels": labels}, seen))
+        return examples
 
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
         """Make examples of words of one to three tokens, whose tags go round all classes."""
@@ -91,6 +99,11 @@ class TokenTask(Task):
         batch = pad_inputs(features, vocabulary, pad_to)
         length = batch["input_ids"].shape[1]
         return {**batch, "labels": padded([feature["labels"] for feature in features], IGNORED, length)}
+
+
+def _first_tokens(words: Sequence[int | None]) -> list[int | None]:
+    """Return, for each token, the word that it is the first token of, None where it is none's."""
+    return [None if word == before else word for word, before in zip(words, (None, *words), strict=False)]
 
 
 def _names(tags: object) -> list[str]:

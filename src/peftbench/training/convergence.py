@@ -8,7 +8,7 @@ from itertools import groupby, product
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import UserError
-from peftbench.training.results import CONVERGENCE, FULL, Training, best_lr, full_quality, trainings
+from peftbench.training.results import CONVERGENCE, FULL, FUSION, Training, best_lr, full_quality, trainings
 from peftbench.training.stopping import Target
 from peftbench.workloads.base import Workload
 from peftbench.workloads.study import Desk, Findings, Study
@@ -44,6 +44,12 @@ class Convergence(Study):
         material.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
         require_full(backend.settings, [case.method.name for case in cases])
 
+    def unsupported_case(self, case: Case, backend: Backend) -> str:
+        """Return why a case cannot be done, or ''; what mixes trained adapters is not trained on random ones."""
+        if case.method.name == FUSION and not dict(case.method.overrides).get("paths"):
+            return "AdapterFusion mixes trained adapters, and these are random: give adapterfusion(paths=...)"
+        return Study.unsupported_case(self, case, backend)
+
     def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
         """Return that the same training is there already, or that another learning rate is better."""
         records = list(records)
@@ -53,8 +59,10 @@ class Convergence(Study):
         """Train once."""
         from peftbench.training import run
 
-        full = full_quality(trainings(desk.records), case.group)
-        return run.single(case, desk, Target.read(desk.backend.settings.target).quality(full))
+        target, full = Target.read(desk.backend.settings.target), full_quality(trainings(desk.records), case.group)
+        # Full fine-tuning cut off at a share of its own quality so far would lower the target that it sets.
+        sets_target = target.relative and case.method.name == FULL
+        return run.single(case, desk, None if sets_target else target.quality(full))
 
 
 def variants(settings: Settings) -> list[dict[str, Scalar]]:
@@ -75,10 +83,12 @@ def measured_already(case: Case, records: Iterable[Record], workload: str = CONV
 def pruned(case: Case, settings: Settings, found: Iterable[Training]) -> str:
     """Return why a learning rate is not tried with a further seed, or ''.
 
-    The first one is, since it serves all methods, and so is the method's best with the first seed.
+    The first one is, since it serves all methods, and so is the method's best with the first seed; where a share of
+    old tasks is replayed, the best with that share.
     """
     variant = dict(case.variant)
-    mine = [one for one in found if (one.method, one.group) == (str(case.method), case.group)]
+    key = (str(case.method), case.group, variant.get("replay"))
+    mine = [one for one in found if (one.method, one.group, one.record.variant.get("replay")) == key]
     if variant["seed"] == settings.seed or variant["lr"] == settings.learning_rates[0] or not mine:
         return ""
     best = best_lr(mine)

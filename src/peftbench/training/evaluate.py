@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from peftbench.tasks import metrics
 from peftbench.tasks.base import Batch, Features, Head, Row, Task, Vocabulary
 from peftbench.tasks.fields import class_id
 from peftbench.tasks.padding import IGNORED
-from peftbench.tasks.span import SpanTask
+from peftbench.tasks.span import SpanTask, answer_of
 from peftbench.tasks.tokens import TokenTask
 from peftbench.workloads.step import without_labels
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from peftbench.precision import Precision
     from peftbench.tasks.span import Window
+    from peftbench.tasks.tokens import Tagged
 
 Logits = tuple["np.ndarray[Any, Any]", ...]
 """What a model says of one example, without padding: [classes], [tokens, classes], or two of [tokens]."""
@@ -68,10 +70,13 @@ def encode_for_evaluation(
     if isinstance(task, SpanTask):
         windows = task.windows(rows, tokenizer, seq_len)
         return EvaluationSet(name, [window.features for window in windows], partial(_answers, rows, windows))
+    if isinstance(task, TokenTask):
+        tagged = task.tagged(rows, tokenizer, seq_len)
+        tags = [_row_tags(task, row) for row in rows]
+        return EvaluationSet(name, [one.features for one in tagged], partial(_row_scores, task.labels, tagged, tags))
     features = task.encode(rows, tokenizer, seq_len)
     if task.head == Head.TOKEN_CLASSIFICATION:
-        tags = [_row_tags(task, row) for row in rows] if isinstance(task, TokenTask) else [()] * len(features)
-        return EvaluationSet(name, features, partial(_tags, task.labels, features, tags))
+        return EvaluationSet(name, features, partial(_token_scores, task.labels, features))
     return EvaluationSet(name, features, partial(_classes, [feature["labels"] for feature in features]))
 
 
@@ -140,18 +145,30 @@ def _classes(references: Sequence[int], predictions: Sequence[Logits]) -> dict[s
     return metrics.class_scores([int(logits.argmax()) for (logits,) in predictions], references)
 
 
-def _tags(
-    labels: Sequence[str], features: Sequence[Features], tags: Sequence[Sequence[str]], predictions: Sequence[Logits]
+def _row_scores(
+    labels: Sequence[str], tagged: Sequence[Tagged], tags: Sequence[Sequence[str]], predictions: Sequence[Logits]
 ) -> dict[str, float]:
-    """Score the tags of whole words; for words that were cut off, nothing was predicted."""
-    predicted, true = [], []
-    for feature, known, (logits,) in zip(features, tags, predictions, strict=True):
-        places = [place for place, label in enumerate(feature["labels"]) if label != IGNORED]
-        seen = [labels[feature["labels"][place]] for place in places]
-        cut_off = known[len(seen) :]
-        true.append([*seen, *cut_off])
-        predicted.append([*(labels[int(logits[place].argmax())] for place in places), *("O" for _ in cut_off)])
-    return metrics.entity_scores(predicted, true)
+    """Score the tags of whole words; for words that were cut off, or have no token, nothing was predicted."""
+    predicted = []
+    for one, known, (logits,) in zip(tagged, tags, predictions, strict=True):
+        found = dict(zip(one.words, _predicted(labels, one.features, logits), strict=True))
+        predicted.append([found.get(word, "O") for word in range(len(known))])
+    return metrics.entity_scores(predicted, tags)
+
+
+def _token_scores(
+    labels: Sequence[str], features: Sequence[Features], predictions: Sequence[Logits]
+) -> dict[str, float]:
+    """Score the tags of the tokens that have a label."""
+    true = [[labels[label] for label in feature["labels"] if label != IGNORED] for feature in features]
+    found = [_predicted(labels, feature, logits) for feature, (logits,) in zip(features, predictions, strict=True)]
+    return metrics.entity_scores(found, true)
+
+
+def _predicted(labels: Sequence[str], features: Features, logits: np.ndarray[Any, Any]) -> list[str]:
+    """Return the predicted tag of each token that has a label."""
+    places = [place for place, label in enumerate(features["labels"]) if label != IGNORED]
+    return [labels[int(logits[place].argmax())] for place in places]
 
 
 def _row_tags(task: TokenTask, row: Row) -> list[str]:
@@ -160,13 +177,21 @@ def _row_tags(task: TokenTask, row: Row) -> list[str]:
 
 
 def _answers(rows: Sequence[Row], windows: Sequence[Window], predictions: Sequence[Logits]) -> dict[str, float]:
+    """Score the best span of each row; none, where some rows have no answer and that scores higher (SQuAD 2's rule)."""
+    abstains = any(answer_of(row) is None for row in rows)
     best: dict[int, tuple[float, str]] = {}
+    nothing: dict[int, float] = {}
     for window, (starts, ends) in zip(windows, predictions, strict=True):
+        # Training points a window without the answer at its first token.
+        nothing[window.row] = min(float(starts[0] + ends[0]), nothing.get(window.row, math.inf))
         found = _best_span(window, starts, ends)
         if found and (window.row not in best or found[0] > best[window.row][0]):
             score, first, last = found
             best[window.row] = score, rows[window.row]["context"][first:last]
-    answers = [best[number][1] if number in best else "" for number in range(len(rows))]
+    answers = [
+        best[row][1] if row in best and not (abstains and nothing[row] > best[row][0]) else ""
+        for row in range(len(rows))
+    ]
     return metrics.answer_scores(answers, [row["answers"]["text"] for row in rows])
 
 

@@ -37,7 +37,10 @@ class MultiTaskModel(nn.Module):
         self.tasks = tuple(models)
 
     def add(self, task: str, model: PreTrainedModel) -> None:
-        """Add a task with a fresh head; its model gets the shared backbone."""
+        """Add a task with a fresh head; its model gets the shared backbone, and gives it a pooler if it has none."""
+        pooler = getattr(model.base_model, "pooler", None)
+        if pooler is not None and self.backbone.pooler is None:  # none of the old heads needed one
+            self.backbone.pooler = pooler
         setattr(model, model.base_model_prefix, self.backbone)
         self.models.append(model)
         self.tasks = (*self.tasks, task)

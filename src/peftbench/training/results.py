@@ -16,6 +16,8 @@ ADDING: Final = "adding"
 FULL: Final = "full"
 MTL: Final = "mtl"
 """Full fine-tuning of one shared encoder on all tasks, with a head a task."""
+FUSION: Final = "adapterfusion"
+"""Attention over frozen adapters that were trained before."""
 
 Policy = Literal["shared", "tuned"]
 """Which learning rate: one for all methods, as in the paper, or each method's best."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from peftbench.training.material import Material
 
 VARYING_STEPS: Final = 8
-"""Steps over which the FLOPs are averaged where a method does not do the same in each."""
+"""Steps over which the FLOPs are averaged where a method does not do the same in each: those after step 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,9 @@ class StepWork:
 def count_work(learner: Learner, material: Material, batch_size: int, *, varies: bool) -> StepWork:
     """Take steps on shortest, middle and longest sequences and count; the model is of no use afterwards.
 
+    Where steps differ they are the same ones for each length. Step 0, which can be larger than all others and is but
+    one of many, counts for the memory alone.
+
     Args:
         learner: like the one whose training is counted.
         material: of the task.
@@ -62,7 +65,7 @@ def count_work(learner: Learner, material: Material, batch_size: int, *, varies:
     """
     lengths = sorted(map(length, material.train))
     chosen = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
-    numbers = range(1, 1 + VARYING_STEPS) if varies else (1,)
+    numbers = range(1 + VARYING_STEPS) if varies else (1,)
     counted, peak_bytes = [], 0
     with _calm(learner.model):
         longest = _batch(material, lengths[-1], batch_size)
@@ -71,8 +74,10 @@ def count_work(learner: Learner, material: Material, batch_size: int, *, varies:
         held_bytes = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
         for tokens in chosen:
             batch = _batch(material, tokens, batch_size)
+            if varies:
+                learner.step(batch, -1, _no_mark)  # the end of each step says what the next one does
             seen = [observe(partial(learner.step, batch, number, _no_mark)) for number in numbers]
-            counted.append((tokens, fmean(work.flops for work in seen)))
+            counted.append((tokens, fmean(work.flops for work in seen[-VARYING_STEPS:])))
             peak_bytes = max(peak_bytes, *(held_bytes + work.peak_live_bytes for work in seen))
     return StepWork(batch_size, tuple(counted), peak_bytes)
 

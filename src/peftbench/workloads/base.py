@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.compiling import compiled
@@ -38,6 +38,8 @@ class Optimization:
     learning_rate: float = 3e-5
     """The paper's, for every method."""
     weight_decay: float = 0.1
+    implementation: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments that choose the implementation of a PyTorch optimizer: `Precision.optimizer_arguments`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,12 @@ class Subject:
         """Return the method's own optimizer, else AdamW over the parameters that are trained."""
         import torch
 
-        return self.method.optimizer(model, self.optimization) or torch.optim.AdamW(
+        optimization = replace(self.optimization, implementation=self.precision.optimizer_arguments())
+        return self.method.optimizer(model, optimization) or torch.optim.AdamW(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=self.optimization.learning_rate,
-            weight_decay=self.optimization.weight_decay,
-            **self.precision.optimizer_arguments(),
+            lr=optimization.learning_rate,
+            weight_decay=optimization.weight_decay,
+            **optimization.implementation,
         )
 
 

@@ -216,6 +216,19 @@ def test_a_multi_task_model_that_misses_the_target_of_one_task_has_no_cost_to_al
     assert finding("maintainability", run_of(*multitask(training, size=1200))).verdict == "does not hold"
 
 
+def test_a_fusion_is_kept_with_the_adapters_that_it_mixes(training: Make, run_of: MakeRun) -> None:
+    records = [
+        training("adapterfusion", task=task, checkpoint_bytes=170, total_parameters=300, trainable_body=40)
+        for task in ("nli", "ner")
+    ]
+    records += [training("full", task=task, checkpoint_bytes=1000, total_parameters=250) for task in ("nli", "ner")]
+    scores = {"nli": (0.5, 0.9), "ner": (0.5, 0.9)}
+    records += [training("mtl", task="nli+ner", workload="multitask", scores=scores, checkpoint_bytes=1050)]
+    found = finding("maintainability", run_of(*records)).found
+    assert found is not None
+    assert found.value == pytest.approx(1050 / (1000 + 40 + 2 * 170))
+
+
 def test_adding_a_task_is_judged_for_each_share_that_is_replayed(training: Make, run_of: MakeRun) -> None:
     records = multitask(training)
     for seed in range(3):

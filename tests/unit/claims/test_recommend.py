@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from peftbench.claims.evidence import load_runs
 from peftbench.claims.recommend import Choice, Objective, parse_bytes, recommend
 from peftbench.cli import main
+from peftbench.errors import UserError
 from peftbench.record import Record, Run
 from peftbench.report import recommendation as report
 from peftbench.runfile import save_run
@@ -58,6 +60,28 @@ def test_merging_takes_the_latency_away(run: Run) -> None:
 def test_storage_counts_one_backbone_and_what_each_task_adds(run: Run) -> None:
     scores = {choice.method: choice.score for choice in ranked(run, "storage")}
     assert scores == {"full": 4000, "lora": 1040, "houlsby": 1160}
+
+
+def test_storage_of_a_fusion_counts_the_adapters_that_it_mixes_once_and_that_of_mtl_all_tasks(
+    training: Make, run_of: MakeRun
+) -> None:
+    run = run_of(
+        training("full", checkpoint_bytes=1000, total_parameters=250),
+        # 40 parameters are trained, and 10 of adapters are not; a parameter has 4 bytes
+        training("adapterfusion(adapters=2)", checkpoint_bytes=170, total_parameters=300, trainable_body=40),
+        training("mtl(tasks=2)", workload="train_step", checkpoint_bytes=1100),
+    )
+    choices = {choice.method: choice for choice in ranked(run, "storage")}
+    assert {method: choice.score for method, choice in choices.items()} == {
+        "full": 4000,
+        "adapterfusion(adapters=2)": 1000 + 40 + 4 * 170,
+        "mtl(tasks=2)": 1100,
+    }
+    assert "and the adapters that they mix, 40 bytes" in choices["adapterfusion(adapters=2)"].reason
+    unknown = run_of(
+        *(record for record in run.records if record.method != "full"), training("full", task="ner", checkpoint_bytes=1)
+    )
+    assert "adapterfusion(adapters=2)" not in {choice.method for choice in ranked(unknown, "storage")}
 
 
 def test_what_takes_too_much_memory_comes_last_with_the_reason(run: Run) -> None:
@@ -110,3 +134,29 @@ def test_runs_of_different_models_are_not_taken_together(
     assert main([command, *map(str, paths)]) == 2
     assert "model is other, in" in capsys.readouterr().err
     assert main([command, str(tmp_path / "missing.json")]) == 2
+
+
+@pytest.mark.parametrize("name", ["train_rows", "epochs", "metric", "seq_len", "autocast", "compile", "threads"])
+def test_trainings_under_different_settings_are_not_taken_together(
+    name: str, training: Make, run_of: MakeRun, tmp_path: Path
+) -> None:
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    save_run(run_of(), paths[0])  # an older run that does not tell
+    save_run(run_of(training("full"), **{name: 10}), paths[1])
+    save_run(run_of(training("lora"), **{name: 20}), paths[2])
+    with pytest.raises(UserError, match=rf"2.json: {name} is 20, in .*1.json it is 10; give runs of one kind"):
+        load_runs(paths)
+
+
+def test_runs_may_try_more_and_settings_of_trainings_bind_trainings_alone(
+    training: Make, inference: Make, run_of: MakeRun, tmp_path: Path
+) -> None:
+    runs = [
+        run_of(training("full"), epochs=3, stop="patience", seed=0, learning_rates=[3e-5], test_data=["test.hi"]),
+        run_of(training("full", seed=1), epochs=3, stop="patience", seed=1, learning_rates=[1e-3], target="95%"),
+        run_of(inference("full", 1.0), epochs=10, stop="budget", seed=0),
+    ]
+    paths = [tmp_path / f"{number}.json" for number, _ in enumerate(runs)]
+    for path, run in zip(paths, runs, strict=True):
+        save_run(run, path)
+    assert load_runs(paths) == runs

@@ -46,6 +46,19 @@ def test_cases_of_one_seed_are_averaged_and_stay_censored() -> None:
     assert mean == Observation(1.5, 1.0, math.inf, "above")
 
 
+def test_cases_that_are_open_on_different_sides_say_nothing_together() -> None:
+    for value in (2.0, 2.1):
+        units = [
+            together([Observation(value + seed / 10, censored="above"), Observation(value, censored="below")])
+            for seed in range(3)
+        ]
+        assert {unit.censored for unit in units} == {"both"}
+        found = interval(units)
+        assert (found.low, found.high) == (-math.inf, math.inf)
+        whole = together([as_observation(units), Observation(1.0, 0.9, 1.1)])
+        assert (whole.low, whole.high, whole.censored) == (-math.inf, math.inf, "both")
+
+
 def test_a_cost_that_was_never_completed_is_known_from_one_side() -> None:
     done, lost = Cost(2.0), Cost(8.0, censored=True)
     assert log_ratio(done, done) == Observation(0.0)

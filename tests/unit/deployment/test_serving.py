@@ -48,10 +48,10 @@ def served(method: str, way: str, n: int = 3, bs: int = 5) -> Case:
 
 
 @pytest.fixture
-def loaded(backend: Backend, study: Deployment, tmp_path: Path) -> Callable[[str, str], Server]:
+def loaded(backend: Backend, study: Deployment, tmp_path: Path) -> Callable[..., Server]:
     """Makes a server with three tasks."""
 
-    def load(method: str, way: str) -> Server:
+    def load(method: str, way: str, backend: Backend = backend) -> Server:
         case, folder = served(method, way), tmp_path / way
         folder.mkdir()
         server = serving.SERVERS[way](serving._kit(case, backend, study.method_of(case, backend), folder))
@@ -97,6 +97,33 @@ def test_every_request_is_answered_by_the_model_of_its_task(
     different = answers(server, [Request(task, 0) for task in range(3)])
     alike = way in serving.ALIKE
     assert torch.allclose(different[0], different[1], atol=1e-6) == alike
+
+
+@pytest.mark.parametrize(
+    ("method", "way"),
+    [
+        ("full", "models"),
+        ("mtl", "multitask"),
+        ("lora", "mixed"),
+        ("pfeiffer", "switch"),
+        ("pfeiffer", "grouped"),
+        ("adapterfusion", "fusion"),
+    ],
+)
+def test_autocast_is_entered_for_each_pass(
+    loaded: Callable[..., Server], catalogue: Catalogue, method: str, way: str
+) -> None:
+    settings = Settings(model="tiny", seq_len=16, dtype="bfloat16", autocast=True)
+    half = Backend.open(settings, catalogue, [catalogue.task("nli")])
+    server = loaded(method, way, half)
+    if isinstance(server, Mixed):
+        server.require_equal(LOT)
+    for request, answer in zip(LOT, answers(server, LOT), strict=True):
+        model, batch = server.kit.load(request.task), server.kit.batch([request.example])
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            alone = model(**batch).logits[0]
+        assert torch.equal(answer, answer.bfloat16().float())
+        torch.testing.assert_close(answer, alone.float(), atol=2e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize("method", ["ia3", "dora"])
@@ -164,6 +191,32 @@ def test_a_case_says_what_serving_takes(backend: Backend, study: Deployment) -> 
     one = study.conduct(served("lora", "switch", n=1), Desk(backend, CpuClock(), ()))
     assert one.metrics["switch_s"].value is None
     assert value["stored_bytes"] - (one.metrics["stored_bytes"].value or 0) > 3 * lora
+
+
+@pytest.mark.parametrize("method", ["pissa", "olora"])
+def test_adapters_that_change_the_frozen_weights_are_not_served_on_one_backbone(
+    backend: Backend, study: Deployment, method: str
+) -> None:
+    for way in ("switch", "grouped", "mixed"):
+        assert "would spoil the first" in study.unsupported_case(served(method, way, n=2), backend)
+        assert not study.unsupported_case(served(method, way, n=1), backend)
+        assert not study.unsupported_case(served("lora", way, n=2), backend)
+    assert not study.unsupported_case(served(method, "merged", n=2), backend)
+
+
+def test_a_fusion_is_stored_with_the_adapters_that_it_mixes(backend: Backend, study: Deployment) -> None:
+    def stored(n: int) -> float:
+        return (
+            study.conduct(served("adapterfusion", "fusion", n), Desk(backend, CpuClock(), ()))
+            .metrics["stored_bytes"]
+            .value
+            or 0
+        )
+
+    hidden = backend.config.hidden_size
+    small = hidden // 16
+    adapter = 4 * backend.config.num_hidden_layers * (2 * hidden * small + small + hidden)
+    assert stored(4) - stored(2) == pytest.approx(2 * adapter, abs=100)  # the file's header says how many there are
 
 
 def test_more_models_than_memory_holds_are_refused_before_any_is_loaded(

@@ -11,15 +11,17 @@ import torch
 
 from peftbench.cases import Case
 from peftbench.measure.dispatch import observe
+from peftbench.methods.adapter_drop import LAYER_DROP, LayerDrop
 from peftbench.record import CurvePoint
-from peftbench.tasks.base import Features
+from peftbench.tasks.base import Batch, Features
 from peftbench.training.course import Course, feed, follow, new_learner, plan_for
 from peftbench.training.evaluate import length
 from peftbench.training.loop import WARM_UP
 from peftbench.training.material import Material
 from peftbench.training.run import single, subject_of
 from peftbench.training.sampling import epoch
-from peftbench.training.work import count_work
+from peftbench.training.work import VARYING_STEPS, count_work
+from peftbench.workloads.base import Mark
 from peftbench.workloads.study import Desk
 
 OpenDesk = Callable[..., Desk]
@@ -87,6 +89,27 @@ def test_adapterdrop_is_counted_over_steps_that_differ(open_desk: OpenDesk, trai
 
     dropped = flops("adapterdrop(max_dropped=1)", varies=True)
     assert flops("pfeiffer", varies=False) > dropped > flops("head", varies=False)
+
+
+def test_adapterdrop_is_counted_over_the_same_steps_for_each_length_and_the_first_skips_nothing(
+    open_desk: OpenDesk, training_case: MakeCase
+) -> None:
+    desk = open_desk()
+    course = course_of(desk, training_case("adapterdrop(max_dropped=1)"))
+    learner, seen = new_learner(course), list[tuple[int, int]]()
+    drop: LayerDrop = getattr(learner.model, LAYER_DROP)
+
+    def step(batch: Batch, number: int, mark: Mark) -> object:
+        seen.append((number, sum(output.dropped_in_training for output in drop.outputs.values())))
+        return learner.step(batch, number, mark)
+
+    work = count_work(replace(learner, step=step), course.materials["nli"], 8, varies=True)
+    once = [(number, drop.begin(number)) for number in range(1 + VARYING_STEPS)]
+    assert len({dropped for _, dropped in once}) == 2
+    counted = [one for one in seen[1:] if one[0] >= 0]
+    assert counted == once * len(work.counted)
+    plain = course_of(desk, training_case("pfeiffer"))
+    assert work.peak_bytes == count_work(new_learner(plain), plain.materials["nli"], 8, varies=False).peak_bytes
 
 
 def test_training_is_what_the_trainer_of_transformers_does(

@@ -49,6 +49,19 @@ def test_tags_are_of_whole_words_and_words_that_were_cut_off_count(
     assert f1(5) == pytest.approx(2 / 3)  # [CLS] queen z ##z [SEP]: one of two entities is found, none is wrong
 
 
+def test_words_without_a_token_do_not_shift_the_tags(catalogue: Catalogue, wordpiece: PreTrainedTokenizerFast) -> None:
+    row: Row = {"tokens": ["on", "\ufe0f", "queen", "tarts"], "ner_tags": ["O", "O", "B-PER", "I-PER"]}
+    task = catalogue.task("ner")
+    examples = encode_for_evaluation(task, [row], wordpiece, 32, name="x")
+    labels = examples.features[0]["labels"]
+    assert labels == [IGNORED, 0, 1, 2, IGNORED]  # the normaliser takes the lone variation selector away
+    perfect = one_hot([0, 0, 1, 2, 0], len(task.labels))
+    assert examples.score([(perfect,)])["f1"] == 1.0
+    lost: Row = {"tokens": ["queen", "\ufe0f", "tarts"], "ner_tags": ["B-PER", "I-PER", "I-PER"]}
+    examples = encode_for_evaluation(task, [lost], wordpiece, 32, name="x")
+    assert examples.score([(one_hot([0, 1, 2, 0], len(task.labels)),)])["f1"] == 0.0  # the middle of it was not found
+
+
 def pointing(windows: Sequence[Window], first: str, last: str) -> list[Logits]:
     """Point at the first token of `first` and the last of `last`, and more strongly at places that cannot be right."""
     found: list[Logits] = []
@@ -78,6 +91,30 @@ def test_an_answer_is_the_best_span_of_the_context_over_all_windows(
     assert examples.score(pointing(windows, "some", "tarts")) == {"exact_match": 1.0, "f1": 1.0}
     assert examples.score(pointing(windows, "made", "tarts")) == {"exact_match": 0.0, "f1": pytest.approx(0.8)}
     assert examples.score(pointing(windows, "tarts", "some"))["exact_match"] == 0.0
+
+
+@pytest.mark.parametrize("empty", [{"text": [], "answer_start": []}, {"text": [""], "answer_start": [0]}])
+@pytest.mark.parametrize("seq_len", [32, 14])
+def test_a_question_without_an_answer_is_answered_by_none(
+    catalogue: Catalogue, wordpiece: PreTrainedTokenizerFast, empty: dict[str, Any], seq_len: int
+) -> None:
+    task = catalogue.task("qa")
+    assert isinstance(task, SpanTask)
+    known = {"text": ["some tarts"], "answer_start": [CONTEXT.index("some tarts")]}
+    rows: list[Row] = [{"context": CONTEXT, "question": "queen", "answers": answers} for answers in (known, empty)]
+
+    def exact(rows: list[Row], *nothing: float) -> float:
+        """Score first tokens with `nothing`, row by row."""
+        windows = task.windows(rows, wordpiece, seq_len)
+        said = pointing(windows, "some", "tarts")
+        for window, (starts, ends) in zip(windows, said, strict=True):
+            starts[0] = ends[0] = nothing[window.row] / 2
+        return encode_for_evaluation(task, rows, wordpiece, seq_len, name="x").score(said)["exact_match"]
+
+    assert exact(rows, 17.0, 19.0) == 1.0  # the span has 18
+    assert exact(rows, 19.0, 19.0) == 0.5
+    assert exact(rows, 17.0, 17.0) == 0.5
+    assert exact(rows[:1], 19.0) == 1.0  # in a set where every question has its answer
 
 
 def test_every_task_is_judged_by_a_score_that_it_has(catalogue: Catalogue) -> None:

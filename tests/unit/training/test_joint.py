@@ -106,6 +106,13 @@ def test_a_task_is_added_to_a_model_that_is_trained_once(open_desk: OpenDesk, mo
         assert found.metrics["head_bytes"].value == 4 * 33 * 7
 
 
+def test_an_added_task_brings_the_pooler_that_the_old_ones_did_not_need(open_desk: OpenDesk) -> None:
+    desk = open_desk(epochs=0.1, eval_every=1)
+    found = joint.added(joint_case("ner+qa+nli", replay=0.0), desk)
+    assert set(found.curve[-1].scores) == {"ner", "qa", "nli"}
+    assert desk.shared["model"].backbone.pooler is None
+
+
 def test_another_seed_starts_from_another_model(open_desk: OpenDesk) -> None:
     desk = open_desk(epochs=0.1, eval_every=1)
     joint.added(joint_case("nli+sentiment", replay=0.0), desk)

@@ -88,7 +88,10 @@ def value_only(model: PreTrainedModel) -> Mapping[str, Any]:
 
 
 def keys_values_and_feed_forward(model: PreTrainedModel) -> Mapping[str, Any]:
-    """Scale keys, values and the inside of the feed-forward block, as (IA)^3 does."""
+    """Scale keys, values and the inside of the feed-forward block, as PEFT's (IA)^3 does: in BERT-like blocks more.
+
+    There the name of the feed-forward's output layer fits the attention's as well, whose input is then scaled, too.
+    """
     names = _attention(model)
     linear = [name for name, module in _backbone(model) if _is_linear(module)]
     output = next((end for end in _FEED_FORWARD_OUTPUT if any(name.endswith(f".{end}") for name in linear)), None)

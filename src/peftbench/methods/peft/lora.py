@@ -47,6 +47,7 @@ def _lora_plus(model: PeftModel, optimization: Optimization) -> torch.optim.Opti
         lr=optimization.learning_rate,
         loraplus_lr_ratio=LORA_PLUS_RATIO,
         loraplus_weight_decay=optimization.weight_decay,
+        **optimization.implementation,
     )
     return created
 
@@ -56,7 +57,11 @@ def _riemannian(model: PeftModel, optimization: Optimization) -> torch.optim.Opt
     from peft.optimizers import create_riemannian_optimizer
 
     created: torch.optim.Optimizer = create_riemannian_optimizer(
-        model, torch.optim.AdamW, lr=optimization.learning_rate, weight_decay=optimization.weight_decay
+        model,
+        torch.optim.AdamW,
+        lr=optimization.learning_rate,
+        weight_decay=optimization.weight_decay,
+        **optimization.implementation,
     )
     return created
 

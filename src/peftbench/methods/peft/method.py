@@ -70,6 +70,13 @@ class PeftMethod(Method):
         del architecture
         return self.refuses.get(task.head, "")
 
+    @property
+    def why_alone(self) -> str:
+        """Return the reason why one model cannot hold several of its adapters, or ''."""
+        if self.keeps_base:
+            return ""
+        return f"{self.name} changes the frozen weights: a second adapter would spoil the first"
+
     def configuration(self, model: PreTrainedModel, application: Application) -> PeftConfig:
         """Return PEFT's configuration for this model.
 
@@ -163,8 +170,8 @@ class PeftMethod(Method):
 
     def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
         """Add an adapter of the same configuration with its own copy of the head; the first one stays active."""
-        if not self.keeps_base:
-            raise UnsupportedError(f"{self.name} changes the frozen weights: a second adapter would spoil the first")
+        if self.why_alone:
+            raise UnsupportedError(self.why_alone)
         peft_model = cast("Any", model)
         with faults_as(UnsupportedError, f"add a second {self.name}"), quiet(peft_model):
             peft_model.add_adapter(SECOND, copy.deepcopy(peft_model.peft_config[FIRST]))

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Final
 
 from peftbench.methods.peft import layers as which
+from peftbench.methods.peft.adalora import AdaLora
 from peftbench.methods.peft.method import PeftMethod
 
 TRAINED_TOKENS: Final = 128
@@ -14,8 +15,9 @@ TRAINED_TOKENS: Final = 128
 _tuner = partial(PeftMethod, family="peft")
 
 _LOW_RANK: Final = (
-    _tuner(
+    AdaLora(
         name="adalora",
+        family="peft",
         tuner="ADALORA",
         summary="LoRA in singular-value form, ranks moved between layers in training",
         source="peft.AdaLoraConfig, openreview lq62uWRJjiY",
@@ -270,7 +272,7 @@ _SELECTIVE: Final = (
     _tuner(
         name="ia3",
         tuner="IA3",
-        summary="scales keys, values and the inside of the feed-forward",
+        summary="scales keys, values and the inside of the feed-forward; in BERT's blocks the attention's result too",
         source="peft.IA3Config, arXiv 2205.05638",
         targets=which.keys_values_and_feed_forward,
     ),

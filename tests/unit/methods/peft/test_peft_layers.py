@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.methods.peft import layers
+from peftbench.methods.base import Application
+from peftbench.methods.peft import METHODS, layers
 from peftbench.methods.peft.layers import Layers
 
 Encoder = Callable[..., Any]
+Apply = Callable[..., Application]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,20 @@ def test_ia3_scales_keys_values_and_the_feed_forward(model_type: str, encoder: E
         "target_modules": ["key", "value", "output.dense"],
         "feedforward_modules": ["output.dense"],
     }
+
+
+def test_ia3_scales_what_goes_into_both_output_layers_of_a_block(encoder: Encoder, application: Apply) -> None:
+    (ia3,) = (method for method in METHODS if method.name == "ia3")
+    model = ia3.apply(encoder(), application())
+    scales = {name: p.numel() for name, p in model.named_parameters() if "ia3_l" in name}
+    assert sorted(scales.values()) == [
+        32,
+        32,
+        32,
+        64,
+    ]  # keys, values, the attention's result; the feed-forward's inside
+    assert sum("attention.output.dense" in name for name in scales) == 1
+    assert "in BERT's blocks the attention's result too" in ia3.summary
 
 
 def test_norms_are_found_by_kind_outside_the_head(encoder: Encoder) -> None:

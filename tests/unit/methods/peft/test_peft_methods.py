@@ -11,11 +11,13 @@ import torch
 from peft import LoraConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+from peftbench.choices import OPTIMIZERS
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.methods.peft import EXCLUDED, EXCLUDED_VARIANTS, METHODS, PeftMethod
+from peftbench.precision import Precision
 from peftbench.tasks.base import Batch, Head, Task
-from peftbench.workloads.base import Optimization
+from peftbench.workloads.base import Optimization, Subject
 
 BY_NAME = {method.name: method for method in METHODS}
 PAIRS = [(method, head) for method in METHODS for head in Head if head not in method.refuses]
@@ -363,6 +365,23 @@ def test_some_variants_are_an_optimizer(name: str, kind: str, encoder: Encoder, 
     assert BY_NAME["lora"].optimizer(model, Optimization()) is None
 
 
+@pytest.mark.parametrize("name", ["lora", "lora-plus", "lora-riemannian"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_variants_that_are_an_optimizer_are_adamw_in_the_chosen_implementation(
+    name: str, optimizer: str, encoder: Encoder, batch: Batches, application: Apply
+) -> None:
+    subject = Subject(BY_NAME[name], application(), (), encoder, Precision(optimizer=optimizer))
+    model = subject.applied_model()
+    made = subject.optimizer(model)
+    assert (made.defaults["fused"], made.defaults["foreach"]) == {
+        "fused": (True, None),
+        "foreach": (None, True),
+        "loop": (None, False),
+    }[optimizer]
+    model(**batch(Head.SEQUENCE_CLASSIFICATION)).loss.backward()
+    made.step()
+
+
 def test_kasa_adds_its_regulariser(encoder: Encoder, application: Apply) -> None:
     model = BY_NAME["kasa"].apply(encoder(), application())
     term = BY_NAME["kasa"].auxiliary_loss(model)
@@ -376,3 +395,17 @@ def test_kasa_adds_its_regulariser(encoder: Encoder, application: Apply) -> None
             expected = expected + 1e-4 * diagonal.square().sum()
     torch.testing.assert_close(term, expected)
     assert BY_NAME["lora"].auxiliary_loss(model) is None
+
+
+@pytest.mark.parametrize("head", Head)
+def test_adalora_is_regularised_on_every_task(head: Head, encoder: Encoder, batch: Batches, application: Apply) -> None:
+    model: Any = BY_NAME["adalora"].apply(encoder(head), application(head))
+    perturb(model)
+    inputs, loss = batch(head), model(**batch(head)).loss
+    if (term := BY_NAME["adalora"].auxiliary_loss(model)) is not None:
+        loss = loss + term
+    weights = [p for name, p in model.named_parameters() if "lora_A" in name or "lora_B" in name]
+    grams = [p @ p.T if len(p) == 12 else p.T @ p for p in weights]
+    distance = sum((gram - torch.eye(12)).norm() for gram in grams) / len(grams)
+    plain = model.base_model.model(**inputs).loss
+    torch.testing.assert_close(loss - plain, 0.5 * distance)  # PEFT's weight
