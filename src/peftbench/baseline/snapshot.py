@@ -174,8 +174,8 @@ def _reference(record: Record | RecordLine) -> str:
     Functions can share the name of a workload and not be the same. Where they are called alike it stands once, as it
     did always: earlier baselines stay comparable.
     """
-    function = record.id.partition("[")[0]
-    name = record.workload if function == record.workload else f"{function} {record.workload}"
+    function, parameters, _ = record.id.partition("[")
+    name = record.workload if function == record.workload or not parameters else f"{function} {record.workload}"
     return f"{name} {record.task}-bs{record.batch_size}-len{record.seq_len}"
 
 
