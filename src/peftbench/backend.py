@@ -41,7 +41,7 @@ class Backend:
         """Read the model's configuration and check that `tasks` can be run; builds no model.
 
         Raises:
-            UserError: no such device, model or data, or a sequence that the model cannot take.
+            UserError: no such device, model or data, or attention or a sequence that the model cannot take.
         """
         device = device_named(settings.device if settings.device != "auto" else _default_device())
         settings.precision.require(device)
@@ -61,6 +61,7 @@ class Backend:
             data=source,
         )
         for task in tasks:
+            building.check_attention(model, config, task, settings.attention)
             models.check_seq_len(model.name, config.to_dict(), backend.seq_len(task))
             data.check_rows(source, task)
         return backend

@@ -31,6 +31,23 @@ def load_config(source: ModelSource) -> PretrainedConfig:
         return AutoConfig.from_pretrained(source.location, trust_remote_code=False)
 
 
+def check_attention(source: ModelSource, config: PretrainedConfig, task: Task, attention: str) -> None:
+    """Check that the model with the head of `task` can compute its attention so; a head that is not there can.
+
+    Raises:
+        UserError: scaled-dot-product attention is asked for, and transformers lacks it for this architecture.
+    """
+    import transformers
+
+    heads = getattr(transformers, task.head)._model_mapping  # noqa: SLF001 - there is no public question
+    model_class = heads.get(type(config), None)
+    if attention == "sdpa" and not getattr(model_class, "_supports_sdpa", True):
+        raise UserError(
+            f"model {source.name!r} has no scaled-dot-product attention in transformers: "
+            "give --peftbench-attention=eager"
+        )
+
+
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
     """Return the fast tokenizer that belongs to a model.
 
