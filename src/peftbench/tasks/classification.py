@@ -32,16 +32,15 @@ class ClassificationTask(Task):
 
     def problem(self, row: Row) -> str:
         """Return why a row cannot be used, or ''."""
-        return (
-            super().problem(row) or text_problem(row, self.texts) or class_problem("label", row["label"], self.labels)
-        )
+        label = self.fields[-1]
+        return super().problem(row) or text_problem(row, self.texts) or class_problem(label, row[label], self.labels)
 
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
         """Tokenise the texts; of a pair that is too long, the longer text is cut first."""
         first, *rest = ([row[name] for row in rows] for name in self.texts)
         features = encode_texts(tokenizer, first, rest[0] if rest else None, seq_len)
         return [
-            {**feature, "labels": class_id(row["label"], self.labels)}
+            {**feature, "labels": class_id(row[self.fields[-1]], self.labels)}
             for feature, row in zip(features, rows, strict=True)
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,3 +138,11 @@ def test_other_classes_make_another_task() -> None:
     assert task.name == "sentiment"
     assert SENTIMENT.labels == ("negative", "positive")
     assert SENTIMENT.fitted([{"text": "tarts", "label": "so-so"}]) is SENTIMENT
+
+
+def test_the_label_is_the_last_field_whatever_its_name(wordpiece: PreTrainedTokenizerFast) -> None:
+    task = replace(SENTIMENT, name="topic", fields=("text", "topic"))
+    row = {"text": LONG, "topic": "positive"}
+    assert task.problem(row) == ""
+    assert task.encode([row], wordpiece, 16)[0]["labels"] == 1
+    assert task.problem({**row, "topic": "sports"}) == "topic is 'sports', not one of negative, positive (or 0 to 1)"
