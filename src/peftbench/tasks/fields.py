@@ -27,14 +27,19 @@ def class_id(value: object, labels: Sequence[str]) -> int | None:
     """Return the id of a class that is given by name or by number (as text too, for CSV), None if there is no such."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    if value in labels:
-        return labels.index(str(value))
-    numbers = [str(number) for number in range(len(labels))]
-    return numbers.index(str(value)) if str(value) in numbers else None
+    names = labels if str(value) in labels else _numbers(labels)
+    return names.index(str(value)) if str(value) in names else None
 
 
 def class_problem(name: str, value: object, labels: Sequence[str]) -> str:
     """Return why the value of the field `name` is no class, or ''."""
     if class_id(value, labels) is not None:
         return ""
-    return f"{name} is {shortened(value)}, not one of {', '.join(labels)} (or 0 to {len(labels) - 1})"
+    numbers = f" (or 0 to {len(labels) - 1})" if _numbers(labels) else ""
+    return f"{name} is {shortened(value)}, not one of {', '.join(labels)}{numbers}"
+
+
+def _numbers(labels: Sequence[str]) -> list[str]:
+    """Return the ids by which classes can be given: none where one is a name as well, for 1 could mean two classes."""
+    numbers = [str(number) for number in range(len(labels))]
+    return [] if set(numbers) & set(labels) else numbers
