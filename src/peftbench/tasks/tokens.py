@@ -65,7 +65,7 @@ class TokenTask(Task):
     def tagged(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Tagged]:
         """Tokenise as `encode` does, and keep which words have a label."""
         encoding = tokenizer(
-            [list(row["tokens"]) for row in rows],
+            _spaced([row["tokens"] for row in rows], tokenizer),
             is_split_into_words=True,
             truncation=True,
             max_length=seq_len,
@@ -99,6 +99,18 @@ class TokenTask(Task):
         batch = pad_inputs(features, vocabulary, pad_to)
         length = batch["input_ids"].shape[1]
         return {**batch, "labels": padded([feature["labels"] for feature in features], IGNORED, length)}
+
+
+def _spaced(rows: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> list[list[str]]:
+    """Return the words of each row, with the blank that stands before a word in a text where pieces depend on it.
+
+    RoBERTa's and GPT-2's tokenizers know words with their blank; given apart, words would be read as ends of others.
+    """
+    splitter = tokenizer.backend_tokenizer.pre_tokenizer
+    apart, in_text = ([piece for piece, _ in splitter.pre_tokenize_str(a)] if splitter else [] for a in ("a", " a"))
+    if apart == in_text:
+        return [list(words) for words in rows]
+    return [[word if word[:1] in ("", " ") else f" {word}" for word in words] for words in rows]
 
 
 def _first_tokens(words: Sequence[int | None]) -> list[int | None]:

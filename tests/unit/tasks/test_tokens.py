@@ -34,6 +34,24 @@ def test_the_first_token_of_each_word_has_its_tag_and_all_others_none(
         assert len(feature["input_ids"]) == len(feature["labels"]) <= seq_len
 
 
+@pytest.mark.parametrize("add_prefix_space", [False, True])
+def test_words_have_their_blank_where_a_tokenizer_tells_it_from_none(*, add_prefix_space: bool) -> None:
+    from tokenizers import pre_tokenizers
+    from transformers import RobertaTokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), "\u0120E", "\u0120EU", "EU", "re", "\u0120re"]
+    merges = [("\u0120", "E"), ("\u0120E", "U"), ("E", "U"), ("r", "e"), ("\u0120", "re")]
+    ids = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = RobertaTokenizer(vocab=ids, merges=merges, add_prefix_space=add_prefix_space)
+    row = {"tokens": ["EU", "re", "EU", "", " re"], "ner_tags": ["B-ORG", "O", "B-LOC", "O", "O"]}
+    (tagged,) = NER.tagged([row], tokenizer, 16)
+    words = tokenizer.convert_ids_to_tokens(tagged.features["input_ids"])
+    assert words == ["<s>", "\u0120EU", "\u0120re", "\u0120EU", "\u0120re", "</s>"]
+    assert tagged.features["labels"] == [-100, 3, 0, 5, 0, -100]
+    assert tagged.words == (0, 1, 2, 4)
+
+
 def test_padding_has_no_tag(wordpiece: PreTrainedTokenizerFast, bert_vocabulary: Vocabulary) -> None:
     features = NER.encode(ROWS, wordpiece, 40)
     batch = NER.collate(features, bert_vocabulary, pad_to=40)
