@@ -52,7 +52,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
     """Return the fast tokenizer that belongs to a model.
 
     Raises:
-        UserError: a preset (it has none), or the model comes without a fast tokenizer.
+        UserError: a preset (it has none), or the model comes without a fast tokenizer, or one that cannot be converted.
     """
     if source.preset:
         raise UserError(
@@ -60,14 +60,34 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
         )
     from transformers import AutoTokenizer
 
-    with _reported("tokenizer of model", source):
-        tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, trust_remote_code=False)
+    try:
+        with _reported("tokenizer of model", source):
+            tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, trust_remote_code=False)
+    except UserError as error:
+        # An OSError is of files that cannot be had; any other, without tokenizer.json, of a conversion to it.
+        if isinstance(error.__cause__, OSError) or _has_tokenizer_json(source):
+            raise
+        raise UserError(
+            f"tokenizer of model {source.name!r} cannot be loaded: it has no tokenizer.json and cannot be converted; "
+            "install sentencepiece and protobuf, load it once, and save_pretrained it into the model's folder"
+        ) from error
     if not tokenizer.is_fast:
         raise UserError(f"model {source.name!r} has no fast tokenizer (tokenizer.json), which offsets and words need")
     # Without files transformers makes up a tokenizer that knows special tokens only: all words would be unknown.
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise UserError(f"model {source.name!r} comes without its tokenizer: save tokenizer.json beside config.json")
     return tokenizer
+
+
+def _has_tokenizer_json(source: ModelSource) -> bool:
+    """Tell whether the file is in a model's folder, or has come from the hub."""
+    from transformers.utils import cached_file
+
+    try:
+        cached_file(source.location, "tokenizer.json", local_files_only=True)
+    except OSError:
+        return False
+    return True
 
 
 def vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast | None = None) -> Vocabulary:
@@ -211,7 +231,7 @@ def _reported(part: str, source: ModelSource) -> Iterator[None]:
     try:
         with quiet("transformers"):
             yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         hint = "" if source.preset or source.folder else "; give a preset, or a folder with the model"
         raise UserError(f"{part} {source.name!r} cannot be loaded: {reason(error)}{hint}") from error
     finally:

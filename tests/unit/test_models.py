@@ -281,6 +281,21 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
             load(source)
 
 
+def test_a_tokenizer_of_the_hub_that_has_to_be_converted_is_told_how(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub.constants
+    from transformers import AutoTokenizer
+
+    def needs_sentencepiece(*_: object, **__: object) -> None:
+        raise ImportError("DebertaV2Tokenizer requires the SentencePiece library")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", needs_sentencepiece)
+    with pytest.raises(UserError, match=r"it has no tokenizer\.json and cannot be converted; install sentencepiece"):
+        load_tokenizer(resolve("some-owner/some-model", BY_NAME))
+
+
 def test_a_head_that_transformers_lacks_is_unsupported() -> None:
     config = {"n_embd": 8, "n_layer": 1, "n_head": 2, "vocab_size": 50}
     source = ModelSource("gpt", preset=Preset(name="gpt", summary="", model_type="gpt2", config=config))
@@ -296,6 +311,21 @@ def test_presets_have_no_tokenizer_and_folders_their_own(wordpiece: PreTrainedTo
     wordpiece.save_pretrained(checkpoint)
     tokenizer = load_tokenizer(resolve(str(checkpoint), BY_NAME))
     assert tokenizer("the queen").input_ids == wordpiece("the queen").input_ids
+
+
+def test_a_tokenizer_that_has_to_be_converted_is_told_how(checkpoint: Path) -> None:
+    (checkpoint / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    (checkpoint / "spm.model").write_bytes(b"no model of sentencepiece")
+    source = resolve(str(checkpoint), BY_NAME)
+    with pytest.raises(UserError) as error:
+        load_tokenizer(source)
+    assert str(error.value) == (
+        f"tokenizer of model {source.name!r} cannot be loaded: it has no tokenizer.json and cannot be converted; "
+        "install sentencepiece and protobuf, load it once, and save_pretrained it into the model's folder"
+    )
+    (checkpoint / "tokenizer.json").write_text("{}")  # what is wrong now is this file
+    with pytest.raises(UserError, match=r"cannot be loaded: (?!it has no)"):
+        load_tokenizer(source)
 
 
 def test_token_ids_come_from_the_tokenizer_else_from_the_configuration(wordpiece: PreTrainedTokenizerFast) -> None:
