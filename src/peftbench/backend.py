@@ -84,6 +84,7 @@ class Backend:
         model = building.build_model(
             self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
         )
+        building.set_padding(model, self.vocabulary.pad)
         if self.settings.gradient_checkpointing:
             building.checkpoint_layers(model)
         return model

@@ -91,15 +91,18 @@ def _has_tokenizer_json(source: ModelSource) -> bool:
 
 
 def vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast | None = None) -> Vocabulary:
-    """Return the model's token ids: the tokenizer's where there is one, else those that the configuration names."""
+    """Return the model's token ids: the tokenizer's where there is one, else those that the configuration names.
+
+    A decoder has no padding of its own as a rule: the id that ends a text is taken, and id 0 only where none is named.
+    """
 
     def token_id(*names: str, otherwise: int) -> int:
         known = (getattr(holder, name, None) for holder in (tokenizer, config) for name in names)
-        return next((i for i in known if i is not None), otherwise)
+        return next((i for i in known if isinstance(i, int)), otherwise)  # a configuration can name a list of ids
 
     return Vocabulary(
         size=config.vocab_size,
-        pad=token_id("pad_token_id", otherwise=0),
+        pad=token_id("pad_token_id", otherwise=token_id("eos_token_id", otherwise=0)),
         start=token_id("cls_token_id", "bos_token_id", otherwise=1),
         separator=token_id("sep_token_id", "eos_token_id", otherwise=2),
         segments=getattr(config, "type_vocab_size", None) or 1,
@@ -136,6 +139,16 @@ def build_model(
             else _pretrained(auto_class, source, config, options)
         )
     return model.train()
+
+
+def set_padding(model: PreTrainedModel, pad: int) -> None:
+    """Tell a model that names no padding id the one of its batches: classes are read off the last token before it.
+
+    Done to the built model: in a configuration that one is built from, it would also keep the id's embedding at zero.
+    """
+    config = model.config.get_text_config()
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = pad
 
 
 def checkpoint_layers(model: PreTrainedModel) -> None:

@@ -333,6 +333,10 @@ def test_token_ids_come_from_the_tokenizer_else_from_the_configuration(wordpiece
     assert vocabulary(tiny) == Vocabulary(size=512, pad=0, start=2, separator=3, segments=2)
     assert vocabulary(xlmr) == Vocabulary(size=512, pad=1, start=0, separator=2, segments=1)
     assert vocabulary(load_config(SMALL_SOURCE)) == Vocabulary(size=100, pad=0, start=1, separator=2, segments=2)
+    unpadded = type(xlmr)(vocab_size=512, pad_token_id=None, bos_token_id=500, eos_token_id=501)
+    assert vocabulary(unpadded).pad == 501
+    unpadded.eos_token_id = [501, 502]
+    assert vocabulary(unpadded).pad == 0
     assert vocabulary(xlmr, wordpiece) == Vocabulary(size=512, pad=0, start=2, separator=3, segments=1)
 
 
