@@ -75,6 +75,8 @@ class Study:
             subprocess.run(accept, cwd=self.project, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - fixed words
             self._keep({"key": f"session {number}", "seconds": seconds})
         taken = [float(result["seconds"]) for result in self._results() if result["key"].startswith("session ")]
+        if not taken:
+            sys.exit(f"{self.results} does not say how long a session took: give another --folder")
         return statistics.median(taken)
 
     def _accepted(self) -> list[Any]:

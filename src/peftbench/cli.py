@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Final
 
 from peftbench.commands import COMMANDS
-from peftbench.errors import UserError
+from peftbench.errors import PeftbenchError
 
 USAGE_ERROR: Final = 2
 """Exit status of argparse, too; 1 is a comparison that fails."""
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.run(parsed))
-    except UserError as error:
+    except PeftbenchError as error:
         sys.stderr.write(f"peftbench: {error}\n")
         return USAGE_ERROR
     except BrokenPipeError:  # `peftbench ... | head`

@@ -86,8 +86,8 @@ def _compare_headers(path: Path, found: object, wanted: Mapping[str, Any]) -> No
         raise UserError(f"{path}:1: not a journal of this version ({SCHEMA}); {ADVICE}")
     ours, theirs = _flat(wanted), _flat(found)
     different = [
-        f"{key} was {theirs.get(key, 'not set')}, is {ours.get(key, 'not set')}"
-        for key in sorted(ours.keys() | theirs.keys())
+        f"{key[-1]} was {theirs.get(key, 'not set')}, is {ours.get(key, 'not set')}"
+        for key in [*ours, *(key for key in theirs if key not in ours)]
         if ours.get(key) != theirs.get(key)
     ]
     if different:
@@ -97,11 +97,13 @@ def _compare_headers(path: Path, found: object, wanted: Mapping[str, Any]) -> No
         )
 
 
-def _flat(header: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in header.items():
-        flat.update(value if isinstance(value, Mapping) else {key: value})
-    return flat
+def _flat(header: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """Return what settings and fingerprint hold, apart: both have a `device`."""
+    return {
+        (part, key): value
+        for part, values in sorted(header.items(), reverse=True)  # settings first
+        for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
+    }
 
 
 def _record_line(record: Record) -> str:

@@ -125,5 +125,7 @@ def _counting(source: ModelSource, task: Task, architecture: str) -> Callable[[M
             return counted(method, copy.deepcopy(real()))
         except PeftbenchError as error:
             return {"reason": str(error)}
+        except Exception as error:  # noqa: BLE001 - whatever another package's method raises on a model not made for it
+            return {"reason": f"{type(error).__name__}: {error}".splitlines()[0]}
 
     return count

@@ -19,6 +19,7 @@ from peftbench.measure.rounds import Plan, Rounds, TimedRound, undisturbed, warm
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
 from peftbench.references import ALONE, References
+from peftbench.workloads.base import nothing
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
@@ -155,7 +156,7 @@ class Passes:
         if not workload.counted:
             return None
         lead_up = partial(trial.lead_up, trial.fullest)
-        run = partial(trial.run, trial.fullest, _nothing)
+        run = partial(trial.run, trial.fullest, nothing)
         with compiling.eager() if self._backend.settings.compile else nullcontext():
             lead_up()
             run()
@@ -213,7 +214,3 @@ def _telling(trial: Trial, phases: Sequence[str], watch: Stopwatch) -> Trial:
         return trial.run(number, marked)
 
     return replace(trial, run=run)
-
-
-def _nothing() -> None:
-    """Stand for a mark that nobody reads."""

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from peftbench.launches.assignment import Assignment
 
 BENCH: Final = pytest.StashKey[BenchSession]()
-ASSIGNMENT: Final = "peftbench_assignment"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -36,13 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
         group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
-    group.addoption(child.OPTION, dest=ASSIGNMENT, default=None, help=argparse.SUPPRESS)
+    group.addoption(child.OPTION, dest=child.DESTINATION, default=None, help=argparse.SUPPRESS)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Leave the user's files to the parent, in a child."""
-    if config.getoption(ASSIGNMENT):
+    if config.getoption(child.DESTINATION):
         child.quieten(config)
 
 
@@ -51,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", marks.HELP)
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
     ini = {name: config.getini(f"peftbench_{name}") for name in options()}
-    assigned = config.getoption(ASSIGNMENT)
+    assigned = config.getoption(child.DESTINATION)
     with usage_errors():
         table = _pyproject_table(config)
         refuse_unknown(table)

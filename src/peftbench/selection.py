@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
+
+from peftbench.cases import select, select_methods
 
 if TYPE_CHECKING:
     import pytest
 
-    from peftbench.cases import Case
+    from peftbench.catalogue import Catalogue
+    from peftbench.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """What narrows the cases of a command line; None is everything."""
 
+    run: frozenset[str] = frozenset()
+    """Ids of the cases that are run."""
     deselected: frozenset[str] = frozenset()
     """Ids of cases that `-k`, `-m`, `--deselect` or a shard left out."""
     dropped: frozenset[str] = frozenset()
     """Functions whose workload is not selected."""
     functions: frozenset[str] | None = None
-    """Those that were collected, where files or node ids are given, or only what failed last."""
-    selected: frozenset[str] = frozenset()
-    """Ids that are asked for whatever their function: those of single cases."""
+    """Those that were collected, where files or node ids are given: of single cases none, nor under `--lf`."""
     methods: frozenset[str] | None = None
     known_methods: frozenset[str] = frozenset()
     """Tell `lora-fa-nli-bs8` from `lora-nli-bs8`."""
@@ -34,10 +38,10 @@ class Selection:
     def of(
         cls,
         config: pytest.Config,
-        cases: Iterable[Case],
+        settings: Settings,
+        catalogue: Catalogue,
         *,
-        known_methods: Iterable[str],
-        selected: Iterable[str],
+        run: Iterable[str],
         deselected: Iterable[str],
         dropped: Iterable[str],
     ) -> Self:
@@ -45,39 +49,40 @@ class Selection:
 
         Args:
             config: pytest's.
-            cases: Those that the options ask for.
-            known_methods: All names of methods.
-            selected: Ids of the cases that are run.
+            settings: The user's.
+            catalogue: What there is.
+            run: Ids of the cases that are run.
             deselected: Ids of those that are not.
             dropped: Names of functions that have no case.
         """
-        asked, ids = tuple(cases), frozenset(selected)
-        words = config.invocation_params.args
+        ids, words = frozenset(run), config.invocation_params.args
         files = any("::" in word or word.endswith(".py") for word in words)
-        single = frozenset(word.rpartition("::")[2] for word in words if "::" in word and word.endswith("]"))
+        single = frozenset(_name(word) for word in words if "::" in word and word.endswith("]"))
         alone = ids if getattr(config.option, "lf", False) else frozenset(id_ for id_ in ids if _name(id_) in single)
 
         def given(name: str) -> bool:
             return config.getoption(f"peftbench_{name}") is not None
 
         return cls(
+            run=ids,
             deselected=frozenset(deselected),
             dropped=frozenset(map(_function, dropped)),
             functions=frozenset(map(_function, ids - alone)) if files or alone else None,
-            selected=alone,
-            methods=frozenset(str(case.method) for case in asked) if given("methods") else None,
-            known_methods=frozenset(known_methods),
-            tasks=frozenset(case.task for case in asked) if given("tasks") else None,
-            batch_sizes=frozenset(case.batch_size for case in asked) if given("batch_sizes") else None,
+            methods=frozenset(map(str, select_methods(settings.methods, catalogue.methods)))
+            if given("methods")
+            else None,
+            known_methods=frozenset(catalogue.methods),
+            tasks=frozenset(select("task", settings.tasks, catalogue.tasks)) if given("tasks") else None,
+            batch_sizes=frozenset(settings.batch_sizes) if given("batch_sizes") else None,
         )
 
     def covers(self, case_id: str) -> bool:
-        """Tell whether a case would be run, did it exist."""
+        """Tell whether a case is run, or would be, did it exist."""
         function, _, parameters = case_id.partition("[")
-        return (
+        return case_id in self.run or (
             case_id not in self.deselected
             and function not in self.dropped
-            and (self.functions is None or function in self.functions or case_id in self.selected)
+            and (self.functions is None or function in self.functions)
             and (self.methods is None or self._method(parameters) in self.methods)
             and (self.tasks is None or any(f"-{name}-bs" in parameters for name in self.tasks))
             and (self.batch_sizes is None or any(_has_size(parameters, size) for size in self.batch_sizes))
@@ -85,8 +90,11 @@ class Selection:
 
     def _method(self, parameters: str) -> str:
         """Return the longest name of a method that stands in parameters, or ''."""
-        names = {*self.known_methods, *(self.methods or ())}
-        return max((name for name in names if f"-{name}-" in f"-{parameters}"), key=len, default="")
+        return next((name for name in self._longest_first if f"-{name}-" in f"-{parameters}"), "")
+
+    @cached_property
+    def _longest_first(self) -> list[str]:
+        return sorted({*self.known_methods, *(self.methods or ())}, key=len, reverse=True)
 
 
 def _has_size(parameters: str, batch_size: int) -> bool:

@@ -51,11 +51,15 @@ def usage_errors() -> Iterator[None]:
 
 @contextmanager
 def told_at_the_end(session: pytest.Session) -> Iterator[None]:
-    """Tell of a file that cannot be written in one line: raised when a session ends, it would cost pytest's summary."""
+    """Tell of a file that cannot be written in one line: raised when a session ends, it would cost pytest's summary.
+
+    It is the user's mistake in the user's own run only: a launch that cannot write its file costs that launch.
+    """
     try:
         yield
     except (UserError, OSError) as error:
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        launched = session.config.getoption(child.DESTINATION)
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR if launched else pytest.ExitCode.USAGE_ERROR
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
@@ -152,12 +156,13 @@ class BenchSession:
             mark: of the function.
             named: whether the function's file is named on the command line, not only a folder that it is in.
         """
-        from peftbench.cases import matrix, select
+        from peftbench.cases import ALL, matrix
 
         settings = self.settings
         workload = self.catalogue.workload(mark.workload)
-        asked = settings.workloads and select("workload", settings.workloads, self.catalogue.workloads)
-        if not (workload.name in asked if asked else workload.default or named):
+        asked = settings.workloads
+        selected = workload.name in asked or (ALL in asked and workload.in_all)
+        if not (selected if asked else workload.default or named):
             return ()
         cases = matrix(
             self.catalogue,

@@ -50,7 +50,7 @@ class Settings:
     tasks: tuple[str, ...] = option((), "tasks, comma-separated; default: all", parse=comma_separated, metavar="LIST")
     workloads: tuple[str, ...] = option(
         (),
-        "workloads, comma-separated, or all; default: train_step and inference, and those of files that are named",
+        "workloads, comma-separated, or all (but studies); default: train_step and inference, and those of named files",
         parse=comma_separated,
         metavar="LIST",
     )

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.plugin.running import records
+from tests.plugin.running import Run, records
 
 from peftbench.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+README = (Path(__file__).parents[2] / "README.md").read_text()
 FILES = dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^\$ pytest (.*)$", PAGE, re.MULTILINE)
 SNIPPETS = re.findall(r"(?<!`:\n\n)^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -140,3 +141,9 @@ def test_the_page_was_found() -> None:
     }
     assert len(COMMANDS) == 3
     assert len(SNIPPETS) == 1
+
+
+def test_the_readmes_own_function_runs_on_every_head(run: Run, benches: pytest.Pytester) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    benches.makepyfile(test_readme=example)
+    run("test_readme.py", "--peftbench-methods=full", "--peftbench-tasks=all").assert_outcomes(passed=6)

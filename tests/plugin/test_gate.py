@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.plugin.processes import LORA, METHODS, SETTINGS, World, brackets, made_up
+from tests.plugin.processes import BENCH, LORA, METHODS, SETTINGS, World, brackets, made_up
 from tests.plugin.running import records
 from tests.plugin.standin import FINGERPRINT
 
@@ -120,6 +120,23 @@ def test_a_single_case_that_is_named_makes_no_other_missing(gate: Gate) -> None:
     result = gate("--peftbench-strict", f"bench_all.py::{LORA}")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["Passed: 1 of 1 case*"])
+
+
+def test_a_run_case_is_compared_whatever_the_options_of_another_workload_leave_out(
+    world: World, gate: Gate, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        bench_all=BENCH
+        + '\n@bench("inference", methods=["full", "lora"])\ndef inference(peft_case):\n    peft_case.measure()\n'
+    )
+    inference = [
+        replace(made_up(name, launches=range(20)), id=f"inference[{name}-nli-bs2]") for name in ("full", "lora")
+    ]
+    accept(pytester.path / "baselines", Run(FINGERPRINT, SETTINGS, tuple(inference)))
+    world.flops["lora"] = 1001
+    result = gate("--peftbench-strict", "--peftbench-workloads=inference", methods="ia3")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["Failed: 1 of 2 cases*", "FAILED *inference?lora-nli-bs2? - *FLOPs 1000 -> 1001*"])
 
 
 @pytest.mark.parametrize("switch", ["--benchmark-skip", "--benchmark-disable"])

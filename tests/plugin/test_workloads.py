@@ -46,8 +46,9 @@ def test_a_workload_beyond_the_usual_is_measured_when_it_or_its_file_is_named(
     assert collected(repository, *arguments) == expected
 
 
-def test_all_is_every_workload(repository: pytest.Pytester) -> None:
-    assert collected(repository, "benches", "--peftbench-workloads=all") >= STEPS | LIFE | {"merged_inference"}
+def test_all_is_every_workload_but_studies(repository: pytest.Pytester) -> None:
+    assert collected(repository, "benches", "--peftbench-workloads=all") == STEPS | LIFE | {"merged_inference"}
+    assert "convergence" in collected(repository, "benches", "--peftbench-workloads=all,convergence")
 
 
 def test_an_adapters_life_is_measured_or_says_why_not(repository: pytest.Pytester, run: Run) -> None:

@@ -1,10 +1,12 @@
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from peftbench.baseline.rule import Rule
+from peftbench.commands import doctor
 from peftbench.commands.doctor import report
 from peftbench.doctor import Machine, Noise, advice, drift, noise_of, smallest_slowdowns
 from peftbench.errors import UserError
@@ -101,3 +103,16 @@ def test_the_report_has_the_budget_and_the_hints() -> None:
     assert lines[-1].startswith("- the clock boosts")
     with pytest.raises(UserError, match="no case was measured twice"):
         report(run_of(0.01, 1), Machine(cores=2), Rule(), 1, None)
+
+
+def test_relative_paths_of_pytest_options_are_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+
+    def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:  # no cwd: the user's own
+        given.extend(command)
+        return subprocess.CompletedProcess(command, int(check))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(UserError, match="nothing was measured"):
+        doctor._measure(tmp_path, 2, ["--peftbench-model=./mine"])
+    assert {str(tmp_path), f"--rootdir={tmp_path}", "--peftbench-model=./mine"} <= set(given)

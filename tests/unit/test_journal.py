@@ -54,6 +54,14 @@ def test_a_record_is_on_the_disk_before_the_journal_is_closed(tmp_path: Path) ->
     journal.close()
 
 
+def test_another_device_is_refused_though_the_settings_have_a_device_too(tmp_path: Path) -> None:
+    header = {"settings": {"device": "cuda"}, "fingerprint": {"device": "one GPU"}}
+    Journal(tmp_path / "j.jsonl", header).close()
+    other = {"settings": {"device": "cuda"}, "fingerprint": {"device": "another GPU"}}
+    with pytest.raises(UserError, match=r"other settings \(device was one GPU, is another GPU\)"):
+        Journal(tmp_path / "j.jsonl", other, resume=True)
+
+
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     path = written(tmp_path / "j.jsonl", record("a"))
     other = {"settings": {"seed": 1, "dtype": "float32"}, "fingerprint": {"torch": "2.14.0"}}

@@ -18,8 +18,9 @@ LORA = "train_step[lora-nli-bs2]"
         (Selection(tasks=frozenset({"ner"})), False),
         (Selection(batch_sizes=frozenset({12})), False),
         (Selection(batch_sizes=frozenset({2})), True),
-        (Selection(functions=frozenset({"inference"}), selected=frozenset({LORA})), True),
-        (Selection(functions=frozenset(), selected=frozenset({"train_step[full-nli-bs2]"})), False),
+        (Selection(functions=frozenset({"inference"}), run=frozenset({LORA})), True),
+        (Selection(methods=frozenset({"full"}), run=frozenset({LORA})), True),
+        (Selection(functions=frozenset(), run=frozenset({"train_step[full-nli-bs2]"})), False),
     ],
 )
 def test_a_case_is_covered_unless_something_leaves_it_out(selection: Selection, *, covered: bool) -> None:

@@ -171,8 +171,7 @@ def _shared_profile(record: Record | RecordLine, profiles: dict[object, Profile]
 def _reference(record: Record | RecordLine) -> str:
     """Return what the reference of a case is called.
 
-    Functions can share the name of a workload and not be the same. Where they are called alike it stands once, as it
-    did always: earlier baselines stay comparable.
+    Functions can share the name of a workload and not be the same. Where they are called alike it stands once.
     """
     function, parameters, _ = record.id.partition("[")
     name = record.workload if function == record.workload or not parameters else f"{function} {record.workload}"

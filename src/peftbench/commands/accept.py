@@ -12,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from peftbench.commands.options import add_keyword, add_rule, rule_of
+from peftbench.errors import UserError
 from peftbench.report.wording import cases
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     rule = rule_of(arguments)
     new = load_snapshot(arguments.run_file)
+    if new.accepted:
+        raise UserError(f"{arguments.run_file}: is a baseline already; give what --peftbench-json wrote")
     request = Request(
         why=arguments.why,
         keyword=arguments.keyword,

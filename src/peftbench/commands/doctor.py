@@ -100,10 +100,10 @@ def _measure(folder: Path, launches: int, more: Sequence[str]) -> None:
     plugin = [] if _installed() else ["-p", "peftbench.plugin"]
     done = subprocess.run(  # noqa: S603 - this interpreter
         [
-            *(sys.executable, "-m", "pytest", *plugin, "-q", "--benchmark-only", *MATRIX, *more),
-            *(f"--peftbench-launches={launches}", "--peftbench-json=run.json", "--rootdir=."),
+            *(sys.executable, "-m", "pytest", str(folder), *plugin, "-q", "--benchmark-only", *MATRIX, *more),
+            *(f"--peftbench-launches={launches}", f"--peftbench-json={folder / 'run.json'}"),
+            *(f"--rootdir={folder}", f"--config-file={folder / 'pytest.ini'}"),
         ],
-        cwd=folder,
         check=False,
     )
     if not (folder / "run.json").exists():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 OPTION: Final = "--peftbench-assignment"
 """Names the file that tells a child process what to do; not in the help."""
+DESTINATION: Final = "peftbench_assignment"
 OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "basetemp": None,

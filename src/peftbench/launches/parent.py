@@ -18,7 +18,6 @@ from peftbench.device import choose_gpus
 from peftbench.gating import Gate, Judgement, merged
 from peftbench.launches.launcher import Launcher, Target
 from peftbench.launches.process import Command
-from peftbench.marks import CaseMark
 from peftbench.record import Record, Run
 from peftbench.report import wording
 from peftbench.selection import Selection
@@ -197,9 +196,9 @@ def _selection(config: pytest.Config, bench: BenchSession) -> Selection:
     deselected = {item.nodeid for item in bench.deselected}
     return Selection.of(
         config,
-        bench.cases(CaseMark()),
-        known_methods=bench.catalogue.methods,
-        selected=[id_ for node, id_ in bench.ids.items() if node not in deselected],
+        bench.settings,
+        bench.catalogue,
+        run=[id_ for node, id_ in bench.ids.items() if node not in deselected],
         deselected=[id_ for node, id_ in bench.ids.items() if node in deselected],
         dropped=[item.name for item in bench.deselected if not collection.case_of(item)],
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -35,19 +37,23 @@ def python_with(requirements: Sequence[str], cache: Path) -> Path:
 
     It sees all packages of this environment, except those that it has itself. The cache is keyed by this
     environment's packages, the requirements and the files that they name. An environment with a requirement whose
-    address may give something else each time (a branch, a folder, a file on a server) is made anew.
+    address may give something else each time (a branch, a folder, a file on a server) is this process's own, and gone
+    with it.
 
     Raises:
         UserError: a requirement cannot be installed.
     """
     installed = sorted(f"{found.name}=={found.version}" for found in distributions() if found.name)
     contents = [_contents(parse(text)) for text in sorted(requirements)]
-    key = json.dumps([sys.executable, sys.version, installed, sorted(requirements), contents])
+    own = secrets.token_hex(4) if None in contents else ""
+    key = json.dumps([sys.executable, sys.version, installed, sorted(requirements), contents, own])
     folder = cache / "environments" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if own:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     ready = folder / "peftbench-ready"
     with locked(folder, timeout_s=600.0):
-        if None in contents or not ready.exists():
+        if not ready.exists():
             shutil.rmtree(folder, ignore_errors=True)
             _make(folder, requirements, python)
             write_atomically(ready, "\n".join(requirements) + "\n")

@@ -173,4 +173,6 @@ def _pair_up(base: Side, new: Side, case_id: str, *, seed: str) -> PairedCase:
     except CaseLostError as lost:
         states[lost.side] = lost.record
     records = {side: side.finish() if isinstance(state, Plan) else state for side, state in states.items()}
-    return PairedCase(case_id, records[base], records[new], rounds)
+    # A child collects whole files, and may have to tell tests of one name apart that its parent need not.
+    named = {side: record and replace(record, id=case_id) for side, record in records.items()}
+    return PairedCase(case_id, named[base], named[new], rounds)

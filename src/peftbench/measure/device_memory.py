@@ -87,6 +87,8 @@ def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
 
     for _ in range(WARM_ROUNDS):
         trial.lead_up(trial.fullest)
+        trial.run(trial.fullest, lambda: None)
+    trial.lead_up(trial.fullest)
     cuda.synchronize(device)
     cuda.reset_peak_memory_stats(device)
     owned = round_parts(trial, trial.fullest)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.claims.evidence import Evidence, Joint, value
-from peftbench.claims.statistics import Interval, Observation, interval, log_ratio
+from peftbench.claims.statistics import Interval, Observation, interval, log_ratio, open_ends
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
 from peftbench.training.stopping import Cost, Goal, Target, cost
@@ -186,11 +186,10 @@ def _mean_cost(costs: Iterable[Cost | None], show: Callable[[float], str]) -> st
 
 
 def _between(found: Interval, show: Callable[[float], str], known: Sequence[Observation]) -> str:
-    """Return `1.2 [1.1, 1.3]`; `> 1.2` where it is known from below only."""
-    if any(one.censored == "above" for one in known):
-        return f"> {show(found.value)}"
-    if any(one.censored == "below" for one in known):
-        return f"< {show(found.value)}"
+    """Return `1.2 [1.1, 1.3]`; `> 1.2` where it is known from below only, `? 1.2` where it is open on both sides."""
+    above, below = open_ends(known)
+    if above or below:
+        return f"{'?' if above and below else '>' if above else '<'} {show(found.value)}"
     if math.isinf(found.low) or math.isinf(found.high) or show(found.low) == show(found.high):
         return show(found.value)
     return f"{show(found.value)} [{show(found.low)}, {show(found.high)}]"

@@ -27,7 +27,7 @@ Mark = Callable[[], None]
 """Called at the end of each phase of a round; costs one clock reading (CPU) or one event record (CUDA)."""
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Stand for what a trial need not do, and for a mark that nobody reads."""
 
 
@@ -88,13 +88,15 @@ class Trial:
     prepare: Callable[[int], None] | None = None
     """What must happen before each round, outside its time."""
     optimizer: torch.optim.Optimizer | None = None
-    close: Callable[[], None] = _nothing
+    close: Callable[[], None] = nothing
     """Called when there are no more rounds to come."""
     fullest: int = BATCHES
     """Number of a round, not the first, that does all that a round ever does: counters and memory are of it.
 
     It should take the first batch, so that cases are counted alike: what is done hangs on where a batch is padded.
     """
+    linked: bool = False
+    """Whether what a round does hangs on what the one before it left."""
 
     def ready(self, number: int) -> None:
         """Do what must happen before a round."""
@@ -102,9 +104,10 @@ class Trial:
             self.prepare(number)
 
     def lead_up(self, number: int) -> None:
-        """Take the round before, and make this one ready: what it does may hang on what the one before it left."""
-        self.ready(number - 1)
-        self.run(number - 1, _nothing)
+        """Make a round ready; where rounds are linked, take the one before it as well."""
+        if self.linked:
+            self.ready(number - 1)
+            self.run(number - 1, nothing)
         self.ready(number)
 
 
@@ -122,6 +125,8 @@ class Workload(ABC):
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
     default: bool = True
     """Whether it is measured where neither it nor the file of its benchmark function is named."""
+    in_all: bool = True
+    """Whether `all` stands for it as well."""
     runs_model: bool = True
     """Whether a round runs the model on a batch: then tokens have a rate, and the model can be compiled."""
     counted: bool = True

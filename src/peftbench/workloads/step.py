@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.errors import UnsupportedError
 from peftbench.workloads.base import Trial, Workload
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})
 """Parts of a batch that only the loss needs."""
+MOST_STEPS: Final = 10_000
+"""Among which a full one is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ class TrainStep(Workload):
         def run(number: int, mark: Mark) -> None:
             step(batches[number % len(batches)], number, mark)
 
-        return Trial(model=model, run=run, optimizer=optimizer, fullest=_fullest(subject, model))
+        linked = subject.method.step_hook(model) is not None
+        return Trial(model=model, run=run, optimizer=optimizer, fullest=_fullest(subject, model), linked=linked)
 
     def reference_trial(self, subject: Subject) -> Trial:
         """Build the reference's step; gradients run through its backbone, frozen or not, as any adapter needs them.
@@ -154,9 +157,16 @@ def training_step(
 
 
 def _fullest(subject: Subject, model: torch.nn.Module) -> int:
-    """Return the number of the first full step, after step 0, that takes the first batch."""
-    batches = len(subject.batches)
-    return next(number for number in count(batches, batches) if subject.method.is_full_step(model, number))
+    """Return the number of the first full step, after step 0, that takes the first batch.
+
+    Raises:
+        UnsupportedError: there is none among the first.
+    """
+    method, batches = subject.method, len(subject.batches)
+    for number in range(batches, MOST_STEPS, batches):
+        if method.is_full_step(model, number):
+            return number
+    raise UnsupportedError(f"none of its first {MOST_STEPS} steps does all that a step ever does (is_full_step)")
 
 
 def without_labels(batch: Batch) -> Batch:

@@ -48,6 +48,7 @@ class Study(Workload):
     """A workload that runs once for a case, and says itself what it found."""
 
     default: bool = False
+    in_all: bool = False
     paired: bool = False
 
     def trial(self, subject: Subject) -> Trial:

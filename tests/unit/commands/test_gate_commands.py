@@ -71,6 +71,15 @@ def test_accept_then_compare(record: Callable[..., Path], capsys: pytest.Capture
     assert main(["compare", str(slow), str(first), "--fail-on", "improved"]) == 1
 
 
+def test_a_baseline_is_not_accepted_again(record: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["accept", str(record("first")), "--why", "first"])
+    (path,) = Path("baselines").iterdir()
+    before = path.read_bytes()
+    assert main(["accept", str(path), "--why", "a slip"]) == 2
+    assert f"{path}: is a baseline already" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_a_session_is_appended_and_a_failing_case_is_not(
     record: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

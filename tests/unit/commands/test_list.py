@@ -11,7 +11,7 @@ import pytest
 from peftbench import building, listing
 from peftbench.catalogue import Catalogue
 from peftbench.cli import main
-from peftbench.errors import UserError
+from peftbench.errors import UnsupportedError, UserError
 from peftbench.models import PRESETS, ModelSource, Preset
 
 if TYPE_CHECKING:
@@ -87,6 +87,28 @@ def test_a_method_that_does_not_fit_the_model_has_the_reason(few: Catalogue) -> 
     (found,) = listing.methods(only(few, "compacter"), "narrow", "nli")
     assert found["parameters"].keys() == {"reason"}
     assert found["parameters"]["reason"].startswith("compacter(phm_dim=4): does not divide the bottleneck size 2")
+
+
+def test_a_method_that_breaks_on_the_model_does_not_end_the_list(
+    few: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise AttributeError("no embeddings\nin this model")
+
+    monkeypatch.setattr(type(few.methods["bitfit"]), "apply", broken)
+    (found,) = listing.methods(only(few, "bitfit"), "tiny", "nli")
+    assert found["parameters"] == {"reason": "AttributeError: no embeddings"}
+
+
+def test_what_a_model_cannot_do_at_all_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise UnsupportedError("transformers has no AutoModelForMultipleChoice for it")
+
+    monkeypatch.setattr(building, "build_unloaded", refuse)
+    assert main(["list", "methods", "--task=copa"]) == 2
+    assert capsys.readouterr().err == "peftbench: transformers has no AutoModelForMultipleChoice for it\n"
 
 
 def test_a_large_model_is_never_built(few: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
+import atexit
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -148,6 +151,8 @@ def test_an_environment_is_made_again_when_an_address_may_give_something_else(
 ) -> None:
     made: list[Path] = []
     monkeypatch.setattr(overlay, "_make", lambda folder, *_: made.append(folder))
+    ends: list[Callable[[], object]] = []
+    monkeypatch.setattr(atexit, "register", lambda *call, **named: ends.append(partial(*call, **named)))
 
     def times(*requirements: str) -> int:
         before = len(made)
@@ -174,6 +179,12 @@ def test_an_environment_is_made_again_when_an_address_may_give_something_else(
         f"zz @ {tmp_path.as_uri()}",
     )
     assert [times(text) for text in moving] == [2] * 5
+    own = set(made[-2 * len(moving) :])  # never one that another run may be using
+    assert len(own) == len(ends) == 2 * len(moving)
+    assert all(folder.is_dir() for folder in own)
+    for end in ends:
+        end()
+    assert not any(folder.exists() for folder in own)
 
 
 def test_a_state_is_a_revision_or_requirements_or_both(

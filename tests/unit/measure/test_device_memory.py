@@ -122,8 +122,8 @@ def training(cuda: Cuda) -> Trial:
 def test_a_warm_step_that_is_prepared_is_measured_between_two_synchronisations(cuda: Cuda) -> None:
     with Nvml(None, "no NVML here") as nvml:
         memory = step_memory(training(cuda), CUDA, nvml)
-    warm = ["prepare 3", "run 3", "prepare 4"] * WARM_ROUNDS
-    assert cuda.log == [*warm, "synchronize", "reset", "run 4", "synchronize", "read"]
+    warm = ["prepare 4", "run 4"] * WARM_ROUNDS
+    assert cuda.log == [*warm, "prepare 4", "synchronize", "reset", "run 4", "synchronize", "read"]
     assert memory.parts == Parts(WEIGHTS, WEIGHTS, 2 * WEIGHTS + STEP)
     metrics = memory_metrics(memory)
     assert metrics["peak_allocated_bytes"].value == 1000

@@ -60,6 +60,12 @@ def test_trainings_are_a_row_a_method_and_rate_with_intervals_over_seeds() -> No
     assert max(map(len, narrow.splitlines())) <= 80
 
 
+def test_a_cost_that_is_open_on_both_sides_has_no_sign_of_one() -> None:
+    full = [training("full", 0, (0.5, 0.9)), training("full", 1, (0.5, 0.6))]  # seed 1 never reaches the target
+    lora = [training("lora", 0, (0.5, 0.6)), training("lora", 1, (0.5, 0.9))]  # seed 0 does not
+    assert any(cell.startswith("? ") for cell in cells(rendered(*full, *lora), "lora"))
+
+
 def test_ways_to_serve_are_a_row_each_and_nothing_is_too_wide() -> None:
     record = Record(
         id="deployment[lora-nli-bs1-byswitch-n4]",

@@ -1,4 +1,4 @@
-"""AdaLoRA, whose regulariser PEFT adds to the loss in its models for one task only."""
+"""AdaLoRA: not every step masks ranks, and PEFT adds its regulariser to the loss in its models for one task only."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class AdaLora(PeftMethod):
     """PEFT's AdaLoRA; where the task has no PEFT task type, the forward pass goes past PEFT's regulariser."""
+
+    def is_full_step(self, model: torch.nn.Module, number: int) -> bool:
+        """Tell whether a step masks ranks, as PEFT's schedule says: `tinit`, `deltaT`, `tfinal`."""
+        _, masks = cast("Any", model).base_model.rankallocator.budget_schedule(number)
+        return bool(masks)
 
     def auxiliary_loss(self, model: torch.nn.Module) -> torch.Tensor | None:
         """Return `orth_reg_weight` times the mean of |A A^T - I| and |B^T B - I| (Frobenius), where PEFT adds none."""

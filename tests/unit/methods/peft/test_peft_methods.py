@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -395,6 +395,14 @@ def test_kasa_adds_its_regulariser(encoder: Encoder, application: Apply) -> None
             expected = expected + 1e-4 * diagonal.square().sum()
     torch.testing.assert_close(term, expected)
     assert BY_NAME["lora"].auxiliary_loss(model) is None
+
+
+def test_adalora_does_all_in_the_steps_that_its_schedule_masks_ranks_in(encoder: Encoder, application: Apply) -> None:
+    head, adalora = Head.SEQUENCE_CLASSIFICATION, BY_NAME["adalora"]
+    usual = adalora.apply(encoder(head), application(head))
+    assert [adalora.is_full_step(usual, number) for number in range(4)] == [False, True, True, True]
+    late = adalora.apply(encoder(head), replace(application(head), overrides={"tinit": 5, "deltaT": 3}))
+    assert [number for number in range(1, 14) if adalora.is_full_step(late, number)] == [6, 9, 12]
 
 
 @pytest.mark.parametrize("head", Head)
