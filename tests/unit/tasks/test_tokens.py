@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peftbench.tasks.base import Vocabulary
-from peftbench.tasks.tokens import TASKS
+from peftbench.tasks.tokens import TASKS, TokenTask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -45,6 +45,7 @@ def test_words_have_their_blank_where_a_tokenizer_tells_it_from_none(*, add_pref
     ids = {piece: number for number, piece in enumerate(pieces)}
     tokenizer = RobertaTokenizer(vocab=ids, merges=merges, add_prefix_space=add_prefix_space)
     row = {"tokens": ["EU", "re", "EU", "", " re"], "ner_tags": ["B-ORG", "O", "B-LOC", "O", "O"]}
+    assert isinstance(NER, TokenTask)
     (tagged,) = NER.tagged([row], tokenizer, 16)
     words = tokenizer.convert_ids_to_tokens(tagged.features["input_ids"])
     assert words == ["<s>", "\u0120EU", "\u0120re", "\u0120EU", "\u0120re", "</s>"]
