@@ -64,8 +64,9 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
         with _reported("tokenizer of model", source):
             tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, trust_remote_code=False)
     except UserError as error:
-        # An OSError is of files that cannot be had; any other, without tokenizer.json, of a conversion to it.
-        if isinstance(error.__cause__, OSError) or _has_tokenizer_json(source):
+        # Files that cannot be had and a library that is not installed are told as they are; the rest, without
+        # tokenizer.json, is a conversion that failed, of which transformers' last attempt (tiktoken) says nothing.
+        if isinstance(error.__cause__, OSError | ImportError) or _has_tokenizer_json(source):
             raise
         raise UserError(
             f"tokenizer of model {source.name!r} cannot be loaded: it has no tokenizer.json and cannot be converted; "

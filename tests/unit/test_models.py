@@ -287,13 +287,20 @@ def test_a_tokenizer_of_the_hub_that_has_to_be_converted_is_told_how(
     import huggingface_hub.constants
     from transformers import AutoTokenizer
 
-    def needs_sentencepiece(*_: object, **__: object) -> None:
-        raise ImportError("DebertaV2Tokenizer requires the SentencePiece library")
+    def fails(error: Exception) -> None:
+        raise error
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", needs_sentencepiece)
-    with pytest.raises(UserError, match=r"it has no tokenizer\.json and cannot be converted; install sentencepiece"):
-        load_tokenizer(resolve("some-owner/some-model", BY_NAME))
+    for error, message in (
+        (
+            ValueError("`tiktoken` is required"),
+            r"it has no tokenizer\.json and cannot be converted; install sentencepiece",
+        ),
+        (ImportError("install sacremoses to use XLMTokenizer"), "cannot be loaded: install sacremoses to use XLM"),
+    ):
+        monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, error=error, **__: fails(error))
+        with pytest.raises(UserError, match=message):
+            load_tokenizer(resolve("some-owner/some-model", BY_NAME))
 
 
 def test_a_head_that_transformers_lacks_is_unsupported() -> None:
