@@ -80,6 +80,7 @@ class PeftCase:
                 pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
             raise
         self.bench.add(record)
+        self._attach(record)
         return self._shown(record)
 
     def _exit(self, error: UserError) -> NoReturn:
@@ -117,8 +118,7 @@ class PeftCase:
         self.benchmark.extra_info["peftbench"] = record_to_json(record)
 
     def _shown(self, record: Record) -> Record:
-        """Attach the record; a case without numbers is a failure or a skip, with the reason."""
-        self._attach(record)
+        """Return a record that has numbers; a case without is a failure or a skip, with the reason."""
         if record.status in ("invalid", "failed"):
             pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
         if record.status != "ok":

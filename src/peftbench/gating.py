@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 from peftbench.baseline import store
 from peftbench.baseline.compare import compare, siblings, suspects
@@ -15,8 +14,6 @@ from peftbench.baseline.snapshot import Snapshot, snapshot_of
 from peftbench.baseline.verdict import FAIL_ON, STRICT, CaseVerdict, Comparison, SuiteVerdict, Verdict
 from peftbench.launches.merge import merge_launches
 from peftbench.record import Run
-
-NOTHING: Final = "nothing was compared; make one with --peftbench-record and `peftbench accept`"
 
 Launch = Callable[[Sequence[str], int], list[Run]]
 """Runs cases, by their ids, in so many fresh processes; returns a run for each that yielded something."""
@@ -81,7 +78,7 @@ class Gate:
         run = merged(runs)
         comparison = compare(base, snapshot_of(run), self.rule, planned_launches=self.rule.all_launches)
         if all(case.verdict == "new" for case in comparison.cases):
-            return Judgement(run, None, f"none of these cases is in {found.path}: {NOTHING}", self.strict)
+            return Judgement(run, None, self._none_of_these(found.path), self.strict)
         return Judgement(run, comparison, f"against {found.path}", self.strict)
 
     def _cleared(self, base: Snapshot, runs: Sequence[Run], launch: Launch) -> list[Run]:
@@ -101,7 +98,13 @@ class Gate:
     def _no_baseline(self) -> str:
         return (
             f"no baseline of these settings in {self.folder}{'' if self.folder.is_dir() else ' (no such folder)'}: "
-            f"{NOTHING}"
+            "nothing was compared; make one with --peftbench-record and `peftbench accept`"
+        )
+
+    def _none_of_these(self, path: Path) -> str:
+        return (
+            f"none of these cases is in {path}: "
+            "nothing was compared; add them with --peftbench-record and `peftbench accept`"
         )
 
 

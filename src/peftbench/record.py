@@ -106,7 +106,7 @@ class Record:
     @property
     def function(self) -> str:
         """Name of the benchmark function: what stands before the parameters of the test's name."""
-        return self.id.partition("[")[0]
+        return function_of(self.id)
 
     @property
     def group(self) -> str:
@@ -135,6 +135,11 @@ class Run:
             "notes": dict(self.notes),
             "records": [record_to_json(record) for record in self.records],
         }
+
+
+def function_of(case_id: str) -> str:
+    """Return the benchmark function of a case: what stands before the parameters of the test's name."""
+    return case_id.partition("[")[0]
 
 
 def record_to_json(record: Record) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from peftbench.cases import select, select_methods
+from peftbench.record import function_of
 
 if TYPE_CHECKING:
     import pytest
@@ -66,8 +67,8 @@ class Selection:
         return cls(
             run=ids,
             deselected=frozenset(deselected),
-            dropped=frozenset(map(_function, dropped)),
-            functions=frozenset(map(_function, ids - alone)) if files or alone else None,
+            dropped=frozenset(map(function_of, dropped)),
+            functions=frozenset(map(function_of, ids - alone)) if files or alone else None,
             methods=frozenset(map(str, select_methods(settings.methods, catalogue.methods)))
             if given("methods")
             else None,
@@ -105,7 +106,3 @@ def _has_size(parameters: str, batch_size: int) -> bool:
 def _name(case_id: str) -> str:
     """Return the test's name of a case whose id may be a node id."""
     return case_id.rpartition("::")[2]
-
-
-def _function(case_id: str) -> str:
-    return case_id.partition("[")[0]

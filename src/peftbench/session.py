@@ -16,7 +16,6 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.launches import child
-from peftbench.marks import CaseMark
 from peftbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from peftbench.journal import Journal
     from peftbench.launches.assignment import Assignment
     from peftbench.launches.parent import Outcome
+    from peftbench.marks import CaseMark
     from peftbench.record import Record, Run
     from peftbench.runner import Runner
 
@@ -141,7 +141,6 @@ class BenchSession:
         from peftbench.cases import select, select_methods
 
         settings = self.settings
-        self.cases(CaseMark())
         select("workload", settings.workloads, self.catalogue.workloads)
         select("task", settings.tasks, self.catalogue.tasks)
         select_methods(settings.methods, self.catalogue.methods)

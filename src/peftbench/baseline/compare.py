@@ -15,6 +15,7 @@ from peftbench.baseline.scope import Scope, other_clock, scope
 from peftbench.baseline.snapshot import Case, Snapshot
 from peftbench.baseline.statistics import Array, Shifts
 from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
+from peftbench.record import function_of
 
 
 def compare(
@@ -112,7 +113,7 @@ def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> 
 
 def kinds_of(names: Iterable[str]) -> Array:
     """Return of which kind each case is: its benchmark function."""
-    return np.array([name.partition("[")[0] for name in names])
+    return np.array([function_of(name) for name in names])
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:

@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.jsondata import encode
-from peftbench.record import Record, Run, Status
+from peftbench.record import Record, Run, Status, function_of
 
 if TYPE_CHECKING:
     from peftbench.baseline.lines import RecordLine
@@ -173,8 +173,9 @@ def _reference(record: Record | RecordLine) -> str:
 
     Functions can share the name of a workload and not be the same. Where they are called alike it stands once.
     """
-    function, parameters, _ = record.id.partition("[")
-    name = record.workload if function == record.workload or not parameters else f"{function} {record.workload}"
+    function = function_of(record.id)
+    alike = function in (record.workload, record.id)  # the id itself: it has no parameters
+    name = record.workload if alike else f"{function} {record.workload}"
     return f"{name} {record.task}-bs{record.batch_size}-len{record.seq_len}"
 
 

@@ -258,7 +258,7 @@ def hope(result: Shifts, rule: Rule, last: int) -> Array:
     """
     made, planned = np.maximum(result.new_count, 1), np.maximum(result.new_count, last)
     missing = _least_slower(result, rule, planned) - result.estimate
-    return _upper_tail(missing, result.spread * np.sqrt(1 / made - 1 / np.maximum(planned, 1)), result.df)
+    return _upper_tail(missing, result.spread * np.sqrt(1 / made - 1 / planned), result.df)
 
 
 def _least_slower(result: Shifts, rule: Rule, new_count: Array) -> Array:

@@ -32,7 +32,7 @@ from peftbench.workloads.base import Optimization
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
-FREE: Final = frozenset({"target", "learning_rates", "test_data", "serve", "requests", "seed", "seeds"})
+FREE: Final = frozenset({"target", "learning_rates", "test_data", "requests", "seed"})
 """Settings in which runs that are taken together may differ: what more is tried or told, not how it is measured."""
 
 
@@ -136,10 +136,9 @@ class Evidence:
         """
         sizes = [value(record, "checkpoint_bytes") for record in records]
         mixed = [self.mixed_bytes(record) for record in records]
-        known = [size for size in (*sizes, *mixed) if size is not None]
-        if len(known) < 2 * len(records):
+        if None in sizes or None in mixed:
             return None
-        return math.fsum(known[: len(records)]) + max(known[len(records) :], default=0.0)
+        return math.fsum(filter(None, sizes)) + max(filter(None, mixed), default=0.0)
 
     def mixed_bytes(self, record: Record) -> float | None:
         """Return the bytes of the frozen adapters that a checkpoint needs and does not hold: those of a fusion.

@@ -29,8 +29,10 @@ def write(judgement: Judgement, settings: Settings) -> None:
     """
     found = judgement.comparison
     if settings.diff_json:
-        nothing = exports.nothing_to_json(judgement.base, failed=judgement.failed)
-        text = exports.to_json(found, fail_on=judgement.fail_on) if found else nothing
+        if found is None:
+            text = exports.nothing_to_json(judgement.base, failed=judgement.failed)
+        else:
+            text = exports.to_json(found, fail_on=judgement.fail_on)
         write_atomically(settings.diff_json, text)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         text = markdown.render(found, fail_on=judgement.fail_on) if found else f"**{judgement.base}**\n"
