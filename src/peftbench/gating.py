@@ -82,15 +82,15 @@ class Gate:
         return Judgement(run, comparison, f"against {found.path}", self.strict)
 
     def _cleared(self, base: Snapshot, runs: Sequence[Run], launch: Launch) -> list[Run]:
-        """Launch suspects again, and siblings beside them, until all are cleared; return these and the first runs."""
+        """Launch suspects again, later with siblings, until all are cleared; return these and the first runs."""
         runs = list(runs)
         now = snapshot_of(merged(runs))
         doubtful = suspects(base, now, self.rule)
         beside = siblings(base, now, self.rule, doubtful)
-        for _ in range(self.rule.more_launches):
+        for number in range(self.rule.more_launches):
             if not doubtful:
                 break
-            runs += launch([*doubtful, *beside], 1)
+            runs += launch([*doubtful, *(beside if number >= self.rule.launches_alone else ())], 1)
             left = suspects(base, snapshot_of(merged(runs)), self.rule)
             doubtful = [case for case in doubtful if case in left]
         return runs

@@ -83,7 +83,7 @@ def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
 
 
 def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]) -> list[str]:
-    """Return cases to be launched again beside suspects, so that a common shift shows; none in a small suite."""
+    """Return cases to be launched beside suspects, so that a common shift shows; none in a small suite."""
     timed = _timed(base, new, rule)
     if len(timed) < rule.min_cases:
         return []

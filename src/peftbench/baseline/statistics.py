@@ -72,9 +72,9 @@ def staged_shift(
     """Return each case's common shift, where suspects and their siblings may have more launches than the rest.
 
     The first launches, which all cases share, give the shift of the suite. Later ones were made at another time, when
-    everything may have moved together: what moved the siblings (launched again, though no suspects) in as many
-    launches as the case has is added. Not the median over all that were launched again: many suspects at once would be
-    taken for a common shift, and hide.
+    everything may have moved together: what moved the siblings (launched again, though no suspects) beside a suspect
+    is added, as far as its later launches make its mean. Not the median over all that were launched again: many
+    suspects at once would be taken for a common shift, and hide.
 
     Args:
         base: The accepted launches.
@@ -89,13 +89,15 @@ def staged_shift(
     suite = common_shift(first.mean - base.mean, rule)
     again = new.count > first.count
     siblings = again & ~suspect(shifts(base, first, suite, rule, kinds), rule) & np.isfinite(base.mean)
+    shift = np.full(new.count.shape, suite)
     if siblings.sum() < rule.siblings:
-        return np.broadcast_to(suite, new.count.shape)
-    later = np.full(new.count.shape, suite)
-    for count in set(new.count[again].tolist()):
-        moved = [np.mean(launches[place][:count]) - first.mean[place] for place in np.flatnonzero(siblings).tolist()]
-        later[new.count == count] += np.median(moved)
-    return later
+        return shift
+    beside = new.count - first.count - np.where(siblings, 0, rule.launches_alone)
+    for count in set(beside[beside > 0].tolist()):
+        later = [launches[place][rule.launches :][:count] for place in np.flatnonzero(siblings).tolist()]
+        moved = np.median([np.mean(values) for values in later] - first.mean[siblings])
+        shift += np.where(beside == count, moved * (1 - first.count / np.maximum(new.count, 1)), 0.0)
+    return shift
 
 
 def prior_spread(base: Moments, rule: Rule, kinds: Array | None = None) -> Array:

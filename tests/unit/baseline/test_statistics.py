@@ -256,7 +256,8 @@ def _gate(base: Array, new: Array, rule: Rule = RULE) -> tuple[Array, Array]:
     doubtful = pending(found, rule)
     siblings = np.flatnonzero(~doubtful)[: rule.siblings]
     for number in range(rule.launches, rule.all_launches * bool(doubtful.any())):
-        for case in {*np.flatnonzero(doubtful).tolist(), *siblings.tolist()}:
+        beside = siblings if number >= rule.launches + rule.launches_alone else siblings[:0]
+        for case in {*np.flatnonzero(doubtful).tolist(), *beside.tolist()}:
             launches[case].append(new[case, number])
         found = judged(launches)
         doubtful &= pending(found, rule)
@@ -287,13 +288,21 @@ def test_a_slowdown_of_5_percent_is_found_in_19_of_20(world: World) -> None:
     assert np.mean([failed[slow == 0] for failed in found]) < 2e-4
 
 
-def test_a_case_shares_the_shift_of_as_many_launches_as_it_has() -> None:
+def test_a_case_shares_what_moved_the_siblings_beside_it() -> None:
     base = moments(np.zeros((12, 20)) + np.linspace(-0.01, 0.01, 20))
-    everything = [0.0] * 5 + [0.05] * 5  # the machine changes after five launches
-    suspects = [[0.06, 0.06, 0.06, 0.0, 0.0], [0.06 + moved for moved in everything]]
-    rows = [*suspects, *[everything] * 4, *[[0.0] * 3] * 6]
+    first, later = [0.0] * 3, [0.05] * 5  # the machine changes after the first launches
+    alone, suspect = [0.06] * 5, [0.06 + common for common in first + [0.05] * 2 + later]
+    rows = [alone, suspect, *[first + later] * 4, *[first] * 6]
     common = staged_shift(base, ragged_moments(rows), rows, RULE)
-    assert common == pytest.approx([0.0, *[0.025] * 5, *[0.0] * 6])
+    assert common == pytest.approx([0.0, 0.05 * 7 / 10, *[0.05 * 5 / 8] * 4, *[0.0] * 6])
+
+
+def test_without_launches_alone_a_case_shares_all_that_moved() -> None:
+    base = moments(np.zeros((12, 20)) + np.linspace(-0.01, 0.01, 20))
+    everything = [0.0] * 5 + [0.05] * 5
+    rows = [[0.06 + common for common in everything], *[everything] * 4, *[[0.0] * 3] * 7]
+    common = staged_shift(base, ragged_moments(rows), rows, replace(RULE, launches_alone=0))
+    assert common == pytest.approx([*[0.025] * 5, *[0.0] * 7])
 
 
 def test_to_give_up_what_is_hopeless_saves_launches_and_hardly_any_power() -> None:
@@ -306,6 +315,14 @@ def test_to_give_up_what_is_hopeless_saves_launches_and_hardly_any_power() -> No
         more[futility] = np.mean([made.max() for made in clean]) - RULE.launches
     assert found[0.0] - 0.03 < found[RULE.futility] <= found[0.0]
     assert more[RULE.futility] < 0.8 * more[0.0]
+
+
+@pytest.mark.parametrize("later", [-0.03, 0.03])
+def test_a_machine_that_changes_between_the_stages_hides_no_slowdown(later: float) -> None:
+    rng = np.random.default_rng(13)
+    slow = np.where(np.arange(24) % 12 == 11, math.log(1.06), 0.0)
+    found = [_gate(*_suite(World(later=later), rng, slow))[0] for _ in range(60)]
+    assert np.mean([failed[slow > 0] for failed in found]) > 0.9
 
 
 def test_many_slow_cases_do_not_pass_for_a_common_shift() -> None:
