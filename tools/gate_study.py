@@ -10,32 +10,32 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
-import runpy
 import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain, cycle, islice, product
+from dataclasses import asdict, dataclass
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any, Final
 
 PROJECT: Final = Path(__file__).with_name("gate_study_project")
+FELT: Final = "felt.jsonl"
+"""In the project: what slowdowns took within their rounds."""
 KINDS: Final = ("matmul", "clone", "loop", "sleep")
 SHARES: Final = (0.03, 0.05, 0.10)
 AIM: Final = 1.2
 """Time of a clean gate over that of its three launches, at most."""
 REFERENCE: Final = "head"
 """The reference's method: slowing it down would slow both sides."""
-CALIBRATION: Final = 0.5
-"""Nominal size of the slowdown by which it is found out how much of it a case feels."""
+PROBES: Final = {"matmul": 20, "clone": 100, "loop": 20_000, "sleep": 200}
+"""Units of work of each kind by which it is found out what one takes within a round."""
 
 
 class Study:
@@ -49,7 +49,7 @@ class Study:
         if not self.project.exists():
             shutil.copytree(PROJECT, self.project, ignore=shutil.ignore_patterns("__pycache__"))
             (self.project / "pytest.ini").write_text("[pytest]\npython_files = bench_*.py\n")
-            (self.project / ".gitignore").write_text("*.json\n.peftbench/\n__pycache__/\n")
+            (self.project / ".gitignore").write_text("*.json\n*.jsonl\n.peftbench/\n__pycache__/\n")
             for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "the code that is compared with"]):
                 git = ["git", "-c", "user.name=study", "-c", "user.email=study@example.org", *words]
                 subprocess.run(git, cwd=self.project, check=True)  # noqa: S603 - fixed words
@@ -83,30 +83,27 @@ class Study:
         files = list((self.project / "baselines").glob("*.json"))
         return json.loads(files[0].read_text())["accepted"] if files else []
 
-    def times(self) -> dict[str, float]:
-        """Return the time of a round of each case, in seconds."""
-        return {name: case["ms"] / 1e3 for name, case in self._cases().items()}
+    def names(self) -> list[str]:
+        """Return the cases, by id."""
+        (file,) = (self.project / "baselines").glob("*.json")
+        return sorted(json.loads(file.read_text())["cases"])
 
-    def slowdowns(self, injections: Sequence[Injection]) -> dict[str, float]:
-        """Run one launch with these slowdowns; return by which share each of their cases got slower."""
+    def calibration(self, probes: Sequence[Injection]) -> list[dict[str, Any]]:
+        """Run one launch with these slowdowns; return what each took within a round, and the round without it."""
         key = "calibration"
         if (known := self._known(key)) is None:
-            path = self.folder / "calibration.json"
-            with self._injected(injections):
-                status, _ = self.pytest(f"--peftbench-json={path}")
+            with self._injected(probes):
+                status, _ = self.pytest(f"--peftbench-json={self.folder / 'calibration.json'}")
             if status:
                 sys.exit(f"the launch failed: see {self.folder / 'log.txt'}")
-            now = {record["id"]: record["launches"][0]["x"] for record in json.loads(path.read_text())["records"]}
-            base = {name: statistics.mean(chain(*case["x"].values())) * 1e-4 for name, case in self._cases().items()}
-            known = {"key": key, "shares": {one.case: math.expm1(now[one.case] - base[one.case]) for one in injections}}
+            known = {"key": key, "felt": self._felt()}
             self._keep(known)
-        shares: dict[str, float] = known["shares"]
-        return shares
+        felt: list[dict[str, Any]] = known["felt"]
+        return felt
 
-    def _cases(self) -> dict[str, Any]:
-        (file,) = (self.project / "baselines").glob("*.json")
-        cases: dict[str, Any] = json.loads(file.read_text())["cases"]
-        return cases
+    def _felt(self) -> list[dict[str, Any]]:
+        """Return what the processes of the last run say of the slowdowns in them."""
+        return [json.loads(line) for line in (self.project / FELT).read_text().splitlines()]
 
     def trial(self, key: str, injections: Sequence[Injection], *arguments: str) -> dict[str, Any]:
         """Run one gate, or take its result from an earlier study."""
@@ -119,9 +116,13 @@ class Study:
         if not diff.exists():
             sys.exit(f"{key} ended with status {status}: see {self.folder / 'log.txt'}")
         found = json.loads(diff.read_text())
+        felt: dict[str, list[float]] = defaultdict(list)
+        for one in self._felt() if injections else ():
+            felt[one["case"]].append(one["share"])
         result = {
             "key": key,
             "seconds": seconds,
+            "felt": {name: statistics.median(shares) for name, shares in felt.items()},
             "regressed": [case["id"] for case in found["cases"] if case["verdict"] == "regressed"],
             "timed": [case["id"] for case in found["cases"] if case.get("time", {}).get("verdict") == "regressed"],
             "suite": [item["name"] for item in found["suite"] if item["verdict"] == "regressed"],
@@ -135,7 +136,8 @@ class Study:
     @contextmanager
     def _injected(self, injections: Sequence[Injection]) -> Iterator[None]:
         path = self.project / "injection.json"
-        path.write_text(json.dumps([injection.told() for injection in injections]))
+        (self.project / FELT).unlink(missing_ok=True)
+        path.write_text(json.dumps([asdict(injection) for injection in injections]))
         try:
             yield
         finally:
@@ -164,76 +166,51 @@ def load(processes: int) -> Iterator[None]:
             process.wait()
 
 
-def unit_s(kind: str) -> float:
-    """Return how long the unit of work of a kind takes, one thread, warm."""
-    import torch
-
-    work = runpy.run_path(str(PROJECT / "conftest.py"))["work"]
-    torch.set_num_threads(1)
-    times = 20_000 if kind == "loop" else 1_000
-    run: Callable[[], None] = work(kind, times)
-    taken = []
-    for _ in range(5):
-        start = time.perf_counter()
-        run()
-        taken.append((time.perf_counter() - start) / times)
-    return statistics.median(taken)
-
-
 @dataclass(frozen=True)
 class Injection:
     """A slowdown of one case."""
 
-    kind: str
-    share: float
     case: str
+    kind: str
     times: int
     """How often the unit of work of this kind is done in a round."""
 
-    def told(self) -> dict[str, Any]:
-        """Return it as the project's conftest.py reads it."""
-        workload, _, rest = self.case.partition("[")
-        method = rest.rsplit("-", 2)[0]
-        return {"workload": workload, "method": method, "kind": self.kind, "times": self.times}
+
+@dataclass(frozen=True)
+class Costs:
+    """What work takes within a round, and rounds without it."""
+
+    unit_s: dict[str, float]
+    """By kind."""
+    round_s: dict[str, float]
+    """By case; all but the reference's."""
+
+    @classmethod
+    def of(cls, study: Study) -> Costs:
+        """Measure both in one launch, in which every case is slowed down."""
+        names = [name for name in study.names() if f"[{REFERENCE}-" not in name]
+        probes = [Injection(case, kind, PROBES[kind]) for case, kind in zip(names, cycle(KINDS), strict=False)]
+        felt = study.calibration(probes)
+        units = {kind: statistics.median(one["unit_s"] for one in felt if one["kind"] == kind) for kind in KINDS}
+        return cls(units, {one["case"]: one["round_s"] for one in felt})
+
+    def slowed(self, case: str, kind: str, share: float) -> Injection:
+        """Return a slowdown of a case by a share of its round."""
+        return Injection(case, kind, max(1, round(share * self.round_s[case] / self.unit_s[kind])))
 
 
-def slowed(kind: str, share: float, case: str, unit_s: float, times: dict[str, float]) -> Injection:
-    """Return a slowdown of a case by a share of its round, given how long the unit of work takes within it."""
-    return Injection(kind, share, case, max(1, round(share * times[case] / unit_s)))
+Planned = dict[str, tuple[float, Injection]]
+"""By case, the size that is meant and the slowdown."""
 
 
-def felt_units_s(study: Study, names: Sequence[str]) -> dict[str, float]:
-    """Return how much longer a unit of work of each kind makes a round: work takes another time there than alone."""
-    alone, times = {kind: unit_s(kind) for kind in KINDS}, study.times()
-    kinds = [*islice(cycle(KINDS), len(names))]
-    probes = [slowed(kind, CALIBRATION, case, alone[kind], times) for kind, case in zip(kinds, names, strict=True)]
-    shares = study.slowdowns(probes)
-    felt = {}
-    for kind in KINDS:
-        factors = [
-            shares[probe.case] * times[probe.case] / (probe.times * alone[kind])
-            for probe in probes
-            if probe.kind == kind
-        ]
-        felt[kind] = alone[kind] * statistics.median(factors)
-        print(f"a unit of {kind} takes {felt[kind] / alone[kind]:.2f} times as long within a round as alone")
-    return felt
-
-
-def batches(
-    study: Study, shares: Sequence[float], trials: int, *, together: int, seed: int
-) -> Iterator[list[Injection]]:
+def batches(study: Study, shares: Sequence[float], trials: int, *, together: int, seed: int) -> Iterator[Planned]:
     """Yield the injections of each gate run: every kind and share `trials` times, so many cases at most at once."""
-    draw, times = random.Random(seed), study.times()
-    names = [name for name in sorted(times) if f"[{REFERENCE}-" not in name]
-    units = felt_units_s(study, names)
+    draw, costs = random.Random(seed), Costs.of(study)
     rest = [one for _ in range(trials) for one in draw.sample([*product(KINDS, shares)], len(KINDS) * len(shares))]
     while rest:
         part, rest = rest[:together], rest[together:]
-        yield [
-            slowed(kind, share, case, units[kind], times)
-            for (kind, share), case in zip(part, draw.sample(names, len(part)), strict=True)
-        ]
+        cases = draw.sample(sorted(costs.round_s), len(part))
+        yield {case: (share, costs.slowed(case, kind, share)) for case, (kind, share) in zip(cases, part, strict=True)}
 
 
 def false_alarms(study: Study, runs: int, processes: int, three_s: float) -> str:
@@ -251,26 +228,26 @@ def false_alarms(study: Study, runs: int, processes: int, three_s: float) -> str
     )
 
 
-def detection(study: Study, injected: Iterable[Sequence[Injection]], mode: str) -> list[str]:
+def detection(study: Study, planned: Iterable[Planned], mode: str) -> list[str]:
     """Return rows: the share of injected slowdowns that is found, by clock and at all."""
     option = "--peftbench-gate" if mode == "gate" else "--peftbench-against=HEAD"
-    found: dict[tuple[str, float], list[tuple[bool, bool, float, float]]] = defaultdict(list)
+    found: dict[tuple[str, float], list[tuple[bool, bool, float, float, float]]] = defaultdict(list)
     false = runs = 0
-    for number, batch in enumerate(injected):
-        result = study.trial(f"{mode} {number}", batch, option)
-        for one in batch:
-            change = result["changes"][one.case]
-            seen = one.case in result["timed"], one.case in result["regressed"], change, result["seconds"]
-            found[one.kind, one.share].append(seen)
+    for number, batch in enumerate(planned):
+        result = study.trial(f"{mode} {number}", [one for _, one in batch.values()], option)
+        for name, (share, one) in batch.items():
+            seen = name in result["timed"], name in result["regressed"]
+            found[one.kind, share].append((*seen, result["felt"][name], result["changes"][name], result["seconds"]))
         runs += 1
-        false += len({*result["regressed"]} - {one.case for one in batch})
+        false += len({*result["regressed"]} - batch.keys())
     rows = []
     for (kind, share), results in sorted(found.items()):
-        clock, either, measured, seconds = zip(*results, strict=True)
+        clock, either, felt, measured, seconds = zip(*results, strict=True)
         count = len(results)
         rows.append(
-            f"| {mode} | {kind} | {share:.0%} | {statistics.median(measured):.1%} | {sum(clock)} of {count} "
-            f"| {sum(either)} of {count} | {statistics.median(seconds):.0f} s |"
+            f"| {mode} | {kind} | {share:.0%} | {statistics.median(felt):.1%} ({min(felt):.1%}-{max(felt):.1%}) "
+            f"| {statistics.median(measured):.1%} ({min(measured):.1%}-{max(measured):.1%}) "
+            f"| {sum(clock)} of {count} | {sum(either)} of {count} | {statistics.median(seconds):.0f} s |"
         )
     rows.append(f"\n{mode}: {runs} runs, {false} cases called slower that were not slowed down")
     return rows
@@ -295,7 +272,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     study = Study(arguments.folder.resolve(), matrix)
     three_s = study.baseline(arguments.sessions) * 3 / 5
-    print(f"{len(study.times())} cases; three launches take {three_s:.0f} s")
+    print(f"{len(study.names())} cases; three launches take {three_s:.0f} s")
     if arguments.aa:
         print(
             "\n| code unchanged | false alarms | launches a case | time over three launches: median (range), "
@@ -303,8 +280,8 @@ def main() -> None:
         )
         print(false_alarms(study, arguments.aa, arguments.load, three_s))
     if arguments.trials or arguments.lockstep:
-        print("\n| mode | slowdown | size | median estimate | found by the clock | found | time |")
-        print("| --- " * 7 + "|")
+        print("\n| mode | slowdown | size | its own time | estimate | found by the clock | found | time |")
+        print("| --- " * 8 + "|")
     for mode, trials in (("gate", arguments.trials), ("lock-step", arguments.lockstep)):
         if trials:
             injected = batches(study, arguments.shares, trials, together=arguments.together, seed=arguments.seed)

@@ -1,14 +1,19 @@
 """Slows a case down as injection.json beside this file says: real work, within the round."""
 
 import json
+import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 INJECTION = Path(__file__).with_name("injection.json")
-"""`[{"workload": "train_step", "method": "lora", "kind": "matmul", "times": 12}, ...]`"""
+"""`[{"case": "train_step[lora-nli-bs8]", "kind": "matmul", "times": 12}, ...]`"""
+FELT = Path(__file__).with_name("felt.jsonl")
+"""Gets a line a process and case: what the work took within its rounds."""
 
 
 def work(kind: str, times: int) -> Callable[[], None]:
@@ -35,29 +40,69 @@ def work(kind: str, times: int) -> Callable[[], None]:
     return {"loop": loop, "matmul": matmul, "clone": clone, "sleep": sleep}[kind]
 
 
-def pytest_configure() -> None:
+@dataclass(frozen=True)
+class Slowdown:
+    """More work in each round of a case, and what it took."""
+
+    case: str
+    kind: str
+    times: int
+    rounds: list[tuple[float, float]] = field(default_factory=list)
+    """Seconds of the work and of the round proper."""
+
+    def added_to(self, made: Any) -> Any:  # noqa: ANN401 - whatever the workload makes
+        """Return what the workload made with the work in its rounds."""
+        more = work(self.kind, self.times)
+
+        def run(number: int, mark: Any) -> None:  # noqa: ANN401
+            start = time.perf_counter()
+            more()
+            between = time.perf_counter()
+            made.run(number, mark)
+            self.rounds.append((between - start, time.perf_counter() - between))
+
+        return replace(made, run=run)
+
+    def told(self) -> dict[str, Any]:
+        """Return what it took, the median over rounds."""
+        shares = [more_s / round_s for more_s, round_s in self.rounds]
+        more_s, round_s = map(statistics.median, zip(*self.rounds, strict=True))
+        return {
+            "case": self.case,
+            "kind": self.kind,
+            "unit_s": more_s / self.times,
+            "round_s": round_s,
+            "share": statistics.median(shares),
+        }
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Wrap the workloads, if anything is to be slowed down."""
+    if not INJECTION.exists():
+        return
     from peftbench.workloads.step import Inference, TrainStep
 
-    wanted = json.loads(INJECTION.read_text()) if INJECTION.exists() else []
+    slowdowns = [Slowdown(**one) for one in json.loads(INJECTION.read_text())]
     for name, workload in {"train_step": TrainStep, "inference": Inference}.items():
-        slow(workload, {one["method"]: work(one["kind"], one["times"]) for one in wanted if one["workload"] == name})
+        slow(
+            workload,
+            {one.case.partition("[")[2].rsplit("-", 2)[0]: one for one in slowdowns if one.case.startswith(name)},
+        )
+
+    def keep() -> None:
+        with FELT.open("a") as file:
+            file.writelines(json.dumps(one.told()) + "\n" for one in slowdowns if one.rounds)
+
+    config.add_cleanup(keep)
 
 
-def slow(workload: Any, extra: Mapping[str, Callable[[], None]]) -> None:  # noqa: ANN401 - a class of workloads
+def slow(workload: Any, slowdowns: dict[str, Slowdown]) -> None:  # noqa: ANN401 - a class of workloads
     """Let the rounds of some methods do more work."""
     original = workload.trial
 
-    def trial(self: Any, subject: Any) -> Any:  # noqa: ANN401 - whatever the workload makes
+    def trial(self: Any, subject: Any) -> Any:  # noqa: ANN401
         made = original(self, subject)
-        more = extra.get(subject.method.name)
-        if more is None:
-            return made
-
-        def run(number: int, mark: Any) -> None:  # noqa: ANN401
-            more()
-            made.run(number, mark)
-
-        return replace(made, run=run)
+        slowdown = slowdowns.get(subject.method.name)
+        return slowdown.added_to(made) if slowdown else made
 
     workload.trial = trial
