@@ -75,7 +75,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
     if not tokenizer.is_fast:
         raise UserError(f"model {source.name!r} has no fast tokenizer (tokenizer.json), which offsets and words need")
     # Without files transformers makes up a tokenizer that knows special tokens only: all words would be unknown.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
+    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens}:
         raise UserError(f"model {source.name!r} comes without its tokenizer: save tokenizer.json beside config.json")
     return tokenizer
 
@@ -245,7 +245,10 @@ def _reported(part: str, source: ModelSource) -> Iterator[None]:
     try:
         with quiet("transformers"):
             yield
-    except (ImportError, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (
+        *(ImportError, OSError, RuntimeError, SafetensorError),
+        *(ValueError, TypeError, LookupError, AttributeError),  # what transformers makes of files that say too little
+    ) as error:
         hint = "" if source.preset or source.folder else "; give a preset, or a folder with the model"
         raise UserError(f"{part} {source.name!r} cannot be loaded: {reason(error)}{hint}") from error
     finally:

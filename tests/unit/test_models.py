@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -333,6 +334,19 @@ def test_a_tokenizer_that_has_to_be_converted_is_told_how(checkpoint: Path) -> N
     (checkpoint / "tokenizer.json").write_text("{}")  # what is wrong now is this file
     with pytest.raises(UserError, match=r"cannot be loaded: (?!it has no)"):
         load_tokenizer(source)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("DebertaV2Tokenizer", "comes without its tokenizer"),  # transformers makes up one that has room for words
+        ("BertJapaneseTokenizer", "cannot be loaded: it has no tokenizer.json"),  # fails with a TypeError
+    ],
+)
+def test_a_tokenizer_whose_files_are_not_there_is_told(checkpoint: Path, name: str, message: str) -> None:
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_tokenizer(resolve(str(checkpoint), BY_NAME))
 
 
 def test_token_ids_come_from_the_tokenizer_else_from_the_configuration(wordpiece: PreTrainedTokenizerFast) -> None:
