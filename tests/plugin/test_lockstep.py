@@ -55,7 +55,7 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
     assert case["time"]["low"] > 1  # five times the work
     assert [(change["name"], change["before"], change["after"]) for change in case["counters"]] == [("flops", 100, 101)]
     result.stdout.fnmatch_lines(
-        ["peftbench: pair 1: 1 cases", "this checkout in lock-step with HEAD", "Failed: 1 of 1*"]
+        ["peftbench: pair 1: 1 case", "this checkout in lock-step with HEAD", "Failed: 1 of 1*"]
     )
     (record,) = json.loads((repository.path / "run.json").read_text())["records"]
     assert [launch["x"] > 0.7 for launch in record["launches"]] == [True, True]

@@ -15,6 +15,7 @@ from peftbench.launches.child import OPTION
 from peftbench.launches.merge import join
 from peftbench.launches.process import Command, Ending, run
 from peftbench.record import Run
+from peftbench.report.numbers import counted
 from peftbench.runfile import load_run
 from peftbench.shards import divide
 
@@ -95,7 +96,7 @@ class Launcher:
         ending = run(command, folder / "log.txt", more=[f"{OPTION}={assignment.write()}"])
         if assignment.run_file.exists() and not ending.problem:
             found = load_run(assignment.run_file)
-            self.say(f"{name}: {len(found.records)} cases, {ending.wall_s:.1f} s")
+            self.say(f"{name}: {counted(len(found.records), 'case')}, {ending.wall_s:.1f} s")
             return found
         return self._salvaged(assignment, ending, name)
 

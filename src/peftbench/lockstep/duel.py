@@ -26,6 +26,7 @@ from peftbench.lockstep.channel import PeerLostError
 from peftbench.lockstep.pair import PairedCase, Side, State, run_pair, running
 from peftbench.measure.estimate import median_estimate
 from peftbench.record import Launch, Metric, Record, Run
+from peftbench.report.numbers import counted
 
 MORE: Final = 2
 """Pairs that a suspect gets besides at most, for each of the first ones."""
@@ -99,7 +100,7 @@ class Duel:
         except PeerLostError as error:
             self.say(f"pair {number}: {error}; {len(cases)} of {len(targets)} cases are kept")
         else:
-            self.say(f"pair {number}: {len(cases)} cases")
+            self.say(f"pair {number}: {counted(len(cases), 'case')}")
         if not cases:
             return None
         base, new = sides["base"], sides["new"]

@@ -34,6 +34,11 @@ def scaled(value: float) -> str:
     return (f"{value:g}" if step == 0 and value == int(value) else significant(value)) + PREFIXES[step]
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 case, 24 cases."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def milliseconds(seconds: float) -> str:
     """Return a time in milliseconds, without the unit."""
     return significant(seconds * 1e3)

@@ -11,7 +11,7 @@ from peftbench.environment import describe_noise
 from peftbench.measure.estimate import LEAST_VALUES
 from peftbench.record import Metric, Record, Run
 from peftbench.report import studies
-from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
+from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -113,9 +113,9 @@ def foot(run: Run) -> list[str]:
     if not duration_s or not passes:
         return []
     count, resumed = len(run.records), notes.get("resumed", 0)
-    cases = f"{count} cases, {resumed} of them resumed, in {duration_s:.1f} s"
+    cases = f"{counted(count, 'case')}, {resumed} of them resumed, in {duration_s:.1f} s"
     if not resumed:
-        cases = f"{count} cases in {duration_s:.1f} s ({duration_s / count:.2f} s a case)"
+        cases = f"{counted(count, 'case')} in {duration_s:.1f} s ({duration_s / count:.2f} s a case)"
     shares = ", ".join(
         f"{name} {100 * passes.get(name, 0.0) / duration_s:.0f} %" for name in ("rounds", "validity", "counters")
     )
