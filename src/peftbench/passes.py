@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench import compiling
-from peftbench.measure import anchor, counters, metrics
+from peftbench.measure import counters, metrics
+from peftbench.measure.anchor import Anchor
 from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import is_out_of_memory
@@ -40,8 +41,16 @@ Observer = Callable[[TimedRound], TimedRound]
 class Take(Protocol):
     """Takes the rounds of a case."""
 
-    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
-        """Call both as often as the plan says."""
+    def __call__(
+        self,
+        case: TimedRound,
+        reference: TimedRound | None,
+        plan: Plan,
+        *,
+        seed: str,
+        after: Callable[[int], object] | None = None,
+    ) -> Rounds:
+        """Call both as often as the plan says, and `after` between the rounds."""
         ...
 
 
@@ -107,10 +116,11 @@ class Passes:
             memory = self._memory(trial, timed, counted)
         with watch.during("time"), undisturbed():
             reference, alone = self._warmed(timed, workload, group)
-            rounds, state = self._probes.rounds(lambda: take(observer(timed), reference, self._plan(), seed=seed))
-            anchor_s = anchor.anchor_s(self._clock, self._backend.device) if reference else None
+            anchor = Anchor(self._clock, self._backend.device) if reference else None
+            taken = partial(take, observer(timed), reference, self._plan(), seed=seed)
+            rounds, state = self._probes.rounds(partial(taken, after=anchor.after) if anchor else taken)
         watch.seconds["rounds"] = rounds.timed_s
-        kept = metrics.launch(rounds, session=self._session, anchor_s=anchor_s)
+        kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
         with watch.during("energy"):

@@ -70,9 +70,16 @@ def test_a_budget_of_nothing_is_a_budget(measure: Measure) -> None:
 def test_the_order_of_rounds_hangs_on_the_seed_and_the_case(measure: Measure) -> None:
     seeds: list[str] = []
 
-    def take(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+    def take(
+        case: TimedRound,
+        reference: TimedRound | None,
+        plan: Plan,
+        *,
+        seed: str,
+        after: Callable[[int], object] | None = None,
+    ) -> Rounds:
         seeds.append(seed)
-        return interleave(case, reference, plan, seed=seed)
+        return interleave(case, reference, plan, seed=seed, after=after)
 
     for seed in (0, 1):
         measure("head", take, seed=seed)

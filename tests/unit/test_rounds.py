@@ -38,6 +38,21 @@ def test_case_and_reference_alternate_in_random_order_and_share_the_round_number
     assert again == [name for name, _ in calls]
 
 
+def test_what_comes_after_a_round_is_no_part_of_it() -> None:
+    calls: list[str] = []
+
+    def log(name: str) -> Callable[[int], Timing]:
+        def run(number: int) -> Timing:
+            calls.append(f"{name} {number}")
+            return Timing(1.0)
+
+        return run
+
+    rounds = interleave(log("side"), log("side"), Plan(budget_s=0, exactly=3), seed="a", after=log("after"))
+    assert calls == [f"{name} {number}" for number in range(3) for name in ("side", "side", "after")]
+    assert rounds.timed_s == 6.0
+
+
 def test_drift_that_hits_both_leaves_the_ratio_alone() -> None:
     drift = random.Random(1)
     level = [math.exp(drift.gauss(0, 0.3)) for _ in range(50)]

@@ -13,35 +13,47 @@ if TYPE_CHECKING:
     from peftbench.measure.clock import Clock, Timing
     from peftbench.workloads.base import Mark
 
-ROUNDS: Final = 10
-"""Enough for a median that is compared by 15 %; a round takes milliseconds."""
+EVERY: Final = 5
+"""Rounds from one step to the next: it takes a tenth of a round of `tiny`, and is compared by 15 % only."""
 BATCH: Final = 4
 LENGTH: Final = 32
 WIDTH: Final = 64
 
 
-def anchor_s(clock: Clock, device: torch.device) -> float:
-    """Return the median time of a step of one transformer layer, forward and backward, in float32.
+class Anchor:
+    """A step of one transformer layer, forward and backward, in float32, timed between the rounds of a case.
 
-    It calls nothing of transformers, PEFT or this package. Built anew and let go of each time, so that nothing of it is
-    left in a memory pass; nothing is drawn from the global generators.
+    It calls nothing of transformers, PEFT or this package. Built anew for each case and let go of, so that nothing of
+    it is left in a memory pass; nothing is drawn from the global generators.
     """
-    import torch
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        layer = torch.nn.TransformerEncoderLayer(
-            WIDTH, nhead=4, dim_feedforward=4 * WIDTH, dropout=0.0, batch_first=True, device=device
-        )
-        inputs = torch.randn(BATCH, LENGTH, WIDTH, device=device)
+    def __init__(self, clock: Clock, device: torch.device) -> None:
+        import torch
 
-    def step(mark: Mark) -> None:
-        del mark
-        layer(inputs).sum().backward()
-        layer.zero_grad(set_to_none=True)
+        self._clock = clock
+        self._taken_s: list[float] = []
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            self._layer = torch.nn.TransformerEncoderLayer(
+                WIDTH, nhead=4, dim_feedforward=4 * WIDTH, dropout=0.0, batch_first=True, device=device
+            )
+            self._inputs = torch.randn(BATCH, LENGTH, WIDTH, device=device)
+        warm_up(self._timed)
 
-    def timed(number: int) -> Timing:
+    @property
+    def median_s(self) -> float | None:
+        """Median time of a step; None before the first."""
+        return statistics.median(self._taken_s) if self._taken_s else None
+
+    def after(self, number: int) -> None:
+        """Take a step after some rounds: as cold as they are, and whenever the machine is as slow as in them."""
+        if number % EVERY == 0:
+            self._taken_s.append(self._timed(number).wall_s)
+
+    def _timed(self, number: int) -> Timing:
         del number
-        return clock.time(step)
+        return self._clock.time(self._step)
 
-    warm_up(timed)
-    return statistics.median(timed(number).wall_s for number in range(ROUNDS))
+    def _step(self, mark: Mark) -> None:
+        del mark
+        self._layer(self._inputs).sum().backward()
+        self._layer.zero_grad(set_to_none=True)

@@ -63,8 +63,18 @@ class Rounds:
         return sum(timing.wall_s for timing in (*self.case, *self.reference))
 
 
-def interleave(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
-    """Time rounds of `case` and `reference` in alternation, the order within a round drawn anew each time."""
+def interleave(
+    case: TimedRound,
+    reference: TimedRound | None,
+    plan: Plan,
+    *,
+    seed: str,
+    after: Callable[[int], object] | None = None,
+) -> Rounds:
+    """Time rounds of `case` and `reference` in alternation, the order within a round drawn anew each time.
+
+    What is called `after` each round is no part of it, nor of the budget.
+    """
     order = random.Random(seed)
     timed: tuple[list[Timing], list[Timing]] = ([], [])
     log_values: list[float] = []
@@ -82,6 +92,8 @@ def interleave(case: TimedRound, reference: TimedRound | None, plan: Plan, *, se
         latest = [timings[-1] for timings in timed if timings]
         log_values.append(math.log(latest[0].wall_s / (latest[1].wall_s if reference else 1.0)))
         spent_s += sum(timing.wall_s + timing.prepared_s for timing in latest)
+        if after is not None:
+            after(number)
     return Rounds(case=tuple(timed[0]), reference=tuple(timed[1]), stop=stop)
 
 

@@ -3,12 +3,12 @@ from statistics import median
 
 import torch
 
-from peftbench.measure.anchor import ROUNDS, anchor_s
+from peftbench.measure.anchor import EVERY, Anchor
 from peftbench.measure.clock import CpuClock, Timing
 from peftbench.workloads.base import Mark
 
 
-def test_the_anchor_is_timed_a_few_times_and_leaves_nothing_behind() -> None:
+def test_the_anchor_is_timed_after_some_rounds_and_draws_no_numbers() -> None:
     taken: list[Timing] = []
 
     class Clock(CpuClock):
@@ -19,8 +19,12 @@ def test_the_anchor_is_timed_a_few_times_and_leaves_nothing_behind() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    found_s = anchor_s(Clock(), torch.device("cpu"))
+    anchor = Anchor(Clock(), torch.device("cpu"))
+    assert anchor.median_s is None
+    warm = len(taken)
+    assert 3 <= warm <= 20
+    for number in range(3 * EVERY + 1):
+        anchor.after(number)
     assert torch.equal(torch.rand(2), expected)
-    assert 0 < found_s < 1
-    assert ROUNDS + 3 <= len(taken) <= ROUNDS + 20
-    assert found_s == median(timing.wall_s for timing in taken[-ROUNDS:])
+    assert len(taken) - warm == 4
+    assert anchor.median_s == median(timing.wall_s for timing in taken[warm:])
