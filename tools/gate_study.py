@@ -80,20 +80,23 @@ class Study:
         return statistics.median(taken)
 
     def _accepted(self) -> list[Any]:
-        files = list((self.project / "baselines").glob("*.json"))
-        return json.loads(files[0].read_text())["accepted"] if files else []
+        return list(self._baseline().get("accepted", []))
 
     def names(self) -> list[str]:
         """Return the cases, by id."""
-        (file,) = (self.project / "baselines").glob("*.json")
-        return sorted(json.loads(file.read_text())["cases"])
+        return sorted(self._baseline()["cases"])
+
+    def _baseline(self) -> dict[str, Any]:
+        """Return what the only file of baselines holds; nothing before the first session is accepted."""
+        files = (self.project / "baselines").glob("*.json")
+        return next((dict(json.loads(file.read_text())) for file in files), {})
 
     def calibration(self, probes: Sequence[Injection]) -> list[dict[str, Any]]:
         """Run one launch with these slowdowns; return what each took within a round, and the round without it."""
         key = "calibration"
         if (known := self._known(key)) is None:
             with self._injected(probes):
-                status, _ = self.pytest(f"--peftbench-json={self.folder / 'calibration.json'}")
+                status, _ = self.pytest()
             if status:
                 sys.exit(f"the launch failed: see {self.folder / 'log.txt'}")
             known = {"key": key, "felt": self._felt()}

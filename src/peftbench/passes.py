@@ -41,16 +41,8 @@ Observer = Callable[[TimedRound], TimedRound]
 class Take(Protocol):
     """Takes the rounds of a case."""
 
-    def __call__(
-        self,
-        case: TimedRound,
-        reference: TimedRound | None,
-        plan: Plan,
-        *,
-        seed: str,
-        after: Callable[[int], object] | None = None,
-    ) -> Rounds:
-        """Call both as often as the plan says, and `after` between the rounds."""
+    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+        """Call both as often as the plan says."""
         ...
 
 
@@ -117,8 +109,8 @@ class Passes:
         with watch.during("time"), undisturbed():
             reference, alone = self._warmed(timed, workload, group)
             anchor = Anchor(self._clock, self._backend.device) if reference else None
-            taken = partial(take, observer(timed), reference, self._plan(), seed=seed)
-            rounds, state = self._probes.rounds(partial(taken, after=anchor.after) if anchor else taken)
+            plan = self._plan(after=anchor.after if anchor else None)
+            rounds, state = self._probes.rounds(lambda: take(observer(timed), reference, plan, seed=seed))
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = group.tokens if workload.runs_model else None
@@ -196,13 +188,14 @@ class Passes:
         warm_up(timed)
         return None, ALONE
 
-    def _plan(self) -> Plan:
+    def _plan(self, after: Callable[[int], object] | None) -> Plan:
         settings = self._backend.settings
         quick = self._backend.model.random_weights and self._backend.device.type == "cpu"
         budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
         return Plan(
             budget_s=budget_s if settings.max_time is None else settings.max_time,
             exactly=settings.rounds,
+            after=after,
         )
 
 

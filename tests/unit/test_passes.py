@@ -67,19 +67,19 @@ def test_a_budget_of_nothing_is_a_budget(measure: Measure) -> None:
     assert record.launches[0].rounds == CONTROL_ROUNDS
 
 
+def test_a_launch_with_a_reference_has_an_anchor(measure: Measure) -> None:
+    (alone,), (beside,) = measure("head").launches, measure("head", reference="full").launches
+    assert alone.anchor_s is None
+    assert beside.anchor_s is not None
+    assert beside.anchor_s > 0
+
+
 def test_the_order_of_rounds_hangs_on_the_seed_and_the_case(measure: Measure) -> None:
     seeds: list[str] = []
 
-    def take(
-        case: TimedRound,
-        reference: TimedRound | None,
-        plan: Plan,
-        *,
-        seed: str,
-        after: Callable[[int], object] | None = None,
-    ) -> Rounds:
+    def take(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
         seeds.append(seed)
-        return interleave(case, reference, plan, seed=seed, after=after)
+        return interleave(case, reference, plan, seed=seed)
 
     for seed in (0, 1):
         measure("head", take, seed=seed)

@@ -48,7 +48,7 @@ def test_what_comes_after_a_round_is_no_part_of_it() -> None:
 
         return run
 
-    rounds = interleave(log("side"), log("side"), Plan(budget_s=0, exactly=3), seed="a", after=log("after"))
+    rounds = interleave(log("side"), log("side"), Plan(budget_s=0, exactly=3, after=log("after")), seed="a")
     assert calls == [f"{name} {number}" for number in range(3) for name in ("side", "side", "after")]
     assert rounds.timed_s == 6.0
 

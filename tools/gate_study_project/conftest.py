@@ -80,13 +80,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Wrap the workloads, if anything is to be slowed down."""
     if not INJECTION.exists():
         return
+    from peftbench.record import function_of
     from peftbench.workloads.step import Inference, TrainStep
 
     slowdowns = [Slowdown(**one) for one in json.loads(INJECTION.read_text())]
     for name, workload in {"train_step": TrainStep, "inference": Inference}.items():
         slow(
             workload,
-            {one.case.partition("[")[2].rsplit("-", 2)[0]: one for one in slowdowns if one.case.startswith(name)},
+            {one.case.partition("[")[2].rsplit("-", 2)[0]: one for one in slowdowns if function_of(one.case) == name},
         )
 
     def keep() -> None:

@@ -12,8 +12,6 @@ from peftbench.measure.rounds import Rounds
 from peftbench.record import record_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pytest
 
     from peftbench.measure.clock import Timing
@@ -49,20 +47,12 @@ class Server:
         except PeerLostError:
             return
 
-    def take(
-        self,
-        case: TimedRound,
-        reference: TimedRound | None,
-        plan: Plan,
-        *,
-        seed: str,
-        after: Callable[[int], object] | None = None,
-    ) -> Rounds:
+    def take(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
         """Run rounds when the parent says so, until it has enough: stands in for `interleave`.
 
         Asked again, because a GPU was slowed down meanwhile, it has no others: the other state's rounds are over.
         """
-        del reference, seed, after  # the parent pairs rounds and orders them; no ratio hides what they share
+        del reference, seed  # the parent pairs rounds, and orders them
         if self._rounds is not None:
             return self._rounds
         timed: list[Timing] = []

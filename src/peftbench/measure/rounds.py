@@ -31,7 +31,7 @@ CONTROL_ROUNDS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """When to stop."""
+    """When to stop, and what comes between rounds."""
 
     budget_s: float
     """For the rounds of case and reference together, and for what prepares them."""
@@ -39,6 +39,8 @@ class Plan:
     """This many rounds, whatever they cost and however precise they are."""
     precision: float = 0.005
     """Half-width of the interval of the median log ratio (or log time, if there is no reference) that is enough."""
+    after: Callable[[int], object] | None = None
+    """Called with the number of each round when it is over; no part of it, nor of the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +65,8 @@ class Rounds:
         return sum(timing.wall_s for timing in (*self.case, *self.reference))
 
 
-def interleave(
-    case: TimedRound,
-    reference: TimedRound | None,
-    plan: Plan,
-    *,
-    seed: str,
-    after: Callable[[int], object] | None = None,
-) -> Rounds:
-    """Time rounds of `case` and `reference` in alternation, the order within a round drawn anew each time.
-
-    What is called `after` each round is no part of it, nor of the budget.
-    """
+def interleave(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+    """Time rounds of `case` and `reference` in alternation, the order within a round drawn anew each time."""
     order = random.Random(seed)
     timed: tuple[list[Timing], list[Timing]] = ([], [])
     log_values: list[float] = []
@@ -92,8 +84,8 @@ def interleave(
         latest = [timings[-1] for timings in timed if timings]
         log_values.append(math.log(latest[0].wall_s / (latest[1].wall_s if reference else 1.0)))
         spent_s += sum(timing.wall_s + timing.prepared_s for timing in latest)
-        if after is not None:
-            after(number)
+        if plan.after is not None:
+            plan.after(number)
     return Rounds(case=tuple(timed[0]), reference=tuple(timed[1]), stop=stop)
 
 
