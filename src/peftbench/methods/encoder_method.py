@@ -1,4 +1,4 @@
-"""What the methods have in common that freeze a BERT-like encoder and put trainable modules into its blocks."""
+"""What the methods have in common that freeze a backbone and put trainable modules into its blocks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from peftbench.methods import checkpoint, encoder
+from peftbench.methods.anatomies import ANATOMIES
 from peftbench.methods.base import Application, Method, head_names, is_head
 from peftbench.methods.configuration import C, Configuration
 from peftbench.seeding import seeded
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.methods.anatomy import Anatomy
+    from peftbench.methods.encoder import Block
     from peftbench.tasks.base import Task
 
 CONFIGURATION: Final = "peftbench_configuration"
@@ -34,6 +37,8 @@ class EncoderMethod(Method, Generic[C]):
     family: str = "paper"
     config: C
     """The default configuration; its fields can be overridden."""
+    anatomies: Mapping[str, Anatomy] = field(default_factory=lambda: ANATOMIES)
+    """The architectures that the method can be put into, by name."""
 
     def __post_init__(self) -> None:
         config: Any = self.config
@@ -42,13 +47,17 @@ class EncoderMethod(Method, Generic[C]):
     def unsupported(self, task: Task, *, architecture: str) -> str:
         """Return why the method cannot work on a model of `architecture`, or ''."""
         del task
-        return encoder.why_not_understood(architecture)
+        return encoder.why_not_understood(architecture, self.anatomies)
+
+    def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
+        """Return the method for these architectures."""
+        return replace(self, anatomies=anatomies)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
         """Freeze the backbone and attach the method's modules, initialised from the application's seed alone."""
         import torch
 
-        blocks = encoder.blocks(model)
+        blocks = encoder.blocks(model, self.anatomies)
         configuration = Configuration.of(self.name, self.config, application.overrides)
         heads = head_names(model)
         for name, parameter in model.named_parameters():
@@ -61,7 +70,7 @@ class EncoderMethod(Method, Generic[C]):
         return applied
 
     @abstractmethod
-    def attach(self, model: PreTrainedModel, blocks: list[Any], configuration: Configuration[C]) -> None:
+    def attach(self, model: PreTrainedModel, blocks: list[Block], configuration: Configuration[C]) -> None:
         """Put the method's modules into the blocks; torch's random state is seeded, and restored afterwards.
 
         Raises:
@@ -90,7 +99,7 @@ class EncoderMethod(Method, Generic[C]):
     @contextmanager
     def disabled(self, model: torch.nn.Module) -> Iterator[None]:
         """Within the context the model computes what the plain model with the same head would, to the bit."""
-        from peftbench.methods.bottleneck_modules import Switchable
+        from peftbench.methods.replacement import Switchable
 
         switches = [module for module in model.modules() if isinstance(module, Switchable)]
         before = [switch.enabled for switch in switches]
@@ -104,7 +113,7 @@ class EncoderMethod(Method, Generic[C]):
 
     def remove(self, model: torch.nn.Module) -> torch.nn.Module:
         """Put back the modules that the method's stand for; the trained head stays."""
-        from peftbench.methods.bottleneck_modules import restore
+        from peftbench.methods.replacement import restore
 
         restore(model)
         delattr(model, CONFIGURATION)

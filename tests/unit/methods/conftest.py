@@ -65,6 +65,16 @@ class Lab:
         """Make an encoder in evaluation mode, equal to all others of its shape."""
         return copy.deepcopy(prototype(model_type, attention, tuple(changes.items()), choices=choices))
 
+    @staticmethod
+    def golden(config: Mapping[str, object], attention: str) -> PreTrainedModel:
+        """Make a model of exactly this configuration, in evaluation mode."""
+        shape = dict(config)
+        model_type = shape.pop("model_type")
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
+            AutoConfig.for_model(model_type, **shape), attn_implementation=attention
+        )
+        return model.eval()
+
     def application(self, overrides: Mapping[str, Scalar] = NO_OVERRIDES, seed: int = 0) -> Application:
         return Application(task=self.task, overrides=overrides, seed=seed)
 
