@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from peftbench.api import apply_method
     from peftbench.errors import UnsupportedError, UserError
     from peftbench.fixture import PeftCase
+    from peftbench.methods.anatomy import Anatomy, Stack, SubBlock
     from peftbench.methods.base import Application, Method
     from peftbench.methods.basic import SelectiveMethod
     from peftbench.methods.peft.method import PeftMethod
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Subject, Trial, Workload
 
 __all__ = [
+    "Anatomy",
     "Application",
     "ClassificationTask",
     "Head",
@@ -30,6 +32,8 @@ __all__ = [
     "Preset",
     "Record",
     "SelectiveMethod",
+    "Stack",
+    "SubBlock",
     "Subject",
     "Task",
     "Trial",
@@ -44,6 +48,7 @@ _HOMES: Final = {
     "peftbench.api": ("apply_method",),
     "peftbench.errors": ("UnsupportedError", "UserError"),
     "peftbench.fixture": ("PeftCase",),
+    "peftbench.methods.anatomy": ("Anatomy", "Stack", "SubBlock"),
     "peftbench.methods.base": ("Application", "Method"),
     "peftbench.methods.basic": ("SelectiveMethod",),
     "peftbench.methods.peft.method": ("PeftMethod",),

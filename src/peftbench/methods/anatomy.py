@@ -63,6 +63,10 @@ class Anatomy:
     stacks: tuple[Stack, ...]
     """In the order of computation. One that a model has not (an encoder without its decoder) is passed over."""
 
+    def __post_init__(self) -> None:
+        """Take any sequence of stacks."""
+        object.__setattr__(self, "stacks", tuple(self.stacks))
+
     def named(self, *names: str) -> tuple[Anatomy, ...]:
         """Return the same anatomy for each of `names`."""
         return tuple(replace(self, name=name) for name in names)

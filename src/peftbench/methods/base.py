@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from peftbench.errors import UnsupportedError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.methods.anatomy import Anatomy
     from peftbench.tasks.base import Task
     from peftbench.workloads.base import Optimization
 
@@ -67,6 +68,11 @@ class Method(ABC):
         """Return why the method cannot do `task` on a model of `architecture` (`config.model_type`), or ''."""
         del task, architecture
         return ""
+
+    def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
+        """Return the method for models of these anatomies, by architecture; most methods need to know none."""
+        del anatomies
+        return self
 
     @property
     def why_not_merged(self) -> str:

@@ -108,6 +108,8 @@ class PrefixedFunction(PrefixedAttention):
 
     def __init__(self, inner: nn.Module, note: Note, layer: int) -> None:
         super().__init__(inner, note, layer)
+        if not {"eager_attention_forward", "ALL_ATTENTION_FUNCTIONS"} <= vars(_source(inner)).keys():
+            raise UnsupportedError(f"{type(inner).__name__} calls no attention function of transformers")
         config: Any = inner.config
         self.implementation = config._attn_implementation.partition(_MARK)[0]  # noqa: SLF001 # no public name
         config._attn_implementation = _register(self.implementation, inner)  # noqa: SLF001
@@ -193,12 +195,15 @@ _MARK: Final = "_with_prefix_"
 
 def _register(base: str, attention: nn.Module) -> str:
     """Make transformers know its attention implementation `base` with a prefix; return the name."""
-    module = sys.modules[type(attention).__module__]
-    if not {"eager_attention_forward", "ALL_ATTENTION_FUNCTIONS"} <= set(vars(module)):
-        raise UnsupportedError(f"{type(attention).__name__} calls no attention function of transformers")
+    module = _source(attention)
     # The eager function is that of the model's own file.
     function = module.eager_attention_forward if base == "eager" else module.ALL_ATTENTION_FUNCTIONS[base]
     name = f"{base}{_MARK}{module.__name__.rpartition('.')[2]}"
     AttentionInterface.register(name, partial(attend_with_prefix, function=function))
     AttentionMaskInterface.register(name, AttentionMaskInterface()[base])
     return name
+
+
+def _source(attention: nn.Module) -> Any:  # noqa: ANN401 # a module of Python
+    """Return the file in which the attention is defined."""
+    return sys.modules[type(attention).__module__]
