@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionMaskInterface
 
 from peftbench.errors import UnsupportedError
 from peftbench.methods.replacement import Note, Replacement, Switchable
@@ -108,7 +108,7 @@ class PrefixedFunction(PrefixedAttention):
 
     def __init__(self, inner: nn.Module, note: Note, layer: int) -> None:
         super().__init__(inner, note, layer)
-        if not {"eager_attention_forward", "ALL_ATTENTION_FUNCTIONS"} <= vars(_source(inner)).keys():
+        if not {"eager_attention_forward", "ALL_ATTENTION_FUNCTIONS"} <= _globals(inner).keys():
             raise UnsupportedError(f"{type(inner).__name__} calls no attention function of transformers")
         config: Any = inner.config
         self.implementation = config._attn_implementation.partition(_MARK)[0]  # noqa: SLF001 # no public name
@@ -195,15 +195,18 @@ _MARK: Final = "_with_prefix_"
 
 def _register(base: str, attention: nn.Module) -> str:
     """Make transformers know its attention implementation `base` with a prefix; return the name."""
-    module = _source(attention)
+    known = _globals(attention)
+    functions = known["ALL_ATTENTION_FUNCTIONS"]
     # The eager function is that of the model's own file.
-    function = module.eager_attention_forward if base == "eager" else module.ALL_ATTENTION_FUNCTIONS[base]
-    name = f"{base}{_MARK}{module.__name__.rpartition('.')[2]}"
-    AttentionInterface.register(name, partial(attend_with_prefix, function=function))
+    function = known["eager_attention_forward"] if base == "eager" else functions[base]
+    name = f"{base}{_MARK}{known['__name__'].rpartition('.')[2]}"
+    functions.register(name, partial(attend_with_prefix, function=function))
     AttentionMaskInterface.register(name, AttentionMaskInterface()[base])
     return name
 
 
-def _source(attention: nn.Module) -> Any:  # noqa: ANN401 # a module of Python
-    """Return the file in which the attention is defined."""
-    return sys.modules[type(attention).__module__]
+def _globals(attention: nn.Module) -> dict[str, Any]:
+    """Return the names that are known where the attention is defined."""
+    forward: Any = inspect.unwrap(type(attention).forward)
+    names: dict[str, Any] = forward.__globals__
+    return names
