@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from peftbench import bench
 
 if TYPE_CHECKING:
-    from peftbench.fixture import PeftCase
+    from peftbench.plugin.fixture import PeftCase
 
 
 @bench("convergence")

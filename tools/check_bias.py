@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from peftbench.backend import Backend
-from peftbench.cases import parse_method
-from peftbench.catalogue import Catalogue
-from peftbench.measure.clock import Timing, clock_for
+from peftbench.config.settings import Settings
+from peftbench.matrix.cases import parse_method
+from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.metrics import time_metrics
-from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
-from peftbench.settings import Settings
+from peftbench.measure.time.clock import Timing, clock_for
+from peftbench.measure.time.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.workloads.backend import Backend
 from peftbench.workloads.step import without_labels
 
 if TYPE_CHECKING:

@@ -20,17 +20,17 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from peftbench.backend import Backend
-from peftbench.cases import Case, parse_method
-from peftbench.catalogue import Catalogue
-from peftbench.measure.clock import clock_for
-from peftbench.settings import Settings
-from peftbench.training.course import Course, follow, judge, plan_for
-from peftbench.training.evaluate import length
-from peftbench.training.loop import MAX_NORM, WARM_UP, Plan
-from peftbench.training.run import material_of, subject_of
-from peftbench.training.sampling import steps
-from peftbench.workloads.study import Desk
+from peftbench.config.settings import Settings
+from peftbench.matrix.cases import Case, parse_method
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.time.clock import clock_for
+from peftbench.studies.base import Desk
+from peftbench.studies.training.course import Course, follow, judge, plan_for
+from peftbench.studies.training.evaluate import length
+from peftbench.studies.training.loop import MAX_NORM, WARM_UP, Plan
+from peftbench.studies.training.run import material_of, subject_of
+from peftbench.studies.training.sampling import steps
+from peftbench.workloads.backend import Backend
 
 WARM = 3
 """Steps that are left out of the times."""

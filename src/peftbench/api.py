@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peftbench.catalogue import Catalogue
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.matrix.catalogue import Catalogue
 from peftbench.methods.base import Application, Scalar
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftbench.environment import versions
-from peftbench.journal import Journal
-from peftbench.measure.clock import Timing
+from peftbench.devices.environment import versions
 from peftbench.measure.metrics import launch
-from peftbench.measure.rounds import Plan, interleave
-from peftbench.record import Metric, Record
-from peftbench.session import BenchSession
+from peftbench.measure.time.clock import Timing
+from peftbench.measure.time.rounds import Plan, interleave
+from peftbench.plugin.session import BenchSession
+from peftbench.records.journal import Journal
+from peftbench.records.record import Metric, Record
 
 if TYPE_CHECKING:
-    from peftbench.cases import Case
-    from peftbench.passes import Observer, Take
+    from peftbench.matrix.cases import Case
+    from peftbench.run.passes import Observer, Take
     from peftbench.workloads.base import Workload
 
 FINGERPRINT = {"cpu": "stand-in", "device": "none", "threads": "1", **versions()}

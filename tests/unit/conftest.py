@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.conftest import WORDS
 
-from peftbench.baseline.snapshot import Case, Profile, Session, Snapshot
+from peftbench.gate.snapshot import Case, Profile, Session, Snapshot
 from peftbench.tasks.base import Vocabulary
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.claims.statistics import Observation
+from peftbench.config.settings import options
 from peftbench.errors import UserError
-from peftbench.record import Record, Run
-from peftbench.runfile import load_run
-from peftbench.settings import options
-from peftbench.training.results import (
+from peftbench.records.record import Record, Run
+from peftbench.records.runfile import load_run
+from peftbench.studies.training.results import (
     ADDING,
     CONVERGENCE,
     FULL,
@@ -27,7 +27,7 @@ from peftbench.training.results import (
     trainings,
     under,
 )
-from peftbench.training.stopping import Cost, Target, cost
+from peftbench.studies.training.stopping import Cost, Target, cost
 from peftbench.workloads.base import Optimization
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Final, Literal
 
-from peftbench.training.stopping import Cost
+from peftbench.studies.training.stopping import Cost
 
 CONFIDENCE: Final = 0.95
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from peftbench.measure.clock import CudaClock, launch_bound
-from peftbench.measure.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
-from peftbench.measure.energy import busy_window, energy_metrics, idle_window
-from peftbench.measure.nvml import Nvml, Reading, sampled
-from peftbench.measure.resident import resident
-from peftbench.measure.throttle import Patience, decide, limits
-from peftbench.record import Metric
+from peftbench.measure.energy.nvml import Nvml, Reading, sampled
+from peftbench.measure.energy.throttle import Patience, decide, limits
+from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
+from peftbench.measure.memory.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
+from peftbench.measure.memory.resident import resident
+from peftbench.measure.time.clock import CudaClock, launch_bound
+from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
     import torch
 
-    from peftbench.measure.energy import Window
-    from peftbench.measure.rounds import Rounds, TimedRound
+    from peftbench.measure.energy.window import Window
+    from peftbench.measure.time.rounds import Rounds, TimedRound
     from peftbench.workloads.base import Trial
 
 

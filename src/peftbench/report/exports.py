@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from peftbench.baseline.snapshot import Case, Snapshot
-from peftbench.baseline.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
-from peftbench.jsondata import Json, encode
+from peftbench.gate.snapshot import Case, Snapshot
+from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
+from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
 
 SCHEMA: Final = "peftbench/comparison/1"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from peftbench.baseline.snapshot import snapshot_of
+from peftbench.config.settings import Settings
 from peftbench.errors import UserError
-from peftbench.fileio import write_atomically
-from peftbench.record import Run
+from peftbench.gate.snapshot import snapshot_of
+from peftbench.records.fileio import write_atomically
+from peftbench.records.record import Run
+from peftbench.records.runfile import save_run
 from peftbench.report import exports
-from peftbench.runfile import save_run
-from peftbench.settings import Settings
 
 
 def write_run(run: Run, settings: Settings, run_file: Path | None) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from peftbench.environment import describe_noise
-from peftbench.measure.estimate import LEAST_VALUES
-from peftbench.record import Metric, Record, Run
+from peftbench.devices.environment import describe_noise
+from peftbench.records.estimate import LEAST_VALUES
+from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
 

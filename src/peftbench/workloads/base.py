@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from peftbench.compiling import compiled
-from peftbench.precision import Precision
+from peftbench.config.precision import Precision
+from peftbench.devices.compiling import compiled
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from peftbench.cases import Case
+    from peftbench.config.settings import Settings
+    from peftbench.matrix.cases import Case
     from peftbench.methods.base import Application, Method
-    from peftbench.record import Metric
-    from peftbench.settings import Settings
+    from peftbench.records.record import Metric
     from peftbench.tasks.base import Batch
 
 BATCHES: Final = 4

@@ -16,14 +16,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import UnsupportedError
-from peftbench.record import Metric
+from peftbench.records.record import Metric
 from peftbench.workloads.base import Trial, Workload
 
 if TYPE_CHECKING:
     import torch
 
+    from peftbench.config.precision import Precision
     from peftbench.methods.base import Method
-    from peftbench.precision import Precision
     from peftbench.workloads.base import Mark, Subject
 
 
@@ -192,7 +192,7 @@ def left_bytes(subject: Subject) -> Metric:
     The model itself lives on, as in a server that changes its adapters; a trained head that stays in place of the
     plain one is no loss.
     """
-    from peftbench.measure.device_memory import release
+    from peftbench.measure.memory.device_memory import release
 
     model: Any = subject.fresh_model()
     device = model.device

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.config.precision import Precision
     from peftbench.methods.base import Method
-    from peftbench.precision import Precision
     from peftbench.tasks.base import Batch
     from peftbench.workloads.base import Mark, Subject
 

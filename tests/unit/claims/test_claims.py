@@ -10,9 +10,9 @@ import pytest
 
 from peftbench.claims.claims import CLAIMS, Finding, judge
 from peftbench.errors import UserError
-from peftbench.record import Metric, Record, Run
+from peftbench.records.record import Metric, Record, Run
 from peftbench.report import claims as report
-from peftbench.training.stopping import Target
+from peftbench.studies.training.stopping import Target
 
 Make = Callable[..., Record]
 MakeRun = Callable[..., Run]

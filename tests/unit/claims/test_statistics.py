@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from peftbench.claims.statistics import Interval, Observation, added_up, as_observation, interval, log_ratio, together
-from peftbench.training.stopping import Cost
+from peftbench.studies.training.stopping import Cost
 
 
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=8))

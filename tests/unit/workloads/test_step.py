@@ -6,12 +6,12 @@ import pytest
 import torch
 from tests.unit.workloads.conftest import MakeSubject
 
-from peftbench import building
+from peftbench.config.precision import Precision
 from peftbench.errors import UnsupportedError
-from peftbench.measure.counters import count
-from peftbench.measure.outputs import difference, evaluate
-from peftbench.measure.storages import saved_bytes
-from peftbench.precision import Precision
+from peftbench.measure.counters.counting import count
+from peftbench.measure.counters.storages import saved_bytes
+from peftbench.models import building
+from peftbench.validity.outputs import difference, evaluate
 from peftbench.workloads.base import Subject, Trial
 from peftbench.workloads.step import WORKLOADS, without_labels
 

@@ -11,11 +11,11 @@ import torch
 from peft import LoraConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from peftbench.choices import OPTIMIZERS
+from peftbench.config.choices import OPTIMIZERS
+from peftbench.config.precision import Precision
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.methods.peft import EXCLUDED, EXCLUDED_VARIANTS, METHODS, PeftMethod
-from peftbench.precision import Precision
 from peftbench.tasks.base import Batch, Head, Task
 from peftbench.workloads.base import Optimization, Subject
 
