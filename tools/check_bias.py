@@ -25,7 +25,8 @@ from peftbench.workloads.backend import Backend
 from peftbench.workloads.step import without_labels
 
 if TYPE_CHECKING:
-    from peftbench.workloads.base import Subject, Trial
+    from peftbench.measure.trial import Trial
+    from peftbench.workloads.subject import Subject
 
 CASES = (("train_step", "full"), ("train_step", "lora"), ("inference", "full"), ("inference", "lora"))
 

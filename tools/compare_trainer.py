@@ -21,9 +21,10 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from peftbench.config.settings import Settings
-from peftbench.matrix.cases import Case, parse_method
+from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.clock import clock_for
+from peftbench.records.ids import Case
 from peftbench.studies.base import Desk
 from peftbench.studies.training.course import Course, follow, judge, plan_for
 from peftbench.studies.training.evaluate import length

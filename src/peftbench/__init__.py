@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from peftbench.api import apply_method
     from peftbench.errors import UnsupportedError, UserError
+    from peftbench.measure.trial import Trial
     from peftbench.methods.base import Application, Method
     from peftbench.methods.basic import SelectiveMethod
     from peftbench.methods.peft.method import PeftMethod
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from peftbench.records.record import Metric, Record
     from peftbench.tasks.base import Head, HubSource, Task
     from peftbench.tasks.classification import ClassificationTask
-    from peftbench.workloads.base import Subject, Trial, Workload
+    from peftbench.workloads.base import Workload
+    from peftbench.workloads.subject import Subject
 
 __all__ = [
     "Application",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.matrix.catalogue import Catalogue
-from peftbench.methods.base import Application, Scalar
+from peftbench.methods.base import Application
+from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     import torch

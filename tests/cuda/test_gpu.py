@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.config.precision import Precision
 from peftbench.config.settings import Settings
 from peftbench.devices.failures import classify, context_is_alive
+from peftbench.devices.precision import Precision
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.energy.nvml import Nvml
 from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
 from peftbench.measure.memory.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
 from peftbench.measure.time.clock import CudaClock, clock_for, launch_bound
+from peftbench.measure.trial import Mark, Trial
 from peftbench.workloads.backend import Backend
-from peftbench.workloads.base import Mark, Trial
 from peftbench.workloads.lifecycle import left_bytes
 
 SPIN_CYCLES = 20_000_000

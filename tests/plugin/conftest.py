@@ -75,7 +75,8 @@ def _modules() -> None:
     for module in (
         "plugin.parent",
         "report.display",
-        "plugin.launching",
+        "plugin.child",
+        "processes.conduct",
         "report.terminal",
         "report.files",
         "plugin.fixture",

@@ -11,8 +11,7 @@ import pytest
 from tests.plugin.running import Run
 from tests.plugin.test_launches import ARGUMENTS, BENCH, ROOT, UNDERLYING
 
-from peftbench.plugin.child import OPTION
-from peftbench.processes.launches.assignment import Assignment
+from peftbench.processes.launches.assignment import OPTION, Assignment
 from peftbench.processes.lockstep.channel import Channel
 
 SLOWER = UNDERLYING.replace("100", "101").replace("20_000", "100_000")

@@ -11,9 +11,9 @@ from typing import Final, Literal
 from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, Sample, distinct, shared_lr
 from peftbench.claims.statistics import Interval, Observation, as_observation, interval, together
+from peftbench.config.target import Target
 from peftbench.records.record import Record, Run
 from peftbench.studies.training.results import ADDING, CONVERGENCE, MULTITASK, Policy, trainings
-from peftbench.studies.training.stopping import Target
 
 Verdict = Literal["holds", "does not hold", "not shown"]
 Scale = Literal["ratio", "difference"]

@@ -11,7 +11,9 @@ from typing import Final
 
 from peftbench.claims.statistics import Observation
 from peftbench.config.settings import options
+from peftbench.config.target import Target
 from peftbench.errors import UserError
+from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Record, Run
 from peftbench.records.runfile import load_run
 from peftbench.studies.training.results import (
@@ -27,8 +29,7 @@ from peftbench.studies.training.results import (
     trainings,
     under,
 )
-from peftbench.studies.training.stopping import Cost, Target, cost
-from peftbench.workloads.base import Optimization
+from peftbench.studies.training.stopping import Cost, cost
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""

@@ -12,9 +12,9 @@ from typing import Final, Literal
 from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, base_name, distinct, shared_lr, value
 from peftbench.claims.statistics import Observation, as_observation, together
+from peftbench.config.target import Target
 from peftbench.records.record import Record, Run
 from peftbench.studies.training.results import CONVERGENCE, FULL, MTL
-from peftbench.studies.training.stopping import Target
 
 Objective = Literal["cost-to-quality", "latency", "storage"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")

@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from peftbench.config.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES, STOPS
 from peftbench.config.options import Option, above_zero, at_least, comma_separated, each, flag, fraction, one_of, option
 from peftbench.errors import UserError, unknown
 from peftbench.gate.rule import Rule
-
-if TYPE_CHECKING:
-    from peftbench.config.precision import Precision
 
 T = TypeVar("T")
 
@@ -26,7 +23,7 @@ GATE: Final = "gate_"
 
 
 def _target(text: str) -> str:
-    from peftbench.studies.training.stopping import Target
+    from peftbench.config.target import Target
 
     Target.read(text)
     return text
@@ -238,7 +235,6 @@ class Settings:
                 values[name] = _parse(name, one, given)
         constants = {name.replace("_", "-"): values.pop(GATE + name, None) for name in _constants()}
         settings = cls(**values, rule=Rule.from_options(constants))
-        settings.precision  # noqa: B018 - settings that exclude each other are refused here
         settings._refuse_contradictions()
         return settings
 
@@ -256,19 +252,6 @@ class Settings:
             raise UserError(
                 f"{given[0]} needs a reference: times are compared as ratios to it; not --peftbench-reference=none"
             )
-
-    @property
-    def precision(self) -> Precision:
-        """How the model computes; raises UserError for settings that exclude each other."""
-        from peftbench.config.precision import Precision
-
-        return Precision(
-            dtype=self.dtype,
-            autocast=self.autocast,
-            tf32=self.tf32,
-            attention=self.attention,
-            optimizer=self.optimizer,
-        )
 
     def identity(self, *, studies: bool = False) -> dict[str, object]:
         """Return the settings that change a number, with those that change only studies or without, as JSON types."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -56,16 +55,6 @@ def resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)
-
-
-def describe_noise(readings: Mapping[str, float]) -> str:
-    """Return one line about `noise()` for people."""
-    words = []
-    if "load_1min" in readings:
-        words.append(f"load {readings['load_1min']:.2f}")
-    if "cpu_pressure_percent" in readings:
-        words.append(f"CPU pressure {readings['cpu_pressure_percent']:.1f} %")
-    return ", ".join(words) or "not available"
 
 
 def _cpu_model() -> str:

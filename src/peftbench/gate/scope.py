@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from peftbench.gate.rule import Rule
 from peftbench.gate.snapshot import Case, Snapshot
+from peftbench.records.record import differences
 
 COUNTER_VERSIONS: Final = ("torch", "transformers", "peft", "peftbench")
 """Entries of the fingerprint that determine the counters."""
@@ -67,11 +68,6 @@ def other_clock(base: Case, new: Case, rule: Rule) -> str:
     if not (old and now) or abs(now - old) <= rule.max_clock_difference * old:
         return ""
     return f"SM clock {now:.0f} MHz, baseline {old:.0f} MHz: differ by more than {rule.max_clock_difference:.0%}"
-
-
-def differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs: name -> (base, new), None where one does not have it."""
-    return {name: (base.get(name), new.get(name)) for name in sorted({*base, *new}) if base.get(name) != new.get(name)}
 
 
 def _arrows(title: str, moved: Mapping[str, tuple[Any, Any]]) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from peftbench.gate.format import from_text, to_text
-from peftbench.gate.scope import differences
 from peftbench.gate.snapshot import Snapshot
 from peftbench.records.fileio import locked, read_text, write_atomically
+from peftbench.records.record import differences
 
 NAMED: Final = ("device", "model", "dtype")
 """What a file's name begins with, for people; the rest of it is a hash."""

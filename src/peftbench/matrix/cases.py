@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from peftbench.config.settings import DEFAULT_METHODS
 from peftbench.errors import UserError, unknown
+from peftbench.records.ids import Case, MethodSpec
 
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
     from peftbench.matrix.catalogue import Catalogue
-    from peftbench.methods.base import Method, Scalar
+    from peftbench.methods.base import Method
+    from peftbench.records.ids import Scalar
 
 FAMILIES: Final = ("default", "all")
 """Stand for several methods, beside the families that methods say they belong to."""
@@ -23,50 +25,6 @@ ALL: Final = "all"
 """Stands for every task or workload that is known."""
 
 _SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
-
-
-@dataclass(frozen=True, slots=True)
-class MethodSpec:
-    """A method and the changes to its default configuration."""
-
-    name: str
-    overrides: tuple[tuple[str, Scalar], ...] = ()
-
-    def __str__(self) -> str:
-        if not self.overrides:
-            return self.name
-        return f"{self.name}({','.join(f'{key}={value}' for key, value in self.overrides)})"
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One method on one task at one batch size."""
-
-    method: MethodSpec
-    task: str
-    """A task's name, or several joined by plus signs."""
-    batch_size: int
-    variant: tuple[tuple[str, Scalar], ...] = ()
-    """What a study varies besides: seed, learning rate, ..."""
-
-    @property
-    def id(self) -> str:
-        """The part of a test's id in brackets: `lora-nli-bs8`, `lora-nli-bs32-seed0-lr3e-05`."""
-        return "-".join([f"{self.method}-{self.group}", *(f"{name}{value}" for name, value in self.variant)])
-
-    def with_variant(self, **variant: Scalar) -> Case:
-        """Return the same case with what a study varies."""
-        return replace(self, variant=tuple(variant.items()))
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The names of its tasks."""
-        return tuple(self.task.split("+"))
-
-    @property
-    def group(self) -> str:
-        """Cases of one group share their batches and their reference."""
-        return f"{self.task}-bs{self.batch_size}"
 
 
 def parse_method(text: str) -> MethodSpec:

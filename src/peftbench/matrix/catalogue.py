@@ -38,7 +38,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.tasks.span:TASKS",
             "peftbench.tasks.choice:TASKS",
         ),
-        "peftbench.models.presets": ("peftbench.models.presets:PRESETS",),
+        "peftbench.models": ("peftbench.models.presets:PRESETS",),
         "peftbench.workloads": (
             "peftbench.workloads.step:WORKLOADS",
             "peftbench.workloads.lifecycle:WORKLOADS",
@@ -88,7 +88,7 @@ class Catalogue:
         return cls(
             methods=_collect("peftbench.methods", methods),
             tasks=_collect("peftbench.tasks", tasks),
-            models=_collect("peftbench.models.presets", models),
+            models=_collect("peftbench.models", models),
             workloads=_collect("peftbench.workloads", workloads),
         )
 

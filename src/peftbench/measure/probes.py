@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from peftbench.measure.energy.window import Window
     from peftbench.measure.time.rounds import Rounds, TimedRound
-    from peftbench.workloads.base import Trial
+    from peftbench.measure.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)

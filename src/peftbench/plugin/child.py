@@ -1,90 +1,18 @@
-"""What is different in a child process: it runs its own cases only, and leaves the user's files to the parent."""
+"""A pytest run that a parent started: it runs its own cases only. Registered only in a launch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from peftbench.plugin import collection
 
 if TYPE_CHECKING:
-    import pytest
-
+    from peftbench.plugin.session import BenchSession
     from peftbench.processes.launches.assignment import Assignment
-
-OPTION: Final = "--peftbench-assignment"
-"""Names the file that tells a child process what to do; not in the help."""
-DESTINATION: Final = "peftbench_assignment"
-OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "basetemp": None,
-        "xmlpath": None,
-        "log_file": os.devnull,  # None would be that of the ini file
-        "pastebin": None,
-        "report_log": None,
-        "json_report": False,
-        "htmlpath": None,
-        "usepdb": False,
-        "lf": False,
-        "failedfirst": False,
-        "newfirst": False,
-        "stepwise": False,
-        "stepwise_skip": False,
-        "stepwise_reset": False,
-        "benchmark_json": None,
-        "benchmark_save": None,
-        "benchmark_autosave": None,
-        "benchmark_compare": None,
-        "benchmark_compare_fail": None,
-        "benchmark_histogram": [],
-    }
-)
-"""Options of pytest and well-known plugins that write files, select by the last run, or wait for a person."""
-PARENTS: Final = frozenset(
-    {
-        "json",
-        "resume",
-        "launches",
-        "launch_timeout",
-        "record",
-        "gate",
-        "against",
-        "pairs",
-        "strict",
-        "diff_json",
-        "bencher_json",
-        "action_json",
-        "shard",
-        "gpus",
-    }
-)
-"""Settings that a parent follows, and its children do not."""
-
-
-def assignment(path: str) -> Assignment:
-    """Read what a parent wrote; raises UserError for any other file."""
-    from peftbench.processes.launches.assignment import Assignment
-
-    return Assignment.read(Path(path))
-
-
-def quieten(config: pytest.Config) -> None:
-    """Switch off what only the parent's run is to do; called before other plugins look at their options."""
-    for name, value in OTHERS.items():
-        if hasattr(config.option, name):
-            setattr(config.option, name, value)
-
-
-def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:
-    """Return the sources of a child's settings, most important first."""
-    told = {"json": str(own.run_file), "resume": "true" if own.resume else None}
-    if own.device:
-        told["device"] = own.device
-    if own.socket is not None:
-        told["reference"] = "none"  # the other state's rounds are the reference
-    followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
-    return [told, *followed]
 
 
 def whole_files(config: pytest.Config) -> list[str]:
@@ -99,3 +27,47 @@ def divide(items: Sequence[pytest.Item], nodes: Collection[str]) -> tuple[list[p
     """Return the items that are among `nodes`, and the others."""
     own = set(nodes)
     return [item for item in items if item.nodeid in own], [item for item in items if item.nodeid not in own]
+
+
+class Child:
+    """Runs the cases that it was assigned."""
+
+    def __init__(self, bench: BenchSession, assignment: Assignment) -> None:
+        self._bench = bench
+        self._assignment = assignment
+        self._parent = os.getppid()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Stop where the parent has died: nobody waits for the rest, and it would disturb whatever runs next."""
+        if os.getppid() != self._parent:
+            pytest.exit("the run that started this launch is gone")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """In lock-step, collect what there is: another state of the code may lack what is named, which is then new."""
+        if self._assignment.socket is not None:
+            session.config.args[:] = whole_files(session.config)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave out what is not its own."""
+        items[:], others = divide(items, self._assignment.nodes)
+        if others:
+            config.hook.pytest_deselected(items=others)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Run items as a parent in lock-step asks for them; else let pytest run all."""
+        if self._assignment.socket is None or not collection.goes_on(session):
+            return None
+        from peftbench.plugin.round_server import Server
+        from peftbench.processes.lockstep.channel import Channel
+
+        channel = Channel.of_descriptor(self._assignment.socket)
+        server = Server(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
+        if session.items:
+            self._bench.runner.take_rounds_by(server.take)
+        server.serve(session, self._bench)
+        channel.close()
+        return True

@@ -14,7 +14,7 @@ from peftbench.errors import UserError
 from peftbench.plugin.marks import NAME, CaseMark
 
 if TYPE_CHECKING:
-    from peftbench.matrix.cases import Case
+    from peftbench.records.ids import Case
 
 
 class Mode(Enum):
@@ -32,7 +32,7 @@ def case_of(item: pytest.Item) -> Case | None:
     case = callspec.params.get("peft_case") if callspec else None
     if case is None:
         return None
-    from peftbench.matrix.cases import Case
+    from peftbench.records.ids import Case
 
     return case if isinstance(case, Case) else None
 

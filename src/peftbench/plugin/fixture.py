@@ -13,19 +13,18 @@ from peftbench.devices.failures import PoisonedError
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.measure.time.clock import Timing
 from peftbench.records.record import record_to_json
-from peftbench.studies.base import Study
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-    from peftbench.matrix.cases import Case
     from peftbench.measure.time.rounds import TimedRound
-    from peftbench.plugin.parent import Outcome
     from peftbench.plugin.session import BenchSession
+    from peftbench.processes.conduct import LaunchOutcome
+    from peftbench.records.ids import Case
     from peftbench.records.record import Record
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Workload
+    from peftbench.workloads.base import Benchmark
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class PeftCase:
     """One method on one task at one batch size, ready to be measured."""
 
     case: Case
-    workload: Workload
+    workload: Benchmark
     id: str
     bench: BenchSession = field(repr=False)
     benchmark: BenchmarkFixture = field(repr=False)
@@ -93,23 +92,23 @@ class PeftCase:
             pytest.fail(f"{self.id}: measure() is called again in this test: give it a test of its own", pytrace=False)
         self._measured.append(self.id)
 
-    def _skip_needless(self, workload: Workload, records: Sequence[Record]) -> None:
-        """Skip a study that would tell nothing after what others found."""
-        if isinstance(workload, Study) and (reason := workload.needless(self.case, self.bench.settings, records)):
+    def _skip_needless(self, workload: Benchmark, records: Sequence[Record]) -> None:
+        """Skip a case that would tell nothing after what others found."""
+        if reason := workload.needless(self.case, self.bench.settings, records):
             pytest.skip(reason)
 
-    def _launched(self, outcome: Outcome, workload: Workload) -> Record:
+    def _launched(self, outcome: LaunchOutcome, workload: Benchmark) -> Record:
         """Show what the launches of this case yielded, as if it had been measured here."""
         record = outcome.records.get(self.id)
         if record is None:
             self._skip_needless(workload, tuple(outcome.records.values()))
-            self.bench.told.add(self.id)
+            self.bench.failed_in_its_test(self.id)
             pytest.fail(f"{self.id}: no launch of it ended; the log of each tells why", pytrace=False)
         if record.launches:
             _feed(self.benchmark, [launch.time_s for launch in record.launches])
         self._attach(record)
         if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
-            self.bench.told.add(self.id)
+            self.bench.failed_in_its_test(self.id)
             pytest.fail(message, pytrace=False)
         return self._shown(record)
 

@@ -9,9 +9,10 @@ import pytest
 
 from peftbench.config.settings import flag_name, options, refuse_unknown
 from peftbench.errors import UserError
-from peftbench.plugin import child, collection, marks
-from peftbench.plugin import hookspecs as newhooks
-from peftbench.plugin.session import BenchSession, told_at_the_end, usage_errors
+from peftbench.plugin import assigned, collection, hookspecs, marks
+from peftbench.plugin.ending import told_at_the_end, usage_errors
+from peftbench.plugin.session import BenchSession
+from peftbench.processes.launches.assignment import OPTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ BENCH: Final = pytest.StashKey[BenchSession]()
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declare the hooks by which others add methods, tasks, models and workloads."""
-    pluginmanager.add_hookspecs(newhooks)
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,14 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
         group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
-    group.addoption(child.OPTION, dest=child.DESTINATION, default=None, help=argparse.SUPPRESS)
+    group.addoption(OPTION, dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Leave the user's files to the parent, in a child."""
-    if config.getoption(child.DESTINATION):
-        child.quieten(config)
+    if config.getoption(assigned.DESTINATION):
+        assigned.quieten(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,11 +51,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", marks.HELP)
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
     ini = {name: config.getini(f"peftbench_{name}") for name in options()}
-    assigned = config.getoption(child.DESTINATION)
+    file = config.getoption(assigned.DESTINATION)
     with usage_errors():
         table = _pyproject_table(config)
         refuse_unknown(table)
-        own = child.assignment(assigned) if assigned else None
+        own = assigned.assignment(file) if file else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
         if own or table or any(value for source in (given, ini) for value in source.values()):
             for part in _parts(bench, own):
@@ -84,8 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Remember which cases exist, though they are not run."""
-    for item in items:
-        item.config.stash[BENCH].deselected.append(item)
+    if items:
+        items[0].config.stash[BENCH].deselect(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -94,7 +95,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     planned = collection.planned(session.items)
     if not planned or session.config.option.collectonly:
         return
-    bench.ids = collection.record_ids([*session.items, *bench.deselected])
+    bench.collected(session.items)
     with usage_errors():
         mode = collection.mode(session.config)
         measuring = mode is collection.Mode.MEASURE
@@ -151,7 +152,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from peftbench.report.files import write_run
 
         with told_at_the_end(session):
-            write_run(bench.run(), bench.settings, bench.run_file)
+            files = bench.settings.bencher_json, bench.settings.action_json
+            write_run(bench.run(), bench.run_file, bencher_json=files[0], action_json=files[1])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -163,7 +165,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _parts(bench: BenchSession, own: Assignment | None) -> Iterator[object]:
     """Yield what only some runs need."""
     if own is not None or bench.delegates:
-        from peftbench.plugin.launching import Child, Parent
+        from peftbench.plugin.child import Child
+        from peftbench.plugin.parent import Parent
 
         yield Child(bench, own) if own else Parent(bench)
     if bench.settings.shard is not None:

@@ -1,155 +1,117 @@
-"""A pytest run that measures nothing itself: its cases run in fresh processes, and its items say what came of them."""
+"""A pytest run that measures nothing itself: its cases run in fresh processes, and its items say what came of them.
+
+The hooks of `Parent` are registered only where a run has launches.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from peftbench.devices.device import choose_gpus
-from peftbench.gate.judgement import Gate, Judgement, merged
-from peftbench.gate.verdict import SuiteVerdict
+import pytest
+
+from peftbench.config.settings import flag_name
+from peftbench.errors import UserError
 from peftbench.plugin import collection
+from peftbench.plugin.ending import told_at_the_end, usage_errors
 from peftbench.plugin.selection import Selection
-from peftbench.processes.launches.launcher import Launcher, Target
-from peftbench.processes.launches.process import Command
-from peftbench.records.record import Record, Run
-from peftbench.report import wording
+from peftbench.plugin.session import LAUNCHING
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
 
     from peftbench.config.settings import Settings
-    from peftbench.gate.rule import Rule
-    from peftbench.gate.verdict import CaseVerdict
     from peftbench.plugin.session import BenchSession
+    from peftbench.processes.conduct import LaunchPlan
+    from peftbench.processes.launches.launcher import Target
+    from peftbench.processes.launches.process import Command
 
-FOLDER: Final = "launches"
-"""Relative to the folder of the journal."""
 BASELINES: Final = "baselines"
 """Relative to pytest's root directory."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of the launches."""
+class Parent:
+    """Has the cases run in fresh processes, and shows what came of them as if it had run them itself."""
 
-    run: Run | None
-    """None where every launch died before it had finished a case."""
-    judgement: Judgement | None = None
+    def __init__(self, bench: BenchSession) -> None:
+        self._bench = bench
 
-    @cached_property
-    def verdicts(self) -> Mapping[str, CaseVerdict]:
-        """The verdict of each case, by id."""
-        comparison = self.judgement and self.judgement.comparison
-        return {case.id: case for case in comparison.cases} if comparison else {}
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Refuse a command line that asks for launches and for none: a gate that compares nothing would pass."""
+        config = session.config
+        asked = [flag_name(name) for name in LAUNCHING if config.getoption(f"peftbench_{name}")]
+        with usage_errors():
+            if asked and not config.option.collectonly and not collection.measures(config):
+                raise UserError(
+                    f"{asked[0]} measures, which --benchmark-disable, --benchmark-skip or pytest-xdist's -n switches "
+                    "off: leave one of them out"
+                )
 
-    @cached_property
-    def records(self) -> dict[str, Record]:
-        """The merged records, by id."""
-        return {record.id: record for record in self.run.records} if self.run else {}
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Launch before the items run; afterwards report the failures that are no item's."""
+        bench = self._bench
+        cases = [item for item in session.items if collection.case_of(item)]
+        if cases and collection.goes_on(session) and collection.measures(session.config):
+            from peftbench.processes.conduct import conduct
 
-    def failure(self, case_id: str) -> str:
-        """Return why a case fails the gate, in one line, or ''."""
-        verdict = self.verdicts.get(case_id)
-        if verdict is None or self.judgement is None or verdict.verdict not in self.judgement.fail_on:
-            return ""
-        return self._told(verdict)
+            with usage_errors():
+                bench.conclude(conduct(launch_plan(session.config, bench), targets(bench, cases)))
+        result = yield
+        if bench.outcome is not None:
+            for name, message in bench.outcome.stray_failures(bench.failed):
+                _report_failure(session, name, message)
+        return result
 
-    def stray_failures(self, ids: AbstractSet[str]) -> Iterator[tuple[str, str]]:
-        """Yield name and message of what fails the gate and is none of the cases `ids`: missing ones, and the suite."""
-        if self.judgement is None:
-            return
-        if self.judgement.comparison is None and self.judgement.failed:
-            yield "baseline", self.judgement.base
-        for failing in self.judgement.failing:
-            if isinstance(failing, SuiteVerdict):
-                yield failing.name, wording.suite_line(failing)
-            elif failing.id not in ids:
-                yield failing.id, self._told(failing)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        """Print the verdict below the table, or what to do with recorded launches."""
+        outcome, run_file = self._bench.outcome, self._bench.run_file
+        if outcome is not None and outcome.judgement is not None:
+            from peftbench.report import display
 
-    def _told(self, verdict: CaseVerdict) -> str:
-        comparison = self.judgement and self.judgement.comparison
-        return wording.message(verdict, comparison) if comparison else ""
+            width, color = config.get_terminal_writer().fullwidth, terminalreporter.hasmarkup
+            terminalreporter.section("peftbench gate")
+            terminalreporter.write(display.terminal(outcome.judgement, width=width, color=color))
+        elif self._bench.settings.record and self._bench.records and run_file:
+            command = accept_command(config, self._bench.settings, run_file)
+            terminalreporter.write_line(f"make it the baseline: {command}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the comparison to where it was asked for, and where CI shows it; the run itself comes first."""
+        outcome = self._bench.outcome
+        if outcome is not None and outcome.judgement is not None:
+            from peftbench.report import display
+
+            with told_at_the_end(session):
+                display.write(outcome.judgement, self._bench.settings.diff_json)
 
 
-def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.Item]) -> Outcome:
-    """Run the cases as often as the settings or the gate say, and judge them if these ask for it.
+def launch_plan(config: pytest.Config, bench: BenchSession) -> LaunchPlan:
+    """Return how the cases of this pytest run are run in processes of their own."""
+    from peftbench.processes.conduct import LaunchPlan
 
-    Raises:
-        UserError: a child refused what it was asked for, or the baseline cannot be read.
-    """
     settings = bench.settings
-    cases = targets(bench, items)
-    if settings.against:
-        return _in_lockstep(config, bench, cases)
-    launcher = Launcher(
+    return LaunchPlan(
+        settings=settings,
         command=pytest_command(config, settings.launch_timeout),
-        folder=bench.work.absolute() / FOLDER,
+        root=config.rootpath,
+        work=bench.work,
+        baselines=baselines(config, settings),
         session=bench.name,
+        covers=_selection(config, bench).covers,
         say=_teller(config),
-        devices=choose_gpus(settings.gpus) if settings.gpus else (),
-        resume=settings.resume,
     )
-    gate = None
-    if settings.gate:
-        gate = Gate(
-            rule=rule(settings),
-            folder=baselines(config, settings),
-            strict=settings.strict,
-            covers=_selection(config, bench).covers,
-        )
-    return run_launches(launcher, cases, launches(settings), gate)
-
-
-def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Target]) -> Outcome:
-    from platformdirs import user_cache_path
-
-    from peftbench.processes.lockstep.duel import Duel
-    from peftbench.processes.lockstep.pair import State
-    from peftbench.processes.lockstep.states import THIS, other_state
-
-    settings, say = bench.settings, _teller(config)
-    command = pytest_command(config, settings.launch_timeout)
-    duel = Duel(
-        base=other_state(settings.against, command, config.rootpath, user_cache_path("peftbench"), say),
-        new=State(name=THIS, command=command),
-        folder=bench.work.absolute() / FOLDER,
-        session=bench.name,
-        say=say,
-    )
-    judgement = duel.judge(cases, settings.pairs, settings.rule, strict=settings.strict)
-    return Outcome(judgement.run, judgement) if judgement else Outcome(None)
-
-
-def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: Gate | None) -> Outcome:
-    """Launch the cases `count` times, or as often as the gate says."""
-    launcher.clear()
-    made = 0
-
-    def launch(ids: Sequence[str], times: int) -> list[Run]:
-        nonlocal made
-        wanted = set(ids)
-        runs = launcher.launch([case for case in cases if case.id in wanted], times, after=made)
-        made += times
-        return runs
-
-    ids = [case.id for case in cases]
-    if gate is None:
-        runs = launch(ids, count)
-        return Outcome(merged(runs) if runs else None)
-    judgement = gate.judge(ids, launch)
-    return Outcome(judgement.run, judgement) if judgement else Outcome(None)
 
 
 def targets(bench: BenchSession, cases: Sequence[pytest.Item]) -> list[Target]:
     """Return the cases of items."""
+    from peftbench.processes.launches.launcher import Target
+
     return [Target(bench.id_of(item), item.nodeid, case.group) for item in cases if (case := collection.case_of(item))]
 
 
@@ -166,18 +128,10 @@ def accept_command(config: pytest.Config, settings: Settings, run_file: Path) ->
     return f'{shlex.join(words)} --why "..."'
 
 
-def launches(settings: Settings) -> int:
-    """Return how many launches a run without gate makes."""
-    return settings.launches or (settings.rule.min_baseline if settings.record else 1)
-
-
-def rule(settings: Settings) -> Rule:
-    """Return the gate's rule; --peftbench-launches is its number of first launches."""
-    return settings.rule if settings.launches is None else replace(settings.rule, launches=settings.launches)
-
-
 def pytest_command(config: pytest.Config, timeout_s: float | None) -> Command:
     """Return how this very pytest run is started again in a fresh process."""
+    from peftbench.processes.launches.process import Command
+
     parameters = config.invocation_params
     isolated = ["-P"] if not {"", str(Path.cwd())} & set(sys.path) else []  # `pytest` adds no folder, `python -m` does
     return Command(
@@ -202,3 +156,16 @@ def _selection(config: pytest.Config, bench: BenchSession) -> Selection:
         deselected=[id_ for node, id_ in bench.ids.items() if node in deselected],
         dropped=[item.name for item in bench.deselected if not collection.case_of(item)],
     )
+
+
+def _report_failure(session: pytest.Session, name: str, message: str) -> None:
+    """Count a failure that belongs to no item; it is in the short summary, in JUnit's file and in the exit status."""
+    report = pytest.TestReport(
+        nodeid=f"peftbench::{name}",
+        location=("peftbench", None, name),
+        keywords={},
+        outcome="failed",
+        longrepr=message,
+        when="call",
+    )
+    session.config.hook.pytest_runtest_logreport(report=report)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,16 +16,17 @@ import pytest
 
 from peftbench.config.settings import Settings
 from peftbench.errors import UserError
-from peftbench.plugin import child
+from peftbench.plugin import assigned
+from peftbench.plugin.collection import record_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from peftbench.matrix.cases import Case
     from peftbench.matrix.catalogue import Catalogue
     from peftbench.plugin.marks import CaseMark
-    from peftbench.plugin.parent import Outcome
+    from peftbench.processes.conduct import LaunchOutcome
     from peftbench.processes.launches.assignment import Assignment
+    from peftbench.records.ids import Case
     from peftbench.records.journal import Journal
     from peftbench.records.record import Record, Run
     from peftbench.run.runner import Runner
@@ -40,32 +41,6 @@ LAUNCHING: Final = ("gate", "against", "record", "launches", "gpus")
 T = TypeVar("T")
 
 
-@contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turn what is the user's mistake into pytest's one line and its exit status for it."""
-    try:
-        yield
-    except UserError as error:
-        raise pytest.UsageError(f"peftbench: {error}") from error
-
-
-@contextmanager
-def told_at_the_end(session: pytest.Session) -> Iterator[None]:
-    """Tell of a file that cannot be written in one line: raised when a session ends, it would cost pytest's summary.
-
-    It is the user's mistake in the user's own run only: a launch that cannot write its file costs that launch.
-    """
-    try:
-        yield
-    except (UserError, OSError) as error:
-        launched = session.config.getoption(child.DESTINATION)
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR if launched else pytest.ExitCode.USAGE_ERROR
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.ensure_newline()
-            reporter.write_line(f"ERROR: peftbench: {error}", red=True)
-
-
 class BenchSession:
     """The state of the plugin, kept on pytest's stash; nothing is read or built before it is asked for."""
 
@@ -74,7 +49,7 @@ class BenchSession:
     ) -> None:
         """Keep the sources of the settings, most important first, and what a child process is told to do."""
         self._config = config
-        self._sources = child.sources(sources, assignment) if assignment else sources
+        self._sources = assigned.sources(sources, assignment) if assignment else sources
         self._assignment = assignment
         self.name = assignment.session if assignment else f"{datetime.now(UTC):%Y-%m-%d}-{os.urandom(3).hex()}"
         self._started_s = time.perf_counter()
@@ -83,20 +58,66 @@ class BenchSession:
         self._journal: Journal | None = None
         self._threads: int | None = None
         self._studies = False
-        self.ids: Mapping[str, str] = {}
-        """What each case is called in a record, by node id."""
-        self.deselected: list[pytest.Item] = []
-        self.outcome: Outcome | None = None
-        """What came of the launches, where the cases run in processes of their own."""
-        self.told: set[str] = set()
-        """Ids of the cases whose own test has failed for what the launches yielded."""
-        self.more_notes: dict[str, Any] = {}
-        """What is to be known of the run besides."""
-        self.records: dict[str, Record] = {}
-        self.resumed: frozenset[str] = frozenset()
-        """Cases that were finished in the run that is resumed."""
-        self.resident_bytes: list[int] = []
+        self._ids: Mapping[str, str] = {}
+        self._deselected: list[pytest.Item] = []
+        self._outcome: LaunchOutcome | None = None
+        self._failed: set[str] = set()
+        self._notes: dict[str, Any] = {}
+        self._records: dict[str, Record] = {}
+        self._resumed: frozenset[str] = frozenset()
+        self._resident_bytes: list[int] = []
         """After each case, to show that memory does not grow."""
+
+    @property
+    def ids(self) -> Mapping[str, str]:
+        """What each case is called in a record, by node id."""
+        return self._ids
+
+    @property
+    def deselected(self) -> Sequence[pytest.Item]:
+        """Items that are not run."""
+        return self._deselected
+
+    @property
+    def outcome(self) -> LaunchOutcome | None:
+        """What came of the launches, where the cases run in processes of their own."""
+        return self._outcome
+
+    @property
+    def failed(self) -> AbstractSet[str]:
+        """Ids of the cases whose own test has failed for what the launches yielded."""
+        return self._failed
+
+    @property
+    def records(self) -> Mapping[str, Record]:
+        """What was measured so far, by id."""
+        return self._records
+
+    @property
+    def resumed(self) -> frozenset[str]:
+        """Cases that were finished in the run that is resumed."""
+        return self._resumed
+
+    def collected(self, items: Sequence[pytest.Item]) -> None:
+        """Name the cases of all items, whether they are run or not."""
+        self._ids = record_ids([*items, *self._deselected])
+
+    def deselect(self, items: Sequence[pytest.Item]) -> None:
+        """Remember items that exist, though they are not run."""
+        self._deselected.extend(items)
+
+    def conclude(self, outcome: LaunchOutcome) -> None:
+        """Keep what came of the launches."""
+        self._outcome = outcome
+        self._records.update(outcome.records)
+
+    def failed_in_its_test(self, case_id: str) -> None:
+        """Remember that the test of a case fails for what the launches yielded."""
+        self._failed.add(case_id)
+
+    def note(self, name: str, value: object) -> None:
+        """Keep what is to be known of the run besides."""
+        self._notes[name] = value
 
     @cached_property
     def settings(self) -> Settings:
@@ -138,9 +159,11 @@ class BenchSession:
 
     def check(self) -> None:
         """Refuse names that do not exist, and files that cannot be written, before anything is collected."""
+        from peftbench.devices.precision import Precision
         from peftbench.matrix.cases import select, select_methods
 
         settings = self.settings
+        Precision.of(settings)
         select("workload", settings.workloads, self.catalogue.workloads)
         select("task", settings.tasks, self.catalogue.tasks)
         select_methods(settings.methods, self.catalogue.methods)
@@ -189,7 +212,7 @@ class BenchSession:
 
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
-        self._studies = self._check_studies(planned)
+        self._studies = self._check(planned)
         self._threads = torch.get_num_threads()
         torch.set_num_threads(self.settings.threads)
         self._runner = Runner(self._backend, session=self.name)
@@ -197,18 +220,16 @@ class BenchSession:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
             finished = self._journal.finished
-            self.resumed = frozenset(finished).intersection(self.ids.values())
-            self.records.update({key: found for key, found in finished.items() if key in self.resumed})
+            self._resumed = frozenset(finished).intersection(self._ids.values())
+            self._records.update({key: found for key, found in finished.items() if key in self._resumed})
 
-    def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> bool:
-        """Refuse what studies cannot do; return whether there are any."""
-        from peftbench.studies.base import Study
-
-        names = dict.fromkeys(name for name, _ in planned)
-        studies = [found for name in names if isinstance(found := self.catalogue.workload(name), Study)]
-        for study in studies:
-            study.check(self.backend, [case for name, case in planned if name == study.name])
-        return bool(studies)
+    def _check(self, planned: Sequence[tuple[str, Case]]) -> bool:
+        """Refuse what cannot be done; return whether the settings of studies change a number."""
+        asked = {name: [case for own, case in planned if own == name] for name, _ in planned}
+        benchmarks = {name: self.catalogue.workload(name) for name in asked}
+        for name, benchmark in benchmarks.items():
+            benchmark.check(self.backend, asked[name])
+        return any(benchmark.study_settings for benchmark in benchmarks.values())
 
     @property
     def backend(self) -> Backend:
@@ -226,16 +247,16 @@ class BenchSession:
 
     def id_of(self, item: pytest.Item) -> str:
         """Return what a case is called in a record."""
-        return self.ids[item.nodeid]
+        return self._ids[item.nodeid]
 
     def add(self, record: Record) -> None:
         """Keep a finished record, and write it to the journal before anything else happens."""
         from peftbench.devices.environment import resident_bytes
 
-        self.records[record.id] = record
+        self._records[record.id] = record
         if self._journal is not None:
             self._journal.append(record)
-        self.resident_bytes.append(resident_bytes())
+        self._resident_bytes.append(resident_bytes())
 
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
@@ -249,10 +270,10 @@ class BenchSession:
 
     def run(self) -> Run:
         """Return what was measured so far, here or in other processes."""
-        if self.outcome is not None and self.outcome.run is not None:
-            run = self.outcome.run
+        if self._outcome is not None and self._outcome.run is not None:
+            run = self._outcome.run
             duration_s = time.perf_counter() - self._started_s
-            return replace(run, notes={**run.notes, **self.more_notes, "duration_s": duration_s})
+            return replace(run, notes={**run.notes, **self._notes, "duration_s": duration_s})
         from peftbench.records.record import Run
 
         return Run(records=tuple(self.records.values()), notes=self.notes(), **self.identity())
@@ -269,10 +290,10 @@ class BenchSession:
             **({"resumed": len(self.resumed)} if self.resumed else {}),
             "duration_s": time.perf_counter() - self._started_s,
             "passes_s": passes,
-            "resident_bytes": self.resident_bytes[:1] + self.resident_bytes[-1:],
+            "resident_bytes": self._resident_bytes[:1] + self._resident_bytes[-1:],
             "random_weights": self.backend.model.random_weights,
             "noise": noise(),
-            **self.more_notes,
+            **self._notes,
         }
 
     def release(self) -> None:

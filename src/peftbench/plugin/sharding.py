@@ -45,7 +45,7 @@ class Sharding:
             self._bench.id_of(item) for item in session.items if item.nodeid in self._bench.ids and case_of(item)
         ]
         note = {"part": self._part, "parts": self._parts, "cases": self._all, "planned": planned}
-        self._bench.more_notes[NOTE] = note
+        self._bench.note(NOTE, note)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -9,9 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from peftbench.errors import UserError
-from peftbench.gate.scope import differences
 from peftbench.records.estimate import median_estimate, quantile
-from peftbench.records.record import Metric, Record, Run
+from peftbench.records.record import Metric, Record, Run, differences
 
 Sources = Mapping[str, Run]
 """What to call each run in an error (a file), and the run."""

@@ -142,6 +142,11 @@ def function_of(case_id: str) -> str:
     return case_id.partition("[")[0]
 
 
+def differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what differs: name -> (base, new), None where one does not have it."""
+    return {name: (base.get(name), new.get(name)) for name in sorted({*base, *new}) if base.get(name) != new.get(name)}
+
+
 def record_to_json(record: Record) -> dict[str, Any]:
     """Return JSON types only."""
     return cast("dict[str, Any]", encode(record))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from peftbench.config.settings import Settings
 from peftbench.gate.judgement import Judgement
 from peftbench.records.fileio import write_atomically
 from peftbench.report import comparison, exports, markdown
@@ -21,19 +20,19 @@ def terminal(judgement: Judgement, *, width: int, color: bool) -> str:
     return f"{judgement.base}\n{report}{annotations}"
 
 
-def write(judgement: Judgement, settings: Settings) -> None:
-    """Write --peftbench-diff-json, and add to the step summary of a GitHub job.
+def write(judgement: Judgement, diff_json: Path | None) -> None:
+    """Write the comparison to a file, if one was asked for, and add to the step summary of a GitHub job.
 
     Raises:
         UserError: the file cannot be written.
     """
     found = judgement.comparison
-    if settings.diff_json:
+    if diff_json:
         if found is None:
             text = exports.nothing_to_json(judgement.base, failed=judgement.failed)
         else:
             text = exports.to_json(found, fail_on=judgement.fail_on)
-        write_atomically(settings.diff_json, text)
+        write_atomically(diff_json, text)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         text = markdown.render(found, fail_on=judgement.fail_on) if found else f"**{judgement.base}**\n"
         with Path(summary).open("a", encoding="utf-8") as file:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from peftbench.config.settings import Settings
 from peftbench.errors import UserError
 from peftbench.gate.snapshot import snapshot_of
 from peftbench.records.fileio import write_atomically
@@ -14,12 +13,14 @@ from peftbench.records.runfile import save_run
 from peftbench.report import exports
 
 
-def write_run(run: Run, settings: Settings, run_file: Path | None) -> None:
+def write_run(
+    run: Run, run_file: Path | None, *, bencher_json: Path | None = None, action_json: Path | None = None
+) -> None:
     """Write a run to each file that was asked for; raises UserError if one cannot be written, after the others are."""
     writers: list[tuple[Path | None, Callable[[Path], None]]] = [
         (run_file, lambda path: save_run(run, path)),
-        (settings.bencher_json, lambda path: write_atomically(path, exports.to_bencher(snapshot_of(run)))),
-        (settings.action_json, lambda path: write_atomically(path, exports.to_action_benchmark(snapshot_of(run)))),
+        (bencher_json, lambda path: write_atomically(path, exports.to_bencher(snapshot_of(run)))),
+        (action_json, lambda path: write_atomically(path, exports.to_action_benchmark(snapshot_of(run)))),
     ]
     problems = []
     for path, write in writers:

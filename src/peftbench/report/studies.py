@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.claims.evidence import Evidence, Joint, value
 from peftbench.claims.statistics import Interval, Observation, interval, log_ratio, open_ends
+from peftbench.config.target import Target
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.studies.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
-from peftbench.studies.training.stopping import Cost, Goal, Target, cost
+from peftbench.studies.training.stopping import Cost, Goal, cost
 
 if TYPE_CHECKING:
     from rich.table import Table

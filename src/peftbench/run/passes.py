@@ -17,26 +17,24 @@ from peftbench.measure.counters.parameters import count_parameters
 from peftbench.measure.memory.device_memory import release
 from peftbench.measure.time.anchor import Anchor
 from peftbench.measure.time.rounds import Plan, Rounds, TimedRound, undisturbed, warm_up
+from peftbench.measure.trial import nothing
 from peftbench.methods.base import head_names
 from peftbench.records.estimate import quantiles
 from peftbench.records.record import Metric, Record
 from peftbench.run.references import ALONE, References
-from peftbench.workloads.base import nothing
 
 if TYPE_CHECKING:
     from peftbench.measure.probes import Probes
     from peftbench.measure.time.clock import Clock, Timing
     from peftbench.measure.time.stopwatch import Stopwatch
+    from peftbench.measure.trial import Mark, Trial
     from peftbench.workloads.backend import Backend, Group
-    from peftbench.workloads.base import Mark, Trial, Workload
+    from peftbench.workloads.base import Measurement, Workload
 
 PRESET_CPU_BUDGET_S: Final = 0.9
 """For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
 BUDGET_S: Final = 5.0
 """The same for everything else."""
-
-Observer = Callable[[TimedRound], TimedRound]
-"""Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
 
 
 class Take(Protocol):
@@ -81,22 +79,19 @@ class Passes:
         trial: Trial,
         group: Group,
         *,
-        blank: Record,
-        observer: Observer,
+        measurement: Measurement,
         take: Take,
-        watch: Stopwatch,
     ) -> Record:
-        """Return the record of a trial, filled in from `blank`.
+        """Return the record of a trial.
 
         Args:
             workload: What the trial is of.
             trial: What is run.
             group: What the case shares with others.
-            blank: The record so far.
-            observer: Wraps the timed rounds.
+            measurement: The record so far, and who learns of the passes.
             take: How rounds of case and reference are taken.
-            watch: Learns how long each pass took.
         """
+        blank, watch = measurement.blank, measurement.watch
         timed = self.timed(trial)
         seed = f"{self._backend.settings.seed} {blank.id}"
         heads = head_names(group.template)
@@ -111,7 +106,7 @@ class Passes:
             reference, alone = self._warmed(timed, workload, group)
             anchor = Anchor(self._clock, self._backend.device) if reference else None
             plan = self._plan(after=anchor.after if anchor else None)
-            rounds, state = self._probes.rounds(lambda: take(observer(timed), reference, plan, seed=seed))
+            rounds, state = self._probes.rounds(lambda: take(measurement.observer(timed), reference, plan, seed=seed))
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = group.tokens if workload.runs_model else None

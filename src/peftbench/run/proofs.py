@@ -8,8 +8,8 @@ from peftbench.errors import ValidityError
 from peftbench.validity import check as validity
 
 if TYPE_CHECKING:
-    from peftbench.matrix.cases import Case, MethodSpec
-    from peftbench.workloads.base import Subject
+    from peftbench.records.ids import Case, MethodSpec
+    from peftbench.workloads.subject import Subject
 
 
 class Proofs:

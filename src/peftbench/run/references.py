@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from peftbench.devices.failures import is_out_of_memory
-from peftbench.matrix.cases import MethodSpec
 from peftbench.measure.time.rounds import warm_up
+from peftbench.records.ids import MethodSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from peftbench.measure.time.rounds import TimedRound
+    from peftbench.measure.trial import Trial
     from peftbench.workloads.backend import Group
-    from peftbench.workloads.base import Subject, Trial, Workload
+    from peftbench.workloads.base import Workload
+    from peftbench.workloads.subject import Subject
 
 METHODS: Final = {"base": MethodSpec("head"), "full": MethodSpec("full")}
 """What `--peftbench-reference` stands for; the base step trains the head on a frozen backbone (`TrainStep`: how)."""

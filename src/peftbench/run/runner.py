@@ -21,13 +21,14 @@ from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record
 from peftbench.run.passes import Passes
 from peftbench.run.proofs import Proofs
-from peftbench.studies.base import Desk, Study, recorded
+from peftbench.workloads.base import Measurement, Workbench
 
 if TYPE_CHECKING:
-    from peftbench.matrix.cases import Case
-    from peftbench.run.passes import Observer, Take
+    from peftbench.measure.time.rounds import Observer
+    from peftbench.records.ids import Case
+    from peftbench.run.passes import Take
     from peftbench.workloads.backend import Backend, Group
-    from peftbench.workloads.base import Workload
+    from peftbench.workloads.base import Benchmark, Workload
 
 
 class Runner:
@@ -35,8 +36,7 @@ class Runner:
 
     def __init__(self, backend: Backend, *, session: str) -> None:
         self.backend = backend
-        self.take: Take = interleave
-        """How the rounds of a case and its reference are taken."""
+        self._take: Take = interleave
         self._clock = clock_for(backend.device)
         self._probes = probes_for(backend.device)
         self._group: Group | None = None
@@ -50,10 +50,14 @@ class Runner:
         self._left_open = False
         """Whether an error ended the last case: as long as it is on its way, its frames hold models."""
         self._resources = ExitStack()
-        self._resources.enter_context(backend.settings.precision.applied())
+        self._resources.enter_context(backend.precision.applied())
         if backend.settings.compile:
             self._resources.enter_context(compiling.compiling())
         self._resources.callback(gc.unfreeze)
+
+    def take_rounds_by(self, take: Take) -> None:
+        """From now on, take the rounds of a case and its reference in another way."""
+        self._take = take
 
     def close(self) -> None:
         """Forget everything that is held."""
@@ -79,7 +83,7 @@ class Runner:
     def measure(
         self,
         case: Case,
-        workload: Workload,
+        benchmark: Benchmark,
         *,
         id: str,  # noqa: A002 - the record's own word
         observer: Observer,
@@ -89,7 +93,7 @@ class Runner:
 
         Args:
             case: What is measured.
-            workload: How.
+            benchmark: How.
             id: What the case is called in its record.
             observer: Wraps the timed rounds.
             records: What the run has yielded so far; a study may look at them.
@@ -99,30 +103,25 @@ class Runner:
             PoisonedError: the device is of no more use to this process.
             Exception: a fault that is neither the case's nor the machine's.
         """
-        blank = self.blank(case, workload, id)
-        if reason := self._unsupported(case, workload):
+        blank = self.blank(case, benchmark, id)
+        if reason := benchmark.unsupported_case(case, self.backend):
             return replace(blank, status="unsupported", reason=reason)
         if self._left_open:
             gc.unfreeze()
             self._held_bytes = self._clean_up()
         self._left_open = True
-        record = self._outcome(case, workload, blank, observer, records)
+        record = self._outcome(case, benchmark, self._workbench(records), self._measurement(blank, observer))
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
-        left = "" if isinstance(workload, Study) else leak(id, held_bytes, self._held_bytes)  # studies share materials
+        left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
         return replace(record, warnings=(*record.warnings, left)) if left else record
 
-    def _outcome(
-        self, case: Case, workload: Workload, blank: Record, observer: Observer, records: Iterable[Record]
-    ) -> Record:
+    def _outcome(self, case: Case, benchmark: Benchmark, bench: Workbench, measurement: Measurement) -> Record:
         """Return what a case yields, or the record with the reason why it yields nothing."""
-        watch = Stopwatch()
+        blank = measurement.blank
         try:
             with compiling.faults():
-                if isinstance(workload, Study):
-                    with watch.during("study"):
-                        return recorded(workload, case, blank, self._desk(self.backend, records), observer)
-                return self._measured(case, workload, blank, observer, watch)
+                return benchmark.measure(case, bench, measurement)
         except UnsupportedError as error:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
@@ -130,7 +129,7 @@ class Runner:
         except (UserError, PoisonedError):
             raise
         except Exception as error:
-            failure = classify(error, watch.current, alive=partial(context_is_alive, self.backend.device))
+            failure = classify(error, measurement.watch.current, alive=partial(context_is_alive, self.backend.device))
             if failure.kind == "poison":
                 self._lost = True
                 raise PoisonedError(failure.reason) from error
@@ -138,30 +137,26 @@ class Runner:
                 raise
             return replace(blank, status="out-of-memory", reason=failure.reason)
 
-    def try_once(self, case: Case, workload: Workload) -> None:
-        """Run one round, or the least of a study, and measure nothing.
+    def try_once(self, case: Case, benchmark: Benchmark) -> None:
+        """Do the least of a case, and measure nothing.
 
         Raises:
             UnsupportedError: the case cannot be run; says why.
         """
-        if reason := self._unsupported(case, workload):
+        if reason := benchmark.unsupported_case(case, self.backend):
             raise UnsupportedError(reason)
-        if isinstance(workload, Study):
-            workload.conduct(case, self._desk(self.backend.rehearsing(), ()))
-            return
-        subject = self._group_of(case).subject(case.method)
-        with compiling.faults(), closing(workload.trial(subject)) as trial:
-            self._passes.timed(trial)(0)
+        with compiling.faults():
+            benchmark.try_once(case, self._workbench(()), self._take_round)
 
-    def blank(self, case: Case, workload: Workload, id: str) -> Record:  # noqa: A002 - the record's own word
+    def blank(self, case: Case, benchmark: Benchmark, id: str) -> Record:  # noqa: A002 - the record's own word
         """Return the record of a case of which nothing is known yet."""
         return Record(
             id=id,
-            workload=workload.name,
+            workload=benchmark.name,
             method=str(case.method),
             task=case.task,
             batch_size=case.batch_size,
-            seq_len=max(self.backend.seq_len(self.backend.catalogue.task(name)) for name in case.tasks),
+            seq_len=max(self.backend.seq_len(self.backend.definitions.task(name)) for name in case.tasks),
             status="ok",
             variant=dict(case.variant),
         )
@@ -190,18 +185,21 @@ class Runner:
         gc.freeze()
         return left_bytes
 
-    def _unsupported(self, case: Case, workload: Workload) -> str:
-        backend = self.backend
-        if isinstance(workload, Study):
-            return workload.unsupported_case(case, backend)
-        method, task = backend.catalogue.method(case.method.name), backend.catalogue.task(case.task)
-        return method.unsupported(task, architecture=backend.config.model_type) or workload.unsupported(
-            method, backend.settings.precision
-        )
+    def _workbench(self, records: Iterable[Record]) -> Workbench:
+        return Workbench(self.backend, self._clock, tuple(records), self._shared)
 
-    def _measured(self, case: Case, workload: Workload, blank: Record, observer: Observer, watch: Stopwatch) -> Record:
+    def _measurement(self, blank: Record, observer: Observer) -> Measurement:
+        return Measurement(blank=blank, observer=observer, watch=Stopwatch(), take_passes=self._take_passes)
+
+    def _take_round(self, workload: Workload, case: Case) -> None:
+        subject = self._group_of(case).subject(case.method)
+        with closing(workload.trial(subject)) as trial:
+            self._passes.timed(trial)(0)
+
+    def _take_passes(self, workload: Workload, case: Case, measurement: Measurement) -> Record:
         import torch
 
+        watch = measurement.watch
         with watch.during("build"):
             group = self._group_of(case)
             subject = group.subject(case.method)
@@ -211,9 +209,7 @@ class Runner:
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
         with closing(trial):
-            measured = self._passes.measure(
-                workload, trial, group, blank=blank, observer=observer, take=self.take, watch=watch
-            )
+            measured = self._passes.measure(workload, trial, group, measurement=measurement, take=self._take)
         with watch.during("own"):
             own = workload.own_metrics(subject)
         return replace(
@@ -222,9 +218,6 @@ class Runner:
             passes_s=watch.seconds,
             warnings=(*proof.notes, *measured.warnings),
         )
-
-    def _desk(self, backend: Backend, records: Iterable[Record]) -> Desk:
-        return Desk(backend, self._clock, tuple(records), self._shared)
 
     def _group_of(self, case: Case) -> Group:
         if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):

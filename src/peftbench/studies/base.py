@@ -1,24 +1,21 @@
-"""Workloads that are not timed round by round: a study runs once, from its start to its end."""
+"""What a study is: it runs once for a case, from its start to its end, and says itself what it found."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peftbench.measure.time.clock import Timing
-from peftbench.workloads.base import Trial, Workload
+from peftbench.workloads.base import Benchmark
 
 if TYPE_CHECKING:
-    from peftbench.config.settings import Settings
-    from peftbench.matrix.cases import Case
-    from peftbench.measure.time.clock import Clock
-    from peftbench.measure.time.rounds import TimedRound
+    from peftbench.records.ids import Case
     from peftbench.records.record import CurvePoint, Metric, Record
     from peftbench.workloads.backend import Backend
-    from peftbench.workloads.base import Subject
+    from peftbench.workloads.base import Measurement, TakeRound, Workbench
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,80 +28,52 @@ class Findings:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What a study works with."""
-
-    backend: Backend
-    clock: Clock
-    records: Sequence[Record]
-    """What the run has yielded so far."""
-    shared: dict[str, Any] = field(default_factory=dict)
-    """What a study keeps for the next cases of the same group."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Study(Workload):
-    """A workload that runs once for a case, and says itself what it found."""
+class Study(Benchmark):
+    """A benchmark without rounds: a training to a quality, or a server under load."""
 
     default: bool = False
     in_all: bool = False
-    paired: bool = False
-
-    def trial(self, subject: Subject) -> Trial:
-        """Raise: a study has no rounds."""
-        del subject
-        raise TypeError(f"{self.name} is a study: it has no rounds")
-
-    def check(self, backend: Backend, cases: Sequence[Case]) -> None:
-        """Refuse what cannot be done, before the first case begins.
-
-        Raises:
-            UserError: says what, and what to do.
-        """
-        del backend, cases
+    study_settings: bool = True
+    keeps_data: bool = True
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return why a case cannot be done, or ''."""
-        method = backend.catalogue.method(case.method.name)
+        method = backend.definitions.method(case.method.name)
         if method.together:
             return f"{method.name} trains several tasks together: --peftbench-workloads={method.together} does"
-        tasks = [backend.catalogue.task(name) for name in case.tasks]
-        reasons = [method.unsupported(task, architecture=backend.config.model_type) for task in tasks]
-        return next(filter(None, reasons), "") or self.unsupported(method, backend.settings.precision)
-
-    def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
-        """Return why a case need not be run, given what was found already, or ''."""
-        del case, settings, records
-        return ""
+        return super().unsupported_case(case, backend)
 
     @abstractmethod
-    def conduct(self, case: Case, desk: Desk) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> Findings:
         """Return what is found in one case.
 
         Raises:
             UnsupportedError, UserError: it cannot be done.
         """
 
+    def try_once(self, case: Case, bench: Workbench, take_round: TakeRound) -> None:
+        """Conduct the least of a study: one step, one request."""
+        del take_round
+        self.conduct(case, replace(bench, backend=bench.backend.rehearsing()))
 
-def recorded(
-    study: Study, case: Case, blank: Record, desk: Desk, observer: Callable[[TimedRound], TimedRound]
-) -> Record:
-    """Run a study and return the record of its case; to the observer the whole of it is one round."""
-    found: list[Findings] = []
+    def measure(self, case: Case, bench: Workbench, measurement: Measurement) -> Record:
+        """Conduct the study and return the record of its case; to the observer the whole of it is one round."""
+        found: list[Findings] = []
 
-    def whole(number: int) -> Timing:
-        del number
-        start = perf_counter()
-        found.append(study.conduct(case, desk))
-        return Timing(perf_counter() - start)
+        def whole(number: int) -> Timing:
+            del number
+            start = perf_counter()
+            found.append(self.conduct(case, bench))
+            return Timing(perf_counter() - start)
 
-    took_s = observer(whole)(0).wall_s
-    return replace(
-        blank,
-        metrics=found[0].metrics,
-        curve=found[0].curve,
-        stop=found[0].stop,
-        warnings=found[0].warnings,
-        passes_s={"study": took_s},
-    )
+        with measurement.watch.during("study"):
+            took_s = measurement.observer(whole)(0).wall_s
+        return replace(
+            measurement.blank,
+            metrics=found[0].metrics,
+            curve=found[0].curve,
+            stop=found[0].stop,
+            warnings=found[0].warnings,
+            passes_s={"study": took_s},
+        )

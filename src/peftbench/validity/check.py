@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Subject
+    from peftbench.workloads.subject import Subject
 
 _ROWS: Final = 4
 """Rows of a batch that are used: what is proven does not depend on their number, what it costs does."""

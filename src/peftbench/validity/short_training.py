@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from peftbench.errors import ValidityError
+from peftbench.methods.optimization import Optimization
 from peftbench.validity.promises import Claims, Origin, Tensors, named_tensors, some
-from peftbench.workloads.base import Optimization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Subject
+    from peftbench.workloads.subject import Subject
 
 _MODES: Final = (*(True,) * 8, *(False,) * 4)
 """Training or evaluation mode of each step. Two steps serve most methods: where a factor starts at zero, the other

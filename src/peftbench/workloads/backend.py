@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from peftbench.data import sources as data
 from peftbench.devices.device import device_named
+from peftbench.devices.precision import Precision
+from peftbench.measure.trial import BATCHES
 from peftbench.methods.base import Application
 from peftbench.models import building
 from peftbench.models import presets as models
-from peftbench.workloads.base import BATCHES, Subject
+from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from peftbench.config.settings import Settings
-    from peftbench.matrix.cases import MethodSpec
-    from peftbench.matrix.catalogue import Catalogue
+    from peftbench.methods.base import Method
+    from peftbench.records.ids import MethodSpec
     from peftbench.tasks.base import Batch, Task, Vocabulary
+
+
+class Definitions(Protocol):
+    """What there is, by name: the catalogue, as far as a run needs it."""
+
+    @property
+    def models(self) -> Mapping[str, models.Preset]:
+        """The presets."""
+        ...
+
+    def method(self, name: str) -> Method:
+        """Return a method by name; UserError with the nearest name if there is none."""
+        ...
+
+    def task(self, name: str) -> Task:
+        """Return a task by name; UserError with the nearest name if there is none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,8 @@ class Backend:
     """Device, model and data of a run, checked before anything is built."""
 
     settings: Settings
-    catalogue: Catalogue
+    definitions: Definitions
+    precision: Precision
     device: torch.device
     model: models.ModelSource
     config: PretrainedConfig
@@ -39,22 +59,24 @@ class Backend:
     data: data.Source
 
     @classmethod
-    def open(cls, settings: Settings, catalogue: Catalogue, tasks: Iterable[Task]) -> Backend:
+    def open(cls, settings: Settings, definitions: Definitions, tasks: Iterable[Task]) -> Backend:
         """Read the model's configuration and check that `tasks` can be run; builds no model.
 
         Raises:
             UserError: no such device, model or data, or attention or a sequence that the model cannot take.
         """
         device = device_named(settings.device if settings.device != "auto" else _default_device())
-        settings.precision.require(device)
+        precision = Precision.of(settings)
+        precision.require(device)
         name = settings.model if settings.model != "auto" else ("xlmr-base" if device.type == "cuda" else "tiny")
-        model = models.resolve(name, catalogue.models)
+        model = models.resolve(name, definitions.models)
         config = building.load_config(model)
         source = data.parse_source(settings.data)
         tokenizer = None if source == data.SYNTHETIC else building.load_tokenizer(model)
         backend = cls(
             settings=settings,
-            catalogue=catalogue,
+            definitions=definitions,
+            precision=precision,
             device=device,
             model=model,
             config=config,
@@ -82,7 +104,7 @@ class Backend:
 
     def new_model(self, task: Task, seed: int) -> PreTrainedModel:
         """Build the model with the head of `task`, on the CPU; what is random in it follows from the seed."""
-        precision = self.settings.precision
+        precision = self.precision
         model = building.build_model(
             self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
         )
@@ -94,7 +116,7 @@ class Backend:
     def group(self, task_name: str, batch_size: int) -> Group:
         """Build what the cases of one group share."""
         settings = self.settings
-        task = data.fitted_task(self.data, self.catalogue.task(task_name))
+        task = data.fitted_task(self.data, self.definitions.task(task_name))
         found = data.batches(
             self.data,
             task,
@@ -127,11 +149,11 @@ class Group:
     def subject(self, spec: MethodSpec) -> Subject:
         """Return a method on this group's task."""
         return Subject(
-            method=self.backend.catalogue.method(spec.name),
+            method=self.backend.definitions.method(spec.name),
             application=Application(task=self.task, overrides=dict(spec.overrides), seed=self.backend.settings.seed),
             batches=self.batches,
             fresh_model=self.fresh_model,
-            precision=self.backend.settings.precision,
+            precision=self.backend.precision,
             compile=self.backend.settings.compile,
         )
 

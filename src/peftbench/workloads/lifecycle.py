@@ -16,15 +16,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import UnsupportedError
+from peftbench.measure.trial import Trial
 from peftbench.records.record import Metric
-from peftbench.workloads.base import Trial, Workload
+from peftbench.workloads.base import Workload
 
 if TYPE_CHECKING:
     import torch
 
-    from peftbench.config.precision import Precision
+    from peftbench.devices.precision import Precision
+    from peftbench.measure.trial import Mark
     from peftbench.methods.base import Method
-    from peftbench.workloads.base import Mark, Subject
+    from peftbench.workloads.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.errors import UnsupportedError
-from peftbench.workloads.base import Trial, Workload
+from peftbench.measure.trial import Trial
+from peftbench.workloads.base import Workload
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from peftbench.config.precision import Precision
+    from peftbench.devices.precision import Precision
+    from peftbench.measure.trial import Mark
     from peftbench.methods.base import Method
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Mark, Subject
+    from peftbench.workloads.subject import Subject
 
 
 LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})

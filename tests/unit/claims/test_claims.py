@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 
 from peftbench.claims.claims import CLAIMS, Finding, judge
+from peftbench.config.target import Target
 from peftbench.errors import UserError
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import claims as report
-from peftbench.studies.training.stopping import Target
 
 Make = Callable[..., Record]
 MakeRun = Callable[..., Run]

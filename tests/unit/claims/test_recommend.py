@@ -10,11 +10,11 @@ import pytest
 from peftbench.claims.evidence import load_runs
 from peftbench.claims.recommend import Choice, Objective, parse_bytes, recommend
 from peftbench.cli import main
+from peftbench.config.target import Target
 from peftbench.errors import UserError
 from peftbench.records.record import Record, Run
 from peftbench.records.runfile import save_run
 from peftbench.report import recommendation as report
-from peftbench.studies.training.stopping import Target
 
 Make = Callable[..., Record]
 MakeRun = Callable[..., Run]

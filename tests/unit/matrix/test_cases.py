@@ -3,8 +3,9 @@ from collections.abc import Mapping
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.matrix.cases import Case, MethodSpec, matrix, parse_method, select, select_methods
+from peftbench.matrix.cases import matrix, parse_method, select, select_methods
 from peftbench.matrix.catalogue import Catalogue
+from peftbench.records.ids import Case, MethodSpec
 
 
 @pytest.fixture(scope="module")

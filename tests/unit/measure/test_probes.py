@@ -9,7 +9,7 @@ from peftbench.measure.memory.device_memory import Parts, StepMemory
 from peftbench.measure.probes import CpuProbes, CudaProbes, probes_for
 from peftbench.measure.time.clock import Timing
 from peftbench.measure.time.rounds import Rounds
-from peftbench.workloads.base import Trial
+from peftbench.measure.trial import Trial
 
 SLOWDOWN = min(SLOWDOWNS)
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from peftbench.config.settings import Settings
-from peftbench.matrix.cases import Case, parse_method
+from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.rounds import CONTROL_ROUNDS, Plan, Rounds, TimedRound, interleave
+from peftbench.records.ids import Case
 from peftbench.records.record import Record
 from peftbench.run.passes import Take
 from peftbench.run.runner import Runner
@@ -29,7 +30,7 @@ def measure() -> Measure:
             Backend.open(Settings(**{**chosen, **settings}), catalogue, [catalogue.task("nli")]),  # type: ignore[arg-type]
             session="s",
         )
-        runner.take = take
+        runner.take_rounds_by(take)
         case = Case(parse_method(method), "nli", 1)
         record = runner.measure(case, catalogue.workload("train_step"), id="case", observer=lambda timed: timed)
         runner.close()

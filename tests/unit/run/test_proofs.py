@@ -12,9 +12,9 @@ import torch
 
 from peftbench.config.settings import Settings
 from peftbench.errors import ValidityError
-from peftbench.matrix.cases import Case, MethodSpec
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.methods.basic import SelectiveMethod
+from peftbench.records.ids import Case, MethodSpec
 from peftbench.run.proofs import Proofs
 from peftbench.workloads.backend import Backend
 

@@ -9,15 +9,17 @@ import torch
 
 from peftbench.config.settings import Settings
 from peftbench.devices.failures import PoisonedError
-from peftbench.matrix.cases import Case, MethodSpec
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.rounds import TimedRound
+from peftbench.measure.trial import Mark, Trial
+from peftbench.records.ids import Case, MethodSpec
 from peftbench.records.record import Record
 from peftbench.run.references import ALONE
 from peftbench.run.runner import Runner
 from peftbench.workloads.backend import Backend
-from peftbench.workloads.base import Mark, Subject, Trial, Workload
+from peftbench.workloads.base import Workload
 from peftbench.workloads.step import WORKLOADS, Inference, TrainStep
+from peftbench.workloads.subject import Subject
 
 CASE = Case(MethodSpec("head"), "nli", 1)
 ASSERT = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"

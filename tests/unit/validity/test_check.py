@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from peftbench.config.precision import Precision
+from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError, ValidityError
 from peftbench.methods.base import Application, Method
 from peftbench.methods.basic import METHODS as BASIC
 from peftbench.tasks.classification import TASKS
 from peftbench.validity.check import Validity, check
-from peftbench.workloads.base import Subject
+from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

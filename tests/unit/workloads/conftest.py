@@ -6,7 +6,7 @@ from peftbench.config.settings import Settings
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.workloads.backend import Backend
-from peftbench.workloads.base import Subject
+from peftbench.workloads.subject import Subject
 
 MakeSubject = Callable[..., Subject]
 

@@ -8,8 +8,9 @@ import pytest
 
 from peftbench.config.settings import Settings
 from peftbench.errors import UserError
-from peftbench.matrix.cases import Case, parse_method
+from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
+from peftbench.records.ids import Case
 from peftbench.run.runner import Runner
 from peftbench.workloads.backend import Backend
 

@@ -14,7 +14,7 @@ from peftbench.records.record import Metric
 if TYPE_CHECKING:
     import torch
 
-    from peftbench.workloads.base import Trial
+    from peftbench.measure.trial import Trial
 
 WARM_ROUNDS: Final = 2
 """The first step makes gradients and optimizer state, the second finds the allocator warm."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from peftbench.measure.time.clock import Clock, Timing
-    from peftbench.workloads.base import Mark
+    from peftbench.measure.trial import Mark
 
 EVERY: Final = 5
 """Rounds from one step to the next: it takes a tenth of a round of `tiny`, and is compared by 15 % only."""

@@ -13,7 +13,7 @@ from peftbench.devices.device import require_device
 if TYPE_CHECKING:
     import torch
 
-    from peftbench.workloads.base import Mark
+    from peftbench.measure.trial import Mark
 
 IDLE_SHARE: Final = 0.2
 """A device that idles for more than this share of a round is waiting for the host: the round is launch-bound."""

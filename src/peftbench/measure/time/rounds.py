@@ -20,6 +20,8 @@ from peftbench.records.estimate import median_estimate
 
 TimedRound = Callable[[int], Timing]
 """Runs round i and says how long it took."""
+Observer = Callable[[TimedRound], TimedRound]
+"""Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
 Stop = Literal["precision", "budget", "rounds"]
 
 LEAST_ROUNDS: Final = 10

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel
 
+    from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
-    from peftbench.workloads.base import Optimization
 
 FIRST: Final = "default"
 SECOND: Final = "second"

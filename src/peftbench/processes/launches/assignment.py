@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from peftbench.records.fileio import read_json, write_atomically
 from peftbench.records.jsondata import decode, encode
+
+OPTION: Final = "--peftbench-assignment"
+"""Names the file that tells a child process what to do; not in the help."""
 
 
 @dataclass(frozen=True, kw_only=True)

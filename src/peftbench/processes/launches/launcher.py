@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peftbench.errors import UserError
-from peftbench.plugin.child import OPTION
-from peftbench.processes.launches.assignment import Assignment
+from peftbench.processes.launches.assignment import OPTION, Assignment
 from peftbench.processes.launches.process import Command, Ending, run
 from peftbench.records.joining import join
 from peftbench.records.journal import salvage

@@ -11,10 +11,9 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from peftbench.errors import UserError
 
@@ -25,6 +24,17 @@ _USAGE_ERROR: Final = re.compile(
     r"^(?:ERROR:|!+ _pytest\.outcomes\.Exit:) (?:peftbench: )?(?P<said>.+?)(?: !+)?$", re.MULTILINE
 )
 """What pytest prints of a UsageError, and of `pytest.exit`."""
+
+
+class ExitStatus(IntEnum):
+    """What pytest's exit statuses mean."""
+
+    OK = 0
+    TESTS_FAILED = 1
+    INTERRUPTED = 2
+    INTERNAL_ERROR = 3
+    USAGE_ERROR = 4
+    NO_TESTS_COLLECTED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,15 +136,15 @@ def describe(status: int, log: Path) -> str:
     Raises:
         UserError: it is that of a usage error; says what the child said.
     """
-    if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
+    if status in (ExitStatus.OK, ExitStatus.TESTS_FAILED, ExitStatus.NO_TESTS_COLLECTED):
         return ""
     text = log.read_text(encoding="utf-8", errors="replace")
-    if status == pytest.ExitCode.USAGE_ERROR:
+    if status == ExitStatus.USAGE_ERROR:
         said = _USAGE_ERROR.findall(text)
         raise UserError(said[-1] if said else f"{last_line(text)} (see {log})")
     if status < 0:
         return f"was killed by {_signal_name(-status)}"
-    if status == pytest.ExitCode.INTERRUPTED:
+    if status == ExitStatus.INTERRUPTED:
         return f"was interrupted: {last_line(text)}"
     return f"ended with status {status}: {last_line(text)}"
 

@@ -12,8 +12,7 @@ from typing import Any
 from peftbench.errors import UserError
 from peftbench.measure.time.clock import Timing
 from peftbench.measure.time.rounds import Plan, Rounds, interleave
-from peftbench.plugin.child import OPTION
-from peftbench.processes.launches.assignment import Assignment
+from peftbench.processes.launches.assignment import OPTION, Assignment
 from peftbench.processes.launches.launcher import Target
 from peftbench.processes.launches.process import Command, deadline, describe, started
 from peftbench.processes.lockstep.channel import PROTOCOL, Channel, PeerLostError

@@ -18,7 +18,7 @@ from peftbench.workloads.step import without_labels
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from peftbench.config.precision import Precision
+    from peftbench.devices.precision import Precision
     from peftbench.methods.base import Application, Method
     from peftbench.studies.deployment.requests import Request
     from peftbench.tasks.base import Batch

@@ -28,11 +28,11 @@ from peftbench.studies.training.evaluate import collator
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from peftbench.matrix.cases import Case
     from peftbench.methods.base import Method
-    from peftbench.studies.base import Desk
+    from peftbench.records.ids import Case
     from peftbench.tasks.base import Batch, Task
     from peftbench.workloads.backend import Backend
+    from peftbench.workloads.base import Workbench
 
 EXAMPLES: Final = 64
 """Different examples that requests are about."""
@@ -58,9 +58,9 @@ ALIKE: Final = frozenset({"models", "multitask", "fusion"})
 """Ways in which what is saved of one task stands for all: neither times nor bytes depend on the weights."""
 
 
-def serve(case: Case, desk: Desk, method: Method) -> Findings:
+def serve(case: Case, bench: Workbench, method: Method) -> Findings:
     """Load N tasks, and answer uniform and skewed requests."""
-    backend, count = desk.backend, int(dict(case.variant)["n"])
+    backend, count = bench.backend, int(dict(case.variant)["n"])
     with TemporaryDirectory(prefix="peftbench-") as folder:
         kit = _kit(case, backend, method, Path(folder))
         server = SERVERS[dict(case.variant)["by"]](kit)
@@ -152,7 +152,7 @@ def _timed(value: float | None) -> Metric:
 def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> Kit:
     """Save an adapter a task, each of its own seed; of full models and fusions one stands for all."""
     way, count = dict(case.variant)["by"], int(dict(case.variant)["n"])
-    task = data.fitted_task(backend.data, backend.catalogue.task(case.task))
+    task = data.fitted_task(backend.data, backend.definitions.task(case.task))
     template = backend.new_model(task, backend.settings.seed)
 
     def fresh_model() -> PreTrainedModel:
@@ -177,7 +177,7 @@ def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> Kit:
         fresh_model=fresh_model,
         folders=folders * (count // len(folders)),
         batch=_batches(backend, task),
-        precision=backend.settings.precision,
+        precision=backend.precision,
     )
 
 

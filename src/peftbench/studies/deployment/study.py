@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from peftbench.matrix.cases import Case, MethodSpec
 from peftbench.methods.peft.method import PeftMethod
-from peftbench.studies.base import Desk, Findings, Study
+from peftbench.records.ids import Case, MethodSpec
+from peftbench.studies.base import Findings, Study
 from peftbench.studies.training.results import FULL, FUSION, MTL
-from peftbench.workloads.base import Workload
+from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
@@ -59,18 +59,18 @@ class Deployment(Study):
             return method.why_alone
         if way == "fusion" and n == 1:
             return "AdapterFusion mixes two adapters or more"
-        task = backend.catalogue.task(case.task)
+        task = backend.definitions.task(case.task)
         return method.unsupported(task, architecture=backend.config.model_type)
 
     def method_of(self, case: Case, backend: Backend) -> Method:
         """Return the method by which the served model is made."""
-        return backend.catalogue.method(FULL if case.method.name == MTL else case.method.name)
+        return backend.definitions.method(FULL if case.method.name == MTL else case.method.name)
 
-    def conduct(self, case: Case, desk: Desk) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> Findings:
         """Load the server task by task, and let it answer both mixes of requests."""
         from peftbench.studies.deployment import serving
 
-        return serving.serve(case, desk, self.method_of(case, desk.backend))
+        return serving.serve(case, bench, self.method_of(case, bench.backend))
 
 
 def ways(spec: MethodSpec) -> Iterable[tuple[MethodSpec, str]]:
@@ -91,6 +91,6 @@ def ways(spec: MethodSpec) -> Iterable[tuple[MethodSpec, str]]:
         yield spec, "merged"
 
 
-WORKLOADS: Final[tuple[Workload, ...]] = (
+WORKLOADS: Final[tuple[Study, ...]] = (
     Deployment(name=DEPLOYMENT, summary="N tasks to serve: latency, throughput, bytes, time to load and to switch"),
 )

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Final
 
+from peftbench.config.target import Target
 from peftbench.errors import UserError
-from peftbench.studies.base import Desk, Findings, Study
+from peftbench.studies.base import Findings, Study
 from peftbench.studies.training.results import CONVERGENCE, FULL, FUSION, Training, best_lr, full_quality, trainings
-from peftbench.studies.training.stopping import Target
-from peftbench.workloads.base import Workload
+from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
-    from peftbench.matrix.cases import Case
-    from peftbench.methods.base import Scalar
+    from peftbench.records.ids import Case, Scalar
     from peftbench.records.record import Record
     from peftbench.workloads.backend import Backend
 
@@ -55,14 +54,14 @@ class Convergence(Study):
         records = list(records)
         return measured_already(case, records) or pruned(case, settings, trainings(records))
 
-    def conduct(self, case: Case, desk: Desk) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> Findings:
         """Train once."""
         from peftbench.studies.training import run
 
-        target, full = Target.read(desk.backend.settings.target), full_quality(trainings(desk.records), case.group)
+        target, full = Target.read(bench.backend.settings.target), full_quality(trainings(bench.records), case.group)
         # Full fine-tuning cut off at a share of its own quality so far would lower the target that it sets.
         sets_target = target.relative and case.method.name == FULL
-        return run.single(case, desk, None if sets_target else target.quality(full))
+        return run.single(case, bench, None if sets_target else target.quality(full))
 
 
 def variants(settings: Settings) -> list[dict[str, Scalar]]:
@@ -104,6 +103,6 @@ def require_full(settings: Settings, methods: Iterable[str]) -> None:
         )
 
 
-WORKLOADS: Final[tuple[Workload, ...]] = (
+WORKLOADS: Final[tuple[Study, ...]] = (
     Convergence(name=CONVERGENCE, summary="a real training: steps, time, FLOPs, joules and memory to a quality"),
 )

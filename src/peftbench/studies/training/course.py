@@ -22,8 +22,8 @@ from peftbench.workloads.step import training_step
 
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
-    from peftbench.studies.base import Desk
-    from peftbench.workloads.base import Subject
+    from peftbench.workloads.base import Workbench
+    from peftbench.workloads.subject import Subject
 
 EVALUATIONS_PER_EPOCH = 4
 
@@ -72,12 +72,12 @@ def plan_for(settings: Settings, sizes: Mapping[str, int], batch_size: int, goal
     )
 
 
-def follow(course: Course, desk: Desk, *, keep_best: bool) -> Outcome:
+def follow(course: Course, bench: Workbench, *, keep_best: bool) -> Outcome:
     """Train.
 
     Everything that is random follows from the course's seed and the subject's; torch's own state is left as it was.
     """
-    device = desk.backend.device
+    device = bench.backend.device
     with seeded(course.seed, device):
         works = _count(course)
     with seeded(course.seed, device), Nvml.of(device) as nvml:
@@ -87,7 +87,7 @@ def follow(course: Course, desk: Desk, *, keep_best: bool) -> Outcome:
             feed(course.materials, course.batch_size, course.seed, group_by_length=course.group_by_length),
             course.plan,
             lambda: judge(learner.model, course),
-            clock=desk.clock,
+            clock=bench.clock,
             energy_j=nvml.energy_j,
             flops=lambda fed: works[fed.task].flops(fed.examples, fed.tokens),
             keep_best=keep_best or any(material.tests for material in course.materials.values()),

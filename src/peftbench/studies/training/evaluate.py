@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-    from peftbench.config.precision import Precision
+    from peftbench.devices.precision import Precision
     from peftbench.tasks.span import Window
     from peftbench.tasks.tokens import Tagged
 

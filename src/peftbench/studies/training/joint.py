@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from peftbench.config.target import Target
 from peftbench.methods.base import Application
+from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
 from peftbench.studies.base import Findings
 from peftbench.studies.training.course import Course, Outcome, follow, judge, plan_for
@@ -21,18 +23,17 @@ from peftbench.studies.training.multitask_model import MultiTaskModel, marked
 from peftbench.studies.training.results import FULL, full_quality, trainings
 from peftbench.studies.training.run import findings, material_of, saved_bytes, score, training_metrics
 from peftbench.studies.training.sampling import replayed
-from peftbench.studies.training.stopping import Target
-from peftbench.workloads.base import Optimization, Subject
+from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
-    from peftbench.matrix.cases import Case
-    from peftbench.studies.base import Desk
+    from peftbench.records.ids import Case
+    from peftbench.workloads.base import Workbench
 
 
-def together(case: Case, desk: Desk) -> Findings:
+def together(case: Case, bench: Workbench) -> Findings:
     """Train one encoder on all tasks of the case."""
-    materials = _materials(desk, case.tasks)
-    outcome = follow(_course(case, desk, materials, partial(_fresh, desk, case, case.tasks)), desk, keep_best=False)
+    materials = _materials(bench, case.tasks)
+    outcome = follow(_course(case, bench, materials, partial(_fresh, bench, case, case.tasks)), bench, keep_best=False)
     metrics = {
         **training_metrics(outcome),
         **{f"quality@{task}": score(value) for task, value in outcome.trained.best.scores.items()},
@@ -41,21 +42,21 @@ def together(case: Case, desk: Desk) -> Findings:
     return findings(outcome, metrics)
 
 
-def added(case: Case, desk: Desk) -> Findings:
+def added(case: Case, bench: Workbench) -> Findings:
     """Add the last task of the case to an encoder that was trained on the others.
 
     The quality is that of the new task; forgetting is what the old ones lose, on average, up to its best moment.
     """
     *old, new = case.tasks
-    base, before = _trained_on(tuple(old), case, desk)
-    every = _materials(desk, case.tasks)
+    base, before = _trained_on(tuple(old), case, bench)
+    every = _materials(bench, case.tasks)
     share, seed = float(dict(case.variant)["replay"]), int(dict(case.variant)["seed"])
     again = {task: _replayed(every[task], share, seed) for task in old}
     again = {task: material for task, material in again.items() if material.train}
-    build = partial(_extended, desk, case, base)
-    course = _course(case, desk, {new: every[new], **again}, build, judged=[new])
+    build = partial(_extended, bench, case, base)
+    course = _course(case, bench, {new: every[new], **again}, build, judged=[new])
     course = replace(course, watched={task: every[task] for task in old}, unjudged=frozenset(again))
-    outcome = follow(course, desk, keep_best=False)
+    outcome = follow(course, bench, keep_best=False)
     after = outcome.trained.best.scores
     metrics = {
         **training_metrics(outcome),
@@ -66,21 +67,21 @@ def added(case: Case, desk: Desk) -> Findings:
     return findings(outcome, metrics)
 
 
-def _trained_on(tasks: tuple[str, ...], case: Case, desk: Desk) -> tuple[MultiTaskModel, Mapping[str, float]]:
+def _trained_on(tasks: tuple[str, ...], case: Case, bench: Workbench) -> tuple[MultiTaskModel, Mapping[str, float]]:
     """Return a model of the old tasks, at its best, and its scores; trained once for cases that differ in replay."""
     variant = dict(case.variant)
     key = ("multi-task model", tasks, variant["seed"], variant["lr"])
-    if desk.shared.get("key") != key:
-        course = _course(case, desk, _materials(desk, tasks), partial(_fresh, desk, case, tasks))
-        model = follow(course, desk, keep_best=True).model
+    if bench.shared.get("key") != key:
+        course = _course(case, bench, _materials(bench, tasks), partial(_fresh, bench, case, tasks))
+        model = follow(course, bench, keep_best=True).model
         scores = judge(model, course)[1] if len(tasks) > 1 else {tasks[0]: judge(model, course)[0]}
-        desk.shared.update({"key": key, "model": model.cpu(), "scores": scores})
-    return desk.shared["model"], desk.shared["scores"]
+        bench.shared.update({"key": key, "model": model.cpu(), "scores": scores})
+    return bench.shared["model"], bench.shared["scores"]
 
 
-def _materials(desk: Desk, tasks: Sequence[str]) -> dict[str, Material]:
+def _materials(bench: Workbench, tasks: Sequence[str]) -> dict[str, Material]:
     """Return each task's examples, in batches that say of which task they are."""
-    materials = {task: material_of(desk, task) for task in tasks}
+    materials = {task: material_of(bench, task) for task in tasks}
     return {
         task: replace(material, collate=marked(material.collate, number))
         for number, (task, material) in enumerate(materials.items())
@@ -94,21 +95,21 @@ def _replayed(material: Material, share: float, seed: int) -> Material:
 
 def _course(
     case: Case,
-    desk: Desk,
+    bench: Workbench,
     materials: Mapping[str, Material],
     build: Callable[[], torch.nn.Module],
     judged: Sequence[str] | None = None,
 ) -> Course:
-    backend, variant = desk.backend, dict(case.variant)
+    backend, variant = bench.backend, dict(case.variant)
     sizes = {task: len(material.train) for task, material in materials.items()}
-    plan = plan_for(backend.settings, sizes, case.batch_size, _goals(case, desk, judged or list(materials)))
+    plan = plan_for(backend.settings, sizes, case.batch_size, _goals(case, bench, judged or list(materials)))
     first = next(iter(materials.values()))
     subject = Subject(
-        method=backend.catalogue.method(FULL),
+        method=backend.definitions.method(FULL),
         application=Application(task=first.task, seed=int(variant["seed"]), total_steps=plan.total_steps),
         batches=(),
         fresh_model=build,
-        precision=backend.settings.precision,
+        precision=backend.precision,
         compile=backend.settings.compile,
         optimization=Optimization(learning_rate=float(variant["lr"])),
     )
@@ -123,25 +124,25 @@ def _course(
     )
 
 
-def _goals(case: Case, desk: Desk, tasks: Sequence[str]) -> dict[str, float] | None:
+def _goals(case: Case, bench: Workbench, tasks: Sequence[str]) -> dict[str, float] | None:
     """Return the target of each task, None where full fine-tuning of one of them would have to set it."""
-    target, found = Target.read(desk.backend.settings.target), trainings(desk.records)
+    target, found = Target.read(bench.backend.settings.target), trainings(bench.records)
     goals = {task: target.quality(full_quality(found, f"{task}-bs{case.batch_size}")) for task in tasks}
     known = {task: goal for task, goal in goals.items() if goal is not None}
     return known if len(known) == len(goals) else None
 
 
-def _fresh(desk: Desk, case: Case, tasks: Sequence[str]) -> MultiTaskModel:
+def _fresh(bench: Workbench, case: Case, tasks: Sequence[str]) -> MultiTaskModel:
     seed = int(dict(case.variant)["seed"])
-    models = {task: desk.backend.new_model(material_of(desk, task).task, seed) for task in tasks}
-    return MultiTaskModel(models).to(desk.backend.device)
+    models = {task: bench.backend.new_model(material_of(bench, task).task, seed) for task in tasks}
+    return MultiTaskModel(models).to(bench.backend.device)
 
 
-def _extended(desk: Desk, case: Case, base: MultiTaskModel) -> MultiTaskModel:
+def _extended(bench: Workbench, case: Case, base: MultiTaskModel) -> MultiTaskModel:
     model = copy.deepcopy(base)
     new, seed = case.tasks[-1], int(dict(case.variant)["seed"])
-    model.add(new, desk.backend.new_model(material_of(desk, new).task, seed))
-    return model.to(desk.backend.device)
+    model.add(new, bench.backend.new_model(material_of(bench, new).task, seed))
+    return model.to(bench.backend.device)
 
 
 def _bytes(outcome: Outcome, tasks: Sequence[str]) -> dict[str, Metric]:

@@ -18,8 +18,8 @@ from peftbench.studies.training.stopping import Rule, Stop, best
 if TYPE_CHECKING:
     from peftbench.measure.energy.nvml import Reading
     from peftbench.measure.time.clock import Clock
+    from peftbench.measure.trial import Mark
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Mark
 
 WARM_UP: Final = 0.1
 """Share of the steps in which the learning rate rises; it then falls linearly to zero."""

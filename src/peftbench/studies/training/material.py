@@ -41,7 +41,7 @@ class Material:
         Raises:
             UserError: as `check` does.
         """
-        task = data.fitted_task(backend.data, backend.catalogue.task(name))
+        task = data.fitted_task(backend.data, backend.definitions.task(name))
         tokenizer, seq_len = _tokenizer(backend), backend.seq_len(task)
         train = task.encode(_rows(backend, task, "train"), tokenizer, seq_len)
         data.check_ids(train, backend.vocabulary)
@@ -76,7 +76,7 @@ def check(backend: Backend, tasks: Sequence[str]) -> None:
         raise UserError("a training to quality needs real data, synthetic labels are random: give --peftbench-data")
     used: set[str] = set()
     for name in tasks:
-        task = data.fitted_task(backend.data, backend.catalogue.task(name))
+        task = data.fitted_task(backend.data, backend.definitions.task(name))
         judged_by(task, backend.settings.metric)
         _rows(backend, task, "train")
         for what, source, split in [(VALIDATION, backend.data, VALIDATION), *test_sets(backend, task)]:

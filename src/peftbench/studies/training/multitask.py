@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import UserError
-from peftbench.matrix.cases import Case, MethodSpec
-from peftbench.studies.base import Desk, Findings, Study
+from peftbench.records.ids import Case, MethodSpec
+from peftbench.studies.base import Findings, Study
 from peftbench.studies.training.convergence import measured_already, pruned, variants
 from peftbench.studies.training.results import ADDING, FULL, MTL, MULTITASK, trainings
-from peftbench.workloads.base import Workload
+from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
@@ -47,7 +47,7 @@ class Joint(Study):
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return why the tasks cannot be trained at this precision, or ''."""
         del case
-        return backend.settings.precision.untrainable
+        return backend.precision.untrainable
 
     def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
         """Return that the same training is there already, or that another learning rate is better."""
@@ -59,11 +59,11 @@ class Joint(Study):
 class MultiTask(Joint):
     """Trains one encoder on all tasks at once."""
 
-    def conduct(self, case: Case, desk: Desk) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> Findings:
         """Train once."""
         from peftbench.studies.training import joint
 
-        return joint.together(case, desk)
+        return joint.together(case, bench)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +78,14 @@ class Adding(Joint):
             for replay in REPLAYS
         ]
 
-    def conduct(self, case: Case, desk: Desk) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> Findings:
         """Train the encoder on the old tasks, unless that was done for the last case, and then add the new one."""
         from peftbench.studies.training import joint
 
-        return joint.added(case, desk)
+        return joint.added(case, bench)
 
 
-WORKLOADS: Final[tuple[Workload, ...]] = (
+WORKLOADS: Final[tuple[Study, ...]] = (
     MultiTask(name=MULTITASK, summary="a real training of one encoder with a head a task, on all tasks at once"),
     Adding(
         name=ADDING, summary="a real training that adds the last task to a multi-task model, with and without replay"

@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING
 from peftbench.measure.counters.parameters import count_parameters
 from peftbench.measure.energy.nvml import sampled
 from peftbench.methods.base import Application, head_names
+from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
 from peftbench.studies.base import Findings
 from peftbench.studies.training.course import Course, Outcome, follow, plan_for
 from peftbench.studies.training.material import Material
-from peftbench.workloads.base import Optimization, Subject
+from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from peftbench.matrix.cases import Case
-    from peftbench.studies.base import Desk
+    from peftbench.records.ids import Case
     from peftbench.workloads.backend import Backend
+    from peftbench.workloads.base import Workbench
 
 
-def single(case: Case, desk: Desk, goal: float | None) -> Findings:
+def single(case: Case, bench: Workbench, goal: float | None) -> Findings:
     """Train one method on one task, from the case's seed and at its learning rate."""
-    material = material_of(desk, case.task)
+    material = material_of(bench, case.task)
     materials = {case.task: material}
-    plan = plan_for(desk.backend.settings, {case.task: len(material.train)}, case.batch_size, goal)
-    subject = subject_of(case, desk.backend, material, plan.total_steps)
+    plan = plan_for(bench.backend.settings, {case.task: len(material.train)}, case.batch_size, goal)
+    subject = subject_of(case, bench.backend, material, plan.total_steps)
     seed = int(dict(case.variant)["seed"])
     course = Course(
         subject=subject,
@@ -40,9 +41,9 @@ def single(case: Case, desk: Desk, goal: float | None) -> Findings:
         batch_size=case.batch_size,
         seed=seed,
         plan=plan,
-        group_by_length=desk.backend.settings.group_by_length,
+        group_by_length=bench.backend.settings.group_by_length,
     )
-    outcome = follow(course, desk, keep_best=False)
+    outcome = follow(course, bench, keep_best=False)
     parameters = count_parameters(outcome.model, head_names(subject.fresh_model()))
     metrics = {
         **training_metrics(outcome),
@@ -55,11 +56,11 @@ def single(case: Case, desk: Desk, goal: float | None) -> Findings:
     return findings(outcome, metrics)
 
 
-def material_of(desk: Desk, task: str) -> Material:
+def material_of(bench: Workbench, task: str) -> Material:
     """Return a task's examples, encoded once for all cases of a group."""
-    found: Material = desk.shared.setdefault("materials", {}).get(task)
+    found: Material = bench.shared.setdefault("materials", {}).get(task)
     if found is None:
-        found = desk.shared["materials"][task] = Material.load(desk.backend, task)
+        found = bench.shared["materials"][task] = Material.load(bench.backend, task)
     return found
 
 
@@ -72,13 +73,13 @@ def subject_of(case: Case, backend: Backend, material: Material, total_steps: in
         return backend.new_model(material.task, seed).to(backend.device)
 
     return Subject(
-        method=backend.catalogue.method(case.method.name),
+        method=backend.definitions.method(case.method.name),
         application=Application(
             task=material.task, overrides=dict(case.method.overrides), seed=seed, total_steps=total_steps
         ),
         batches=(),
         fresh_model=fresh_model,
-        precision=backend.settings.precision,
+        precision=backend.precision,
         compile=backend.settings.compile,
         optimization=Optimization(learning_rate=float(variant["lr"])),
     )

@@ -15,7 +15,7 @@ from peftbench.measure.memory.device_memory import (
     release,
     step_memory,
 )
-from peftbench.workloads.base import Mark, Trial
+from peftbench.measure.trial import Mark, Trial
 
 CUDA = torch.device("cuda", 0)
 WEIGHTS = 4 * (8 * 4 + 4)

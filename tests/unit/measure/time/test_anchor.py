@@ -5,7 +5,7 @@ import torch
 
 from peftbench.measure.time.anchor import EVERY, Anchor
 from peftbench.measure.time.clock import CpuClock, Timing
-from peftbench.workloads.base import Mark
+from peftbench.measure.trial import Mark
 
 
 def test_the_anchor_is_timed_after_some_rounds_and_draws_no_numbers() -> None:

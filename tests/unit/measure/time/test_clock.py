@@ -8,7 +8,7 @@ import torch
 
 from peftbench.errors import UserError
 from peftbench.measure.time.clock import CpuClock, CudaClock, Timing, clock_for, launch_bound
-from peftbench.workloads.base import Mark
+from peftbench.measure.trial import Mark
 
 LAUNCH_S = 1e-6
 CLOCK_HZ = 1.5e9

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.unit.methods.conftest import Lab
 
-    from peftbench.methods.base import Scalar
+    from peftbench.records.ids import Scalar
     from peftbench.tasks.base import Batch
 
 

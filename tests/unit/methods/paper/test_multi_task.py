@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.matrix.cases import MethodSpec, select_methods
+from peftbench.matrix.cases import select_methods
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.methods.base import Application
 from peftbench.methods.paper.multi_task import METHODS, TASK_TURNS
 from peftbench.methods.paper.multi_task_modules import TaskHeads, TaskTurns
+from peftbench.records.ids import MethodSpec
 from peftbench.validity.check import check
-from peftbench.workloads.base import Subject
+from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
     from tests.unit.methods.conftest import Lab

@@ -13,8 +13,9 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.methods.base import Scalar, head_names, is_head
+from peftbench.methods.base import head_names, is_head
 from peftbench.methods.paper import encoder
+from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,16 +11,17 @@ import torch
 
 from peftbench.config.settings import Settings
 from peftbench.errors import UnsupportedError
-from peftbench.matrix.cases import Case, parse_method
+from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.clock import CpuClock
-from peftbench.studies.base import Desk
+from peftbench.records.ids import Case
 from peftbench.studies.deployment import serving
 from peftbench.studies.deployment.requests import Request
 from peftbench.studies.deployment.servers import Done, Server
 from peftbench.studies.deployment.shared_servers import Mixed
 from peftbench.studies.deployment.study import Deployment
 from peftbench.workloads.backend import Backend
+from peftbench.workloads.base import Workbench
 
 LOT = [Request(task, example) for task, example in ((0, 3), (2, 1), (1, 5), (2, 0), (0, 2))]
 
@@ -139,7 +140,7 @@ def test_a_tuner_that_ignores_which_adapter_a_row_is_for_is_not_timed(
 def test_bytes_are_those_of_what_is_held_and_shared_storage_counts_once(
     loaded: Callable[[str, str], Server], backend: Backend
 ) -> None:
-    model = backend.new_model(backend.catalogue.task("nli"), 0)
+    model = backend.new_model(backend.definitions.task("nli"), 0)
     plain = sum(p.numel() * p.element_size() for p in (*model.parameters(), *model.buffers()))
     hidden = backend.config.hidden_size
     head = 4 * (hidden * 3 + 3)
@@ -177,7 +178,7 @@ def test_a_latency_reaches_from_the_arrival_of_the_lot_to_the_answer() -> None:
 
 
 def test_a_case_says_what_serving_takes(backend: Backend, study: Deployment) -> None:
-    found = study.conduct(served("lora", "switch", n=4), Desk(backend, CpuClock(), ()))
+    found = study.conduct(served("lora", "switch", n=4), Workbench(backend, CpuClock(), ()))
     value: dict[str, Any] = {name: metric.value for name, metric in found.metrics.items()}
     for mix in ("uniform", "skewed"):
         assert 0 < value[f"{mix}_p50_s"] <= value[f"{mix}_p95_s"] <= value[f"{mix}_p99_s"]
@@ -188,7 +189,7 @@ def test_a_case_says_what_serving_takes(backend: Backend, study: Deployment) -> 
     hidden = backend.config.hidden_size
     lora = 4 * (2 * 2 * 2 * 8 * hidden)
     assert value["bytes_per_task"] == pytest.approx(lora + 4 * (hidden * 3 + 3), rel=0.01)
-    one = study.conduct(served("lora", "switch", n=1), Desk(backend, CpuClock(), ()))
+    one = study.conduct(served("lora", "switch", n=1), Workbench(backend, CpuClock(), ()))
     assert one.metrics["switch_s"].value is None
     assert value["stored_bytes"] - (one.metrics["stored_bytes"].value or 0) > 3 * lora
 
@@ -207,7 +208,7 @@ def test_adapters_that_change_the_frozen_weights_are_not_served_on_one_backbone(
 def test_a_fusion_is_stored_with_the_adapters_that_it_mixes(backend: Backend, study: Deployment) -> None:
     def stored(n: int) -> float:
         return (
-            study.conduct(served("adapterfusion", "fusion", n), Desk(backend, CpuClock(), ()))
+            study.conduct(served("adapterfusion", "fusion", n), Workbench(backend, CpuClock(), ()))
             .metrics["stored_bytes"]
             .value
             or 0
@@ -226,9 +227,9 @@ def test_more_models_than_memory_holds_are_refused_before_any_is_loaded(
         available = 3_000_000
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
-    study.conduct(served("full", "models", n=1), Desk(backend, CpuClock(), ()))
+    study.conduct(served("full", "models", n=1), Workbench(backend, CpuClock(), ()))
     with pytest.raises(MemoryError, match=r"3 copies of the model: tried to allocate 0\.00 GiB"):
-        study.conduct(served("full", "models", n=3), Desk(backend, CpuClock(), ()))
+        study.conduct(served("full", "models", n=3), Workbench(backend, CpuClock(), ()))
 
 
 def test_each_method_is_served_in_the_ways_that_it_can(study: Deployment, backend: Backend) -> None:

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from peftbench.config.settings import Settings
-from peftbench.matrix.cases import Case, parse_method
+from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.clock import CpuClock
-from peftbench.studies.base import Desk
+from peftbench.records.ids import Case
 from peftbench.workloads.backend import Backend
+from peftbench.workloads.base import Workbench
 
 SETTINGS = Settings(epochs=1, eval_every=2, seq_len=32, learning_rates=(1e-2,), seeds=1)
 
@@ -24,13 +25,13 @@ def catalogue() -> Catalogue:
 
 
 @pytest.fixture
-def open_desk(tiny_model: Path, tiny_data: Path, catalogue: Catalogue) -> Callable[..., Desk]:
+def open_bench(tiny_model: Path, tiny_data: Path, catalogue: Catalogue) -> Callable[..., Workbench]:
     """Opens the tiny model and data, under settings that are changed by keywords."""
 
-    def open_(**changes: object) -> Desk:
+    def open_(**changes: object) -> Workbench:
         settings = replace(SETTINGS, **{"model": str(tiny_model), "data": str(tiny_data), **changes})  # type: ignore[arg-type]
         backend = Backend.open(settings, catalogue, [catalogue.task("nli")])
-        return Desk(backend, CpuClock(), records=())
+        return Workbench(backend, CpuClock(), records=())
 
     return open_
 

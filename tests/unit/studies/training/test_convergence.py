@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 
 from peftbench.config.settings import Settings
-from peftbench.matrix.cases import Case
 from peftbench.matrix.catalogue import Catalogue
+from peftbench.records.ids import Case
 from peftbench.records.record import CurvePoint, Record
-from peftbench.studies.base import Desk, Findings
+from peftbench.studies.base import Findings
 from peftbench.studies.training import run
 from peftbench.studies.training.convergence import Convergence, pruned
 from peftbench.studies.training.results import ADDING, trainings
+from peftbench.workloads.base import Workbench
 
-OpenDesk = Callable[..., Desk]
+OpenBench = Callable[..., Workbench]
 MakeCase = Callable[..., Case]
 
 
@@ -44,7 +45,7 @@ def record(case: Case, quality: float, workload: str = "convergence") -> Record:
     [("50%", "full", None), ("50%", "lora", 0.4), ("0.7", "full", 0.7), ("0.7", "lora", 0.7)],
 )
 def test_a_share_of_full_fine_tunings_quality_is_no_goal_of_full_fine_tuning_itself(
-    open_desk: OpenDesk,
+    open_bench: OpenBench,
     training_case: MakeCase,
     study: Convergence,
     monkeypatch: pytest.MonkeyPatch,
@@ -54,14 +55,14 @@ def test_a_share_of_full_fine_tunings_quality_is_no_goal_of_full_fine_tuning_its
 ) -> None:
     goals: list[float | None] = []
 
-    def single(case: Case, desk: Desk, goal: float | None) -> Findings:
-        del case, desk
+    def single(case: Case, bench: Workbench, goal: float | None) -> Findings:
+        del case, bench
         goals.append(goal)
         return Findings({})
 
     monkeypatch.setattr(run, "single", single)
-    desk = replace(open_desk(target=target), records=[record(training_case(), 0.8)])
-    study.conduct(training_case(method, seed=1), desk)
+    bench = replace(open_bench(target=target), records=[record(training_case(), 0.8)])
+    study.conduct(training_case(method, seed=1), bench)
     assert goals == [goal]
 
 
@@ -85,9 +86,9 @@ def test_the_best_learning_rate_goes_on_to_further_seeds_for_each_share_that_is_
 
 
 def test_a_fusion_is_trained_over_trained_adapters_only(
-    open_desk: OpenDesk, training_case: MakeCase, study: Convergence
+    open_bench: OpenBench, training_case: MakeCase, study: Convergence
 ) -> None:
-    backend = open_desk().backend
+    backend = open_bench().backend
     for method in ("adapterfusion", "adapterfusion(adapters=2)"):
         assert "give adapterfusion(paths=...)" in study.unsupported_case(training_case(method), backend)
     assert not study.unsupported_case(training_case("adapterfusion(paths=a:b,adapters=2)"), backend)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from peftbench.matrix.cases import Case
 from peftbench.measure.counters.dispatch import observe
+from peftbench.measure.trial import Mark
 from peftbench.methods.paper.adapter_drop import LAYER_DROP, LayerDrop
+from peftbench.records.ids import Case
 from peftbench.records.record import CurvePoint
-from peftbench.studies.base import Desk
 from peftbench.studies.training.course import Course, feed, follow, new_learner, plan_for
 from peftbench.studies.training.evaluate import length
 from peftbench.studies.training.loop import WARM_UP
@@ -22,9 +22,9 @@ from peftbench.studies.training.run import single, subject_of
 from peftbench.studies.training.sampling import epoch
 from peftbench.studies.training.work import VARYING_STEPS, count_work
 from peftbench.tasks.base import Batch, Features
-from peftbench.workloads.base import Mark
+from peftbench.workloads.base import Workbench
 
-OpenDesk = Callable[..., Desk]
+OpenBench = Callable[..., Workbench]
 MakeCase = Callable[..., Case]
 
 
@@ -32,29 +32,31 @@ def without_time(curve: tuple[CurvePoint, ...]) -> list[CurvePoint]:
     return [replace(point, time_s=0.0) for point in curve]
 
 
-def course_of(desk: Desk, case: Case) -> Course:
-    material = Material.load(desk.backend, case.task)
-    plan = plan_for(desk.backend.settings, {case.task: len(material.train)}, case.batch_size, None)
-    subject = subject_of(case, desk.backend, material, plan.total_steps)
+def course_of(bench: Workbench, case: Case) -> Course:
+    material = Material.load(bench.backend, case.task)
+    plan = plan_for(bench.backend.settings, {case.task: len(material.train)}, case.batch_size, None)
+    subject = subject_of(case, bench.backend, material, plan.total_steps)
     return Course(subject, subject.applied_model, {case.task: material}, case.batch_size, 0, plan)
 
 
 def test_a_seed_gives_the_same_curve_to_the_bit_and_another_seed_another(
-    open_desk: OpenDesk, training_case: MakeCase
+    open_bench: OpenBench, training_case: MakeCase
 ) -> None:
     method = "lora(lora_dropout=0.5)"
-    first = single(training_case(method), open_desk(), None)
+    first = single(training_case(method), open_bench(), None)
     torch.rand(3)  # whatever was drawn in between
-    again = single(training_case(method), open_desk(), None)
-    other = single(training_case(method, seed=1), open_desk(), None)
+    again = single(training_case(method), open_bench(), None)
+    other = single(training_case(method, seed=1), open_bench(), None)
     assert without_time(first.curve) == without_time(again.curve)
     assert without_time(first.curve) != without_time(other.curve)
 
 
 @pytest.mark.parametrize("task", ["nli", "ner", "qa"])
-def test_full_fine_tuning_learns_and_says_what_it_took(open_desk: OpenDesk, training_case: MakeCase, task: str) -> None:
-    desk = open_desk(epochs=6, eval_every=15, test_data=("test.xx",))
-    found = single(training_case(task=task), desk, None)
+def test_full_fine_tuning_learns_and_says_what_it_took(
+    open_bench: OpenBench, training_case: MakeCase, task: str
+) -> None:
+    bench = open_bench(epochs=6, eval_every=15, test_data=("test.xx",))
+    found = single(training_case(task=task), bench, None)
     value = {name: metric.value for name, metric in found.metrics.items()}
     last = found.curve[-1]
     assert value["quality"] == max(point.quality for point in found.curve) > 0.7
@@ -68,8 +70,8 @@ def test_full_fine_tuning_learns_and_says_what_it_took(open_desk: OpenDesk, trai
 
 
 @pytest.mark.parametrize("method", ["full", "pfeiffer", "compacter(reduction_factor=8)", "prefix"])
-def test_flops_of_any_length_follow_from_three(open_desk: OpenDesk, training_case: MakeCase, method: str) -> None:
-    course = course_of(open_desk(), training_case(method, "sentiment"))
+def test_flops_of_any_length_follow_from_three(open_bench: OpenBench, training_case: MakeCase, method: str) -> None:
+    course = course_of(open_bench(), training_case(method, "sentiment"))
     material = course.materials["sentiment"]
 
     work = count_work(new_learner(course), material, 8, varies=False)
@@ -80,11 +82,11 @@ def test_flops_of_any_length_follow_from_three(open_desk: OpenDesk, training_cas
         assert work.flops(fed.examples, fed.tokens) == pytest.approx(seen.flops, rel=1e-9)
 
 
-def test_adapterdrop_is_counted_over_steps_that_differ(open_desk: OpenDesk, training_case: MakeCase) -> None:
-    desk = open_desk()
+def test_adapterdrop_is_counted_over_steps_that_differ(open_bench: OpenBench, training_case: MakeCase) -> None:
+    bench = open_bench()
 
     def flops(method: str, *, varies: bool) -> float:
-        course = course_of(desk, training_case(method))
+        course = course_of(bench, training_case(method))
         return count_work(new_learner(course), course.materials["nli"], 8, varies=varies).flops(8, 16)
 
     dropped = flops("adapterdrop(max_dropped=1)", varies=True)
@@ -92,10 +94,10 @@ def test_adapterdrop_is_counted_over_steps_that_differ(open_desk: OpenDesk, trai
 
 
 def test_adapterdrop_is_counted_over_the_same_steps_for_each_length_and_the_first_skips_nothing(
-    open_desk: OpenDesk, training_case: MakeCase
+    open_bench: OpenBench, training_case: MakeCase
 ) -> None:
-    desk = open_desk()
-    course = course_of(desk, training_case("adapterdrop(max_dropped=1)"))
+    bench = open_bench()
+    course = course_of(bench, training_case("adapterdrop(max_dropped=1)"))
     learner, seen = new_learner(course), list[tuple[int, int]]()
     drop: LayerDrop = getattr(learner.model, LAYER_DROP)
 
@@ -108,19 +110,19 @@ def test_adapterdrop_is_counted_over_the_same_steps_for_each_length_and_the_firs
     assert len({dropped for _, dropped in once}) == 2
     counted = [one for one in seen[1:] if one[0] >= 0]
     assert counted == once * len(work.counted)
-    plain = course_of(desk, training_case("pfeiffer"))
+    plain = course_of(bench, training_case("pfeiffer"))
     assert work.peak_bytes == count_work(new_learner(plain), plain.materials["nli"], 8, varies=False).peak_bytes
 
 
 def test_training_is_what_the_trainer_of_transformers_does(
-    open_desk: OpenDesk, training_case: MakeCase, tmp_path: Path
+    open_bench: OpenBench, training_case: MakeCase, tmp_path: Path
 ) -> None:
     from torch.utils.data import SequentialSampler
     from transformers import Trainer, TrainingArguments
 
-    desk, case = open_desk(epochs=1, eval_every=1, stop="budget"), training_case("lora", lr=1e-2)
-    course = course_of(desk, case)
-    ours = follow(course, desk, keep_best=False)
+    bench, case = open_bench(epochs=1, eval_every=1, stop="budget"), training_case("lora", lr=1e-2)
+    course = course_of(bench, case)
+    ours = follow(course, bench, keep_best=False)
 
     material = course.materials["nli"]
     order = [row for batch in _rows(course) for row in batch]

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from peftbench.config.precision import Precision
+from peftbench.devices.precision import Precision
 from peftbench.errors import UserError
 from peftbench.matrix.catalogue import Catalogue
-from peftbench.studies.base import Desk
 from peftbench.studies.training.evaluate import SCORES, Logits, encode_for_evaluation, evaluate, judged_by
 from peftbench.studies.training.material import Material
 from peftbench.tasks.base import Row
 from peftbench.tasks.padding import IGNORED
 from peftbench.tasks.span import SpanTask, Window
+from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -126,9 +126,9 @@ def test_every_task_is_judged_by_a_score_that_it_has(catalogue: Catalogue) -> No
 
 
 def test_evaluation_is_in_the_order_of_the_examples_and_leaves_the_model_as_it_was(
-    open_desk: Callable[..., Desk],
+    open_bench: Callable[..., Workbench],
 ) -> None:
-    backend = open_desk().backend
+    backend = open_bench().backend
     material = Material.load(backend, "nli")
     model: Any = backend.new_model(material.task, 0)
     model.train()

@@ -7,17 +7,17 @@ import torch
 
 from peftbench.config.settings import Settings
 from peftbench.errors import UserError
-from peftbench.matrix.cases import Case, MethodSpec
 from peftbench.matrix.catalogue import Catalogue
-from peftbench.run.runner import Runner
-from peftbench.studies.base import Desk, Study
+from peftbench.records.ids import Case, MethodSpec
+from peftbench.studies.base import Study
 from peftbench.studies.training import joint
 from peftbench.studies.training.course import follow
 from peftbench.studies.training.multitask import REPLAYS, MultiTask
 from peftbench.studies.training.multitask_model import MultiTaskModel, marked
 from peftbench.studies.training.run import material_of
+from peftbench.workloads.base import Workbench
 
-OpenDesk = Callable[..., Desk]
+OpenBench = Callable[..., Workbench]
 TASKS = "sentiment+nli+ner"
 
 
@@ -38,40 +38,39 @@ def test_all_tasks_are_one_case_a_seed_and_rate(catalogue: Catalogue) -> None:
     assert [dict(case.variant)["replay"] for case in added] == [*REPLAYS, *REPLAYS]
 
 
-def test_a_task_alone_is_refused(open_desk: OpenDesk, catalogue: Catalogue) -> None:
+def test_a_task_alone_is_refused(open_bench: OpenBench, catalogue: Catalogue) -> None:
     study = catalogue.workload("multitask")
     assert isinstance(study, MultiTask)
     with pytest.raises(UserError, match="multitask takes two tasks or more, not ner alone"):
-        study.check(open_desk().backend, study.expand(matrix("ner"), Settings()))
+        study.check(open_bench().backend, study.expand(matrix("ner"), Settings()))
 
 
-def test_a_training_on_one_task_alone_is_none_of_mtl(open_desk: OpenDesk, catalogue: Catalogue) -> None:
-    backend = open_desk().backend
+def test_a_training_on_one_task_alone_is_none_of_mtl(open_bench: OpenBench, catalogue: Catalogue) -> None:
+    backend = open_bench().backend
     alone, convergence = Case(MethodSpec("mtl"), "nli", 8), catalogue.workload("convergence")
     assert isinstance(convergence, Study)
     reason = "mtl trains several tasks together: --peftbench-workloads=multitask does"
     assert convergence.unsupported_case(alone, backend) == reason
-    assert Runner(backend, session="s")._unsupported(alone, convergence) == reason
-    assert not Runner(backend, session="s")._unsupported(alone, catalogue.workload("train_step"))
+    assert not catalogue.workload("train_step").unsupported_case(alone, backend)
 
 
-def test_the_tasks_share_one_backbone_and_have_a_head_each(open_desk: OpenDesk) -> None:
-    desk = open_desk()
-    model = joint._fresh(desk, joint_case(), ("ner", "nli"))
+def test_the_tasks_share_one_backbone_and_have_a_head_each(open_bench: OpenBench) -> None:
+    bench = open_bench()
+    model = joint._fresh(bench, joint_case(), ("ner", "nli"))
     assert {id(one.base_model) for one in model.models} == {id(model.backbone)}
     assert model.backbone.pooler is not None
-    own = desk.backend.new_model(material_of(desk, "nli").task, 0).eval()
-    features = material_of(desk, "nli").train[:3]
-    collate = material_of(desk, "nli").collate
+    own = bench.backend.new_model(material_of(bench, "nli").task, 0).eval()
+    features = material_of(bench, "nli").train[:3]
+    collate = material_of(bench, "nli").collate
     batch = marked(collate, 1)(features)
     # The same checkpoint and seed: what the shared model says of a task is what a model of its own would.
     torch.testing.assert_close(model.eval()(**batch).logits, own(**collate(features)).logits)
     assert model.head_bytes("nli") == 4 * (32 * 3 + 3)
 
 
-def test_several_tasks_are_learned_at_once(open_desk: OpenDesk) -> None:
-    desk = open_desk(epochs=4, eval_every=10, test_data=("test.xx",))
-    found = joint.together(joint_case(), desk)
+def test_several_tasks_are_learned_at_once(open_bench: OpenBench) -> None:
+    bench = open_bench(epochs=4, eval_every=10, test_data=("test.xx",))
+    found = joint.together(joint_case(), bench)
     last = found.curve[-1]
     assert set(last.scores) == {"sentiment", "nli", "ner"}
     assert last.quality == pytest.approx(sum(last.scores.values()) / 3)
@@ -83,16 +82,18 @@ def test_several_tasks_are_learned_at_once(open_desk: OpenDesk) -> None:
     assert found.metrics["checkpoint_bytes"].value > heads  # type: ignore[operator]
 
 
-def test_a_task_is_added_to_a_model_that_is_trained_once(open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_is_added_to_a_model_that_is_trained_once(
+    open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainings = []
 
-    def counted(course: object, desk: Desk, *, keep_best: bool) -> object:
+    def counted(course: object, bench: Workbench, *, keep_best: bool) -> object:
         trainings.append(keep_best)
-        return follow(course, desk, keep_best=keep_best)  # type: ignore[arg-type]
+        return follow(course, bench, keep_best=keep_best)  # type: ignore[arg-type]
 
     monkeypatch.setattr(joint, "follow", counted)
-    desk = open_desk(epochs=2, eval_every=5)
-    alone, replayed = (joint.added(joint_case(replay=replay), desk) for replay in (0.0, 0.2))
+    bench = open_bench(epochs=2, eval_every=5)
+    alone, replayed = (joint.added(joint_case(replay=replay), bench) for replay in (0.0, 0.2))
     assert trainings == [True, False, False]
     assert alone.curve[-1].examples == 2 * 40
     assert replayed.curve[-1].examples == 2 * (40 + 8 + 8)
@@ -100,31 +101,31 @@ def test_a_task_is_added_to_a_model_that_is_trained_once(open_desk: OpenDesk, mo
         best = max(found.curve, key=lambda point: point.quality)
         assert set(best.scores) == {"sentiment", "nli", "ner"}
         assert best.quality == best.scores["ner"]
-        before = desk.shared["scores"]
+        before = bench.shared["scores"]
         lost = sum(before[task] - best.scores[task] for task in ("sentiment", "nli")) / 2
         assert found.metrics["forgetting"].value == pytest.approx(lost)
         assert found.metrics["head_bytes"].value == 4 * 33 * 7
 
 
-def test_an_added_task_brings_the_pooler_that_the_old_ones_did_not_need(open_desk: OpenDesk) -> None:
-    desk = open_desk(epochs=0.1, eval_every=1)
-    found = joint.added(joint_case("ner+qa+nli", replay=0.0), desk)
+def test_an_added_task_brings_the_pooler_that_the_old_ones_did_not_need(open_bench: OpenBench) -> None:
+    bench = open_bench(epochs=0.1, eval_every=1)
+    found = joint.added(joint_case("ner+qa+nli", replay=0.0), bench)
     assert set(found.curve[-1].scores) == {"ner", "qa", "nli"}
-    assert desk.shared["model"].backbone.pooler is None
+    assert bench.shared["model"].backbone.pooler is None
 
 
-def test_another_seed_starts_from_another_model(open_desk: OpenDesk) -> None:
-    desk = open_desk(epochs=0.1, eval_every=1)
-    joint.added(joint_case("nli+sentiment", replay=0.0), desk)
-    first = desk.shared["model"]
-    joint.added(joint_case("nli+sentiment", replay=0.0, seed=1), desk)
-    assert desk.shared["model"] is not first
+def test_another_seed_starts_from_another_model(open_bench: OpenBench) -> None:
+    bench = open_bench(epochs=0.1, eval_every=1)
+    joint.added(joint_case("nli+sentiment", replay=0.0), bench)
+    first = bench.shared["model"]
+    joint.added(joint_case("nli+sentiment", replay=0.0, seed=1), bench)
+    assert bench.shared["model"] is not first
     assert isinstance(first, MultiTaskModel)
     assert first.tasks == ("nli",)
 
 
-def test_the_target_of_several_tasks_is_reached_when_each_is(open_desk: OpenDesk) -> None:
-    found = joint.together(joint_case("nli+sentiment"), open_desk(epochs=9, eval_every=5, stop="target", target="0.6"))
+def test_the_target_of_several_tasks_is_reached_when_each_is(open_bench: OpenBench) -> None:
+    found = joint.together(joint_case("nli+sentiment"), open_bench(epochs=9, eval_every=5, stop="target", target="0.6"))
     assert found.stop == "target"
     assert min(found.curve[-1].scores.values()) >= 0.6
     assert all(min(point.scores.values()) < 0.6 for point in found.curve[:-1])

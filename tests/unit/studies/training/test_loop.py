@@ -8,10 +8,10 @@ import torch
 
 from peftbench.measure.energy.nvml import Reading
 from peftbench.measure.time.clock import CpuClock
+from peftbench.measure.trial import Mark
 from peftbench.studies.training.loop import Fed, Learner, Plan, Trained, restore, train
 from peftbench.studies.training.stopping import Rule
 from peftbench.tasks.base import Batch
-from peftbench.workloads.base import Mark
 
 FED = Fed("nli", {}, examples=8, tokens=16)
 

@@ -2,9 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peftbench.config.target import Target
 from peftbench.errors import UserError
 from peftbench.records.record import CurvePoint
-from peftbench.studies.training.stopping import Cost, Rule, Target, best, cost, reached
+from peftbench.studies.training.stopping import Cost, Rule, best, cost, reached
 
 
 def curve(*qualities: float, every: int = 10) -> list[CurvePoint]:

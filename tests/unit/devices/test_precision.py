@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.config.precision import Precision
+from peftbench.devices.precision import Precision
 from peftbench.errors import UserError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
@@ -49,7 +49,7 @@ def test_an_old_gpu_lacks(settings: dict[str, Any], message: str, monkeypatch: p
 def test_a_newer_gpu_has_it_all_but_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_capability(monkeypatch, 9, 0)
     Precision(dtype="bfloat16", tf32=True).require(CUDA)
-    monkeypatch.setattr("peftbench.config.precision.find_spec", lambda name: None)  # noqa: ARG005 - find_spec's signature
+    monkeypatch.setattr("peftbench.devices.precision.find_spec", lambda name: None)  # noqa: ARG005 - find_spec's signature
     with pytest.raises(UserError, match="needs the package flash-attn"):
         Precision(dtype="bfloat16", attention="flash_attention_2").require(CUDA)
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from peftbench.config.choices import ATTENTIONS, DTYPES, OPTIMIZERS
 from peftbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch
+
+    from peftbench.config.settings import Settings
 
 AMPERE: Final = (8, 0)
 """Compute capability from which a GPU has bfloat16, TF32 and what flash attention needs."""
@@ -29,6 +31,17 @@ class Precision:
     """Float32 matrix products and convolutions with 10 bits of mantissa, on tensor cores."""
     attention: str = "sdpa"
     optimizer: str = "fused"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return how the model computes; raises UserError for settings that exclude each other."""
+        return cls(
+            dtype=settings.dtype,
+            autocast=settings.autocast,
+            tf32=settings.tf32,
+            attention=settings.attention,
+            optimizer=settings.optimizer,
+        )
 
     def __post_init__(self) -> None:
         for kind, name, known in (
