@@ -53,7 +53,9 @@ _HOMES: Final = {
     "peftbench.records.record": ("Metric", "Record"),
     "peftbench.tasks.base": ("Head", "HubSource", "Task"),
     "peftbench.tasks.classification": ("ClassificationTask",),
-    "peftbench.workloads.base": ("Subject", "Trial", "Workload"),
+    "peftbench.measure.trial": ("Trial",),
+    "peftbench.workloads.base": ("Workload",),
+    "peftbench.workloads.subject": ("Subject",),
 }
 """Where the public names live: imported when first asked for, since every pytest run imports this package."""
 

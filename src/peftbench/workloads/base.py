@@ -57,6 +57,10 @@ class Benchmark(ABC):
 
     name: str
     summary: str
+    phases: tuple[str, ...] = ()
+    """Names of the parts of a round, in order, that are reported apart; empty where there is but one."""
+    paired: bool = False
+    """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
     default: bool = True
     """Whether it is measured where neither it nor the file of its benchmark function is named."""
     in_all: bool = True
@@ -118,12 +122,9 @@ class Benchmark(ABC):
 class Workload(Benchmark):
     """The function that is timed."""
 
-    phases: tuple[str, ...] = ()
-    """Names of the parts of a round, in order, that are reported apart; empty where there is but one."""
+    paired: bool = True
     trains: bool = False
     """Whether a round changes weights."""
-    paired: bool = True
-    """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
     runs_model: bool = True
     """Whether a round runs the model on a batch: then tokens have a rate, and the model can be compiled."""
     counted: bool = True

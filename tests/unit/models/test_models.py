@@ -363,7 +363,7 @@ def test_token_ids_come_from_the_tokenizer_else_from_the_configuration(wordpiece
 
 def test_definitions_import_neither_torch_nor_transformers(checkpoint: Path) -> None:
     script = (
-        "import sys; from peftbench import data, models, rows;"
+        "import sys; from peftbench.data import rows, sources; from peftbench.models import presets as models;"
         "from peftbench.tasks import choice, classification, metrics, span, tokens;"
         "known = {preset.name: preset for preset in models.PRESETS};"
         "[models.raw_config(models.resolve(name, known)) for name in ('tiny', sys.argv[1])];"
