@@ -20,7 +20,7 @@ from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.metrics import time_metrics
 from peftbench.measure.time.clock import Timing, clock_for
-from peftbench.measure.time.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.time.rounds import RoundPlan, TimedRound, interleave, undisturbed, warm_up
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.step import without_labels
 
@@ -87,7 +87,7 @@ def main() -> None:
         with undisturbed():
             warm_up(ours)
             warm_up(plain)
-            rounds = interleave(ours, plain, Plan(budget_s=0, exactly=options.rounds), seed=workload_name)
+            rounds = interleave(ours, plain, RoundPlan(budget_s=0, exactly=options.rounds), seed=workload_name)
         ratio = time_metrics(rounds, phases=(), tokens=0, first_s=0)["ratio"]
         print(f"{workload_name:10} {method:5} ours / plain {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]")
 

@@ -48,7 +48,7 @@ def _libraries() -> None:
         "rich.markdown",
         "transformers.trainer_utils",
         "sklearn.metrics",
-        "peftbench.studies.training.run",
+        "peftbench.studies.training.single",
         "scipy.stats",
     ):
         import_module(module)

@@ -16,7 +16,7 @@ import pytest
 from peftbench.devices.environment import versions
 from peftbench.measure.metrics import launch
 from peftbench.measure.time.clock import Timing
-from peftbench.measure.time.rounds import Plan, interleave
+from peftbench.measure.time.rounds import RoundPlan, interleave
 from peftbench.plugin.session import BenchSession
 from peftbench.records.journal import Journal
 from peftbench.records.record import Metric, Record
@@ -59,7 +59,7 @@ class StandIn:
             self._underlying.work(method)
             return Timing(time.perf_counter() - start)
 
-        rounds = self._take(observer(timed), timed, Plan(budget_s=0.1, exactly=5), seed=id)
+        rounds = self._take(observer(timed), timed, RoundPlan(budget_s=0.1, exactly=5), seed=id)
         flops = Metric(self._underlying.FLOPS, "FLOP")
         times = {"time_s": Metric(rounds.case[0].wall_s, "s", noise="timed")}
         return replace(

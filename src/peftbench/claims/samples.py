@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from peftbench.claims.evidence import Evidence, Sample, is_adapter, value
-from peftbench.claims.statistics import Observation, added_up, log_ratio
+from peftbench.claims.intervals import Observation, added_up, log_ratio
 from peftbench.studies.training.results import ADDING, FULL, MTL
 from peftbench.studies.training.stopping import cost
 

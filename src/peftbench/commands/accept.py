@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from peftbench.commands.options import add_keyword, add_rule, rule_of
+from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
 from peftbench.report.wording import cases
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
     from peftbench.gate.accept import Accepted
     from peftbench.gate.rule import Rule
 
@@ -51,7 +51,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the baseline and say what became of each case."""
-    from peftbench.gate.accept import Request, accept
+    from peftbench.gate.accept import AcceptRequest, accept
     from peftbench.gate.load import load_snapshot
     from peftbench.gate.store import file_name, load, save, writing
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     new = load_snapshot(arguments.run_file)
     if new.accepted:
         raise UserError(f"{arguments.run_file}: is a baseline already; give what --peftbench-json wrote")
-    request = Request(
+    request = AcceptRequest(
         why=arguments.why,
         keyword=arguments.keyword,
         append=arguments.append,

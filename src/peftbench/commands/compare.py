@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from peftbench.commands.options import add_keyword, add_rule, rule_of
+from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
 from peftbench.gate.verdict import Comparison, Verdict, parse_fail_on
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
     from peftbench.gate.snapshot import Snapshot
 
 FORMATS: Final = ("table", "markdown", "json", "github", "bencher", "action-benchmark")

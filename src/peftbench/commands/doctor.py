@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from peftbench.commands.options import add_rule, rule_of
+from peftbench.commands.arguments import add_rule, rule_of
 from peftbench.errors import UserError
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
     from peftbench.gate.noise import Machine
     from peftbench.gate.rule import Rule
     from peftbench.records.record import Run

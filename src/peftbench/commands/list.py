@@ -18,7 +18,7 @@ from peftbench.matrix.catalogue import Catalogue
 from peftbench.report.numbers import scaled
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
     from peftbench.matrix.listing import Description
 
 JSON_HELP: Final = "print JSON, a list of objects"

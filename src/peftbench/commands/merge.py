@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from peftbench.errors import UserError
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
 
 
 def add_parser(commands: Subparsers) -> None:

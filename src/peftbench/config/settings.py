@@ -23,9 +23,9 @@ GATE: Final = "gate_"
 
 
 def _target(text: str) -> str:
-    from peftbench.config.target import Target
+    from peftbench.config.target import QualityTarget
 
-    Target.read(text)
+    QualityTarget.read(text)
     return text
 
 

@@ -12,7 +12,7 @@ HIGHEST: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class QualityTarget:
     """The quality to which costs are compared."""
 
     value: float

@@ -11,14 +11,14 @@ from peftbench.gate.compare import compare
 from peftbench.gate.keyword import matcher
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import scope
-from peftbench.gate.snapshot import Acceptance, Case, Session, Snapshot
+from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
 
 Logs = Mapping[str, tuple[float, ...]]
 """Values by session, oldest first, of each launch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AcceptRequest:
     """What is to be accepted, and why."""
 
     why: str
@@ -44,7 +44,7 @@ class Accepted:
     """Cases of the baseline that were not touched."""
 
 
-def accept(old: Snapshot | None, run: Snapshot, request: Request, rule: Rule | None = None) -> Accepted:
+def accept(old: Snapshot | None, run: Snapshot, request: AcceptRequest, rule: Rule | None = None) -> Accepted:
     """Return the baseline that holds the selected cases of a run.
 
     Args:
@@ -87,7 +87,7 @@ def accept(old: Snapshot | None, run: Snapshot, request: Request, rule: Rule | N
     return Accepted(baseline, tuple(recorded), skipped, tuple(kept))
 
 
-def _selected(run: Snapshot, request: Request) -> tuple[list[str], Mapping[str, str]]:
+def _selected(run: Snapshot, request: AcceptRequest) -> tuple[list[str], Mapping[str, str]]:
     """Return the selected cases that have numbers, and for the others why they have none."""
     matches = matcher(request.keyword)
     selected = [name for name in sorted(run.cases) if matches(name)]
@@ -98,7 +98,7 @@ def _selected(run: Snapshot, request: Request) -> tuple[list[str], Mapping[str, 
     return [name for name in selected if name not in skipped], skipped
 
 
-def _kept(before: Snapshot, run: Snapshot, recorded: Iterable[str], request: Request) -> list[str]:
+def _kept(before: Snapshot, run: Snapshot, recorded: Iterable[str], request: AcceptRequest) -> list[str]:
     """Return the cases of the baseline that stay as they are."""
     matches, taken = matcher(request.keyword), set(recorded)
     rest = [name for name in sorted(before.cases) if name not in taken]
@@ -132,7 +132,7 @@ def _refuse_changed(old: Snapshot | None, run: Snapshot, names: Iterable[str], r
         )
 
 
-def _problem(case: Case) -> str:
+def _problem(case: CaseSnapshot) -> str:
     return f"{case.status}: {case.reason}" if case.reason else case.status
 
 
@@ -155,12 +155,12 @@ def _numbered(before: Snapshot, run: Snapshot, shift: float) -> tuple[Mapping[st
     return keys, {keys[name]: Session(session.name, shift) for name, session in run.sessions.items()}
 
 
-def _replace(old: Case | None, new: Case, keys: Mapping[str, str], rule: Rule) -> Case:
+def _replace(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
     del old
     return replace(new, x=_newest(_renamed(new.x, keys), rule.full_baseline))
 
 
-def _append(old: Case | None, new: Case, keys: Mapping[str, str], rule: Rule) -> Case:
+def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
     """Add launches only: counters that may rise a little each time must not creep."""
     if old is None or old.status != "ok":
         return _replace(old, new, keys, rule)

@@ -12,7 +12,7 @@ from peftbench.gate.counters import CounterVerdict, compare_counters, moved_coun
 from peftbench.gate.pairs import pair_shifts
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import Scope, other_clock, scope
-from peftbench.gate.snapshot import Case, Snapshot
+from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.gate.statistics import Array, Shifts
 from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
 from peftbench.records.record import function_of
@@ -95,7 +95,7 @@ def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]
 def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
     """Return the cases that have launches on both sides, at the same clock."""
 
-    def comparable(case: Case, old: Case | None) -> bool:
+    def comparable(case: CaseSnapshot, old: CaseSnapshot | None) -> bool:
         return case.status == "ok" and bool(case.x and old and old.x and not other_clock(old, case, rule))
 
     return sorted(name for name, case in new.cases.items() if comparable(case, base.cases.get(name)))
@@ -180,7 +180,7 @@ def _references(base: Snapshot, new: Snapshot, rule: Rule) -> list[SuiteVerdict]
 
 
 def _case(
-    name: str, base: Case | None, new: Case | None, *, time: Time | None, allowed: Scope, rule: Rule
+    name: str, base: CaseSnapshot | None, new: CaseSnapshot | None, *, time: Time | None, allowed: Scope, rule: Rule
 ) -> CaseVerdict:
     if base is None or new is None or base.status != "ok" or new.status != "ok":
         return CaseVerdict(name, *_unpaired(base, new))
@@ -215,7 +215,7 @@ def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:
     return min(one, other, key=VERDICTS.index)
 
 
-def _unpaired(base: Case | None, new: Case | None) -> tuple[Verdict, str]:
+def _unpaired(base: CaseSnapshot | None, new: CaseSnapshot | None) -> tuple[Verdict, str]:
     """Return verdict and reason of a case that has no numbers on one side."""
     if new is None:
         return "missing", "is not in this run"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import INTERPRETER_COUNTERS, Scope
-from peftbench.gate.snapshot import Case
+from peftbench.gate.snapshot import CaseSnapshot
 from peftbench.gate.verdict import Change, Verdict
 
 
@@ -24,7 +24,7 @@ class CounterVerdict:
     """Counters of the baseline that are not measured any more."""
 
 
-def compare_counters(base: Case, new: Case, scope: Scope, rule: Rule) -> CounterVerdict:
+def compare_counters(base: CaseSnapshot, new: CaseSnapshot, scope: Scope, rule: Rule) -> CounterVerdict:
     """Compare the counters of a case: any rise fails, save for what the rule lets the interpreter's rise by."""
     if base.counters == new.counters and not scope.interpreter:  # nearly always, and there may be very many cases
         return CounterVerdict("unchanged" if base.counters else None, (), tuple(base.counters), ())

@@ -22,7 +22,7 @@ import msgspec
 
 from peftbench.errors import UserError
 from peftbench.gate.lines import NOT_AS_WRITTEN, CaseLine
-from peftbench.gate.snapshot import Acceptance, Case, Profile, Session, Snapshot
+from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Profile, Session, Snapshot
 from peftbench.records.fileio import parse_json
 from peftbench.records.jsondata import Json, decode, encode
 from peftbench.records.versions import Migration, bring_up_to_date
@@ -109,7 +109,7 @@ def _by_session(values: Mapping[str, tuple[float, ...]]) -> Json:
     return {name: [round(value / UNIT) for value in launches] for name, launches in values.items()}
 
 
-def _case(case: Case, counters: list[str], profiles: Mapping[int, str]) -> Json:
+def _case(case: CaseSnapshot, counters: list[str], profiles: Mapping[int, str]) -> Json:
     return {
         "x": _by_session(case.x),
         "n": case.rounds,
@@ -172,7 +172,7 @@ def from_json(data: Json, source: str) -> Snapshot:
     )
 
 
-def _read_case(name: str, line: CaseLine, file: _File, source: str) -> Case:
+def _read_case(name: str, line: CaseLine, file: _File, source: str) -> CaseSnapshot:
     problem = ""
     if not line.x.keys() <= file.sessions.keys():
         problem = f"its session {min(line.x.keys() - file.sessions.keys())!r} is not among the sessions"
@@ -184,7 +184,7 @@ def _read_case(name: str, line: CaseLine, file: _File, source: str) -> Case:
         raise UserError(f"{source}: case {name}: {problem}")
     counters = {counter: value for counter, value in zip(file.counters, line.c, strict=True) if value is not None}
     time_s = line.ms and line.ms / 1e3
-    return Case(_logarithms(line.x), line.n, time_s, counters, file.profiles[line.p], clock_mhz=line.mhz)
+    return CaseSnapshot(_logarithms(line.x), line.n, time_s, counters, file.profiles[line.p], clock_mhz=line.mhz)
 
 
 def _logarithms(values: Mapping[str, Sequence[int]]) -> dict[str, tuple[float, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from peftbench.gate.rule import Rule
-from peftbench.gate.snapshot import Case, Snapshot
+from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.records.record import differences
 
 COUNTER_VERSIONS: Final = ("torch", "transformers", "peft", "peftbench")
@@ -62,7 +62,7 @@ def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scop
     )
 
 
-def other_clock(base: Case, new: Case, rule: Rule) -> str:
+def other_clock(base: CaseSnapshot, new: CaseSnapshot, rule: Rule) -> str:
     """Return why the times of a case are not comparable, or '': a GPU's clock, where it is known on both sides."""
     old, now = base.clock_mhz, new.clock_mhz
     if not (old and now) or abs(now - old) <= rule.max_clock_difference * old:

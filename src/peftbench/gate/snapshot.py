@@ -33,7 +33,7 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class CaseSnapshot:
     """One case, as far as the gate looks."""
 
     x: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Snapshot:
 
     fingerprint: Mapping[str, str]
     settings: Mapping[str, Any]
-    cases: Mapping[str, Case]
+    cases: Mapping[str, CaseSnapshot]
     """By id."""
     references: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
     """By function and group of cases, and by session, of each launch: ln(time of the reference / of the anchor)."""
@@ -117,7 +117,7 @@ def collect(
         ValueError: two records share an id, or a number is not finite or no time; names the record.
     """
     profiles: dict[object, Profile] = {}
-    cases: dict[str, Case] = {}
+    cases: dict[str, CaseSnapshot] = {}
     anchored: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record.id in cases:
@@ -133,14 +133,14 @@ def collect(
     return Snapshot(fingerprint, settings, cases, references, {name: Session(name) for name in named})
 
 
-def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> Case:
+def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> CaseSnapshot:
     launches = record.launches
     x: dict[str, tuple[float, ...]] = {}
     for launch in launches:
         if launch.x is not None:
             x[launch.session] = (*x.get(launch.session, ()), launch.x)
     clock = record.metrics.get(CLOCK)
-    case = Case(
+    case = CaseSnapshot(
         x=x,
         rounds=round(median([launch.rounds for launch in launches])) if launches else 0,
         time_s=median([launch.time_s for launch in launches]) if launches else None,

@@ -33,12 +33,12 @@ class Trial:
     optimizer: torch.optim.Optimizer | None = None
     close: Callable[[], None] = nothing
     """Called when there are no more rounds to come."""
-    fullest: int = BATCHES
+    representative: int = BATCHES
     """Number of a round, not the first, that does all that a round ever does: counters and memory are of it.
 
     It should take the first batch, so that cases are counted alike: what is done hangs on where a batch is padded.
     """
-    linked: bool = False
+    chained: bool = False
     """Whether what a round does hangs on what the one before it left."""
 
     def ready(self, number: int) -> None:
@@ -46,9 +46,9 @@ class Trial:
         if self.prepare is not None:
             self.prepare(number)
 
-    def lead_up(self, number: int) -> None:
+    def ready_after_previous(self, number: int) -> None:
         """Make a round ready; where rounds are linked, take the one before it as well."""
-        if self.linked:
+        if self.chained:
             self.ready(number - 1)
             self.run(number - 1, nothing)
         self.ready(number)

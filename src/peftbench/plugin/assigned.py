@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from peftbench.processes.launches.assignment import Assignment
 
 DESTINATION: Final = "peftbench_assignment"
-OTHERS: Final[Mapping[str, Any]] = MappingProxyType(
+PARENT_ONLY: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "basetemp": None,
         "xmlpath": None,
@@ -69,7 +69,7 @@ def assignment(path: str) -> Assignment:
 
 def quieten(config: pytest.Config) -> None:
     """Switch off what only the parent's run is to do; called before other plugins look at their options."""
-    for name, value in OTHERS.items():
+    for name, value in PARENT_ONLY.items():
         if hasattr(config.option, name):
             setattr(config.option, name, value)
 

@@ -61,11 +61,11 @@ class Child:
         """Run items as a parent in lock-step asks for them; else let pytest run all."""
         if self._assignment.socket is None or not collection.goes_on(session):
             return None
-        from peftbench.plugin.round_server import Server
+        from peftbench.plugin.round_server import RoundServer
         from peftbench.processes.lockstep.channel import Channel
 
         channel = Channel.of_descriptor(self._assignment.socket)
-        server = Server(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
+        server = RoundServer(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
         if session.items:
             self._bench.runner.take_rounds_by(server.take)
         server.serve(session, self._bench)

@@ -21,7 +21,7 @@ def usage_errors() -> Iterator[None]:
 
 
 @contextmanager
-def told_at_the_end(session: pytest.Session) -> Iterator[None]:
+def reported_at_the_end(session: pytest.Session) -> Iterator[None]:
     """Tell of a file that cannot be written in one line: raised when a session ends, it would cost pytest's summary.
 
     It is the user's mistake in the user's own run only: a launch that cannot write its file costs that launch.

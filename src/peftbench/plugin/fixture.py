@@ -68,7 +68,7 @@ class PeftCase:
         self._skip_needless(workload, records)
         try:
             record = self.bench.runner.measure(
-                self.case, workload, id=self.id, observer=partial(_told, benchmark), records=records
+                self.case, workload, id=self.id, observer=partial(_observed, benchmark), records=records
             )
         except UserError as error:
             self._exit(error)
@@ -138,7 +138,7 @@ def _restate(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
         benchmark.stats.stats.update(time_s)
 
 
-def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
+def _observed(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
     """Return the timed round such that pytest-benchmark's statistics get every round's wall time.
 
     Its pedantic mode takes a number of rounds that must be known beforehand; so it runs the first, and is told of

@@ -10,7 +10,7 @@ import pytest
 from peftbench.config.settings import flag_name, options, refuse_unknown
 from peftbench.errors import UserError
 from peftbench.plugin import assigned, collection, hookspecs, marks
-from peftbench.plugin.ending import told_at_the_end, usage_errors
+from peftbench.plugin.ending import reported_at_the_end, usage_errors
 from peftbench.plugin.session import BenchSession
 from peftbench.processes.launches.assignment import OPTION
 
@@ -151,7 +151,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if bench.records:
         from peftbench.report.files import write_run
 
-        with told_at_the_end(session):
+        with reported_at_the_end(session):
             files = bench.settings.bencher_json, bench.settings.action_json
             write_run(bench.run(), bench.run_file, bencher_json=files[0], action_json=files[1])
 

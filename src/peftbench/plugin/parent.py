@@ -17,7 +17,7 @@ import pytest
 from peftbench.config.settings import flag_name
 from peftbench.errors import UserError
 from peftbench.plugin import collection
-from peftbench.plugin.ending import told_at_the_end, usage_errors
+from peftbench.plugin.ending import reported_at_the_end, usage_errors
 from peftbench.plugin.selection import Selection
 from peftbench.plugin.session import LAUNCHING
 
@@ -87,7 +87,7 @@ class Parent:
         if outcome is not None and outcome.judgement is not None:
             from peftbench.report import display
 
-            with told_at_the_end(session):
+            with reported_at_the_end(session):
                 display.write(outcome.judgement, self._bench.settings.diff_json)
 
 

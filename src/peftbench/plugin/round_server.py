@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     import pytest
 
     from peftbench.measure.time.clock import Timing
-    from peftbench.measure.time.rounds import Plan, TimedRound
+    from peftbench.measure.time.rounds import RoundPlan, TimedRound
     from peftbench.plugin.session import BenchSession
 
 
-class Server:
+class RoundServer:
     """Answers a parent until it hangs up."""
 
     def __init__(self, channel: Channel, *, avoid: str = "", worktree: str = "") -> None:
@@ -47,7 +47,7 @@ class Server:
         except PeerLostError:
             return
 
-    def take(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+    def take(self, case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
         """Run rounds when the parent says so, until it has enough: stands in for `interleave`.
 
         Asked again, because a GPU was slowed down meanwhile, it has no others: the other state's rounds are over.

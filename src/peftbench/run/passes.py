@@ -16,7 +16,7 @@ from peftbench.measure.counters import counting as counters
 from peftbench.measure.counters.parameters import count_parameters
 from peftbench.measure.memory.device_memory import release
 from peftbench.measure.time.anchor import Anchor
-from peftbench.measure.time.rounds import Plan, Rounds, TimedRound, undisturbed, warm_up
+from peftbench.measure.time.rounds import RoundPlan, Rounds, TimedRound, undisturbed, warm_up
 from peftbench.measure.trial import nothing
 from peftbench.methods.base import head_names
 from peftbench.records.estimate import quantiles
@@ -40,7 +40,7 @@ BUDGET_S: Final = 5.0
 class Take(Protocol):
     """Takes the rounds of a case."""
 
-    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+    def __call__(self, case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
         """Call both as often as the plan says."""
         ...
 
@@ -153,12 +153,12 @@ class Passes:
         """
         if not workload.counted:
             return None
-        lead_up = partial(trial.lead_up, trial.fullest)
-        run = partial(trial.run, trial.fullest, nothing)
+        ready_after_previous = partial(trial.ready_after_previous, trial.representative)
+        run = partial(trial.run, trial.representative, nothing)
         with compiling.eager() if self._backend.settings.compile else nullcontext():
-            lead_up()
+            ready_after_previous()
             run()
-            return counters.count(run, trial.model, heads=heads, reset=lead_up)
+            return counters.count(run, trial.model, heads=heads, reset=ready_after_previous)
 
     def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
         """Return what the device says, and the exact sum of what is held and what a round adds at the most."""
@@ -184,11 +184,11 @@ class Passes:
         warm_up(timed)
         return None, ALONE
 
-    def _plan(self, after: Callable[[int], object] | None) -> Plan:
+    def _plan(self, after: Callable[[int], object] | None) -> RoundPlan:
         settings = self._backend.settings
         quick = self._backend.model.random_weights and self._backend.device.type == "cpu"
         budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
-        return Plan(
+        return RoundPlan(
             budget_s=budget_s if settings.max_time is None else settings.max_time,
             exactly=settings.rounds,
             after=after,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class StudyFindings:
     """What a study adds to the record of its case."""
 
     metrics: Mapping[str, Metric]
@@ -45,7 +45,7 @@ class Study(Benchmark):
         return super().unsupported_case(case, backend)
 
     @abstractmethod
-    def conduct(self, case: Case, bench: Workbench) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
         """Return what is found in one case.
 
         Raises:
@@ -59,7 +59,7 @@ class Study(Benchmark):
 
     def measure(self, case: Case, bench: Workbench, measurement: Measurement) -> Record:
         """Conduct the study and return the record of its case; to the observer the whole of it is one round."""
-        found: list[Findings] = []
+        found: list[StudyFindings] = []
 
         def whole(number: int) -> Timing:
             del number

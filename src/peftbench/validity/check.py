@@ -1,6 +1,6 @@
-"""The validity pass: a method proves that it trains, merges and saves what it claims to, before it is timed.
+"""The validity pass: a method proves that it trains, merges and saves what it promises to, before it is timed.
 
-A number for a method that silently trains the wrong weights is worse than none. A method claims to train what it
+A number for a method that silently trains the wrong weights is worse than none. A method promises to train what it
 leaves requiring a gradient; the pass takes a few real optimizer steps on the case's own batches and looks at what
 came of them.
 """
@@ -24,8 +24,8 @@ from peftbench.measure.counters.parameters import plain_name
 from peftbench.methods.base import is_head
 from peftbench.records.record import Metric
 from peftbench.validity.outputs import Outputs, difference, evaluate, is_equal, tolerance
-from peftbench.validity.promises import Claims, Origin, claims_of, some
-from peftbench.validity.short_training import excuse, idle_parameters, shake, snapshot, standing_still, train
+from peftbench.validity.promises import Origin, Promises, promises_of, some
+from peftbench.validity.short_training import idle_parameters, perturb, require_idle, snapshot, standing_still, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -122,24 +122,26 @@ class _Proof:
         )
 
     def train(self) -> int:
-        claims = claims_of(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
+        promises = promises_of(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
         untrainable = self.subject.precision.untrainable
         if untrainable:
             self.notes.append(f"training not checked: {untrainable}")
-        steps = 0 if untrainable else self.take_steps(claims)
-        shake(claims.own.values(), _SIGNAL / math.sqrt(self.origin.width), zeros=False)
+        steps = 0 if untrainable else self.take_steps(promises)
+        perturb(promises.own.values(), _SIGNAL / math.sqrt(self.origin.width), zeros=False)
         return steps
 
-    def take_steps(self, claims: Claims) -> int:
-        before = snapshot(claims)
-        training = train(self.subject, self.model, claims.trained, self.batches)
-        still = standing_still(before, self.model, claims, training)
+    def take_steps(self, promises: Promises) -> int:
+        before = snapshot(promises)
+        training = train(self.subject, self.model, promises.trained, self.batches)
+        still = standing_still(before, self.model, promises, training)
         if still:
-            excuse(still, claims, training, self.origin, idle_parameters(self.spare(), self.batches))
+            require_idle(still, promises, training, self.origin, idle_parameters(self.spare(), self.batches))
         steps = f"in {training.steps} steps"
         self.facts.append(f"loss and gradients are finite {steps}")
-        self.facts.append(f"{len(claims.trained) - len(still)} trained tensors received gradients and changed {steps}")
-        self.facts.append(f"{len(claims.frozen)} frozen tensors stayed as they were, bit by bit")
+        self.facts.append(
+            f"{len(promises.trained) - len(still)} trained tensors received gradients and changed {steps}"
+        )
+        self.facts.append(f"{len(promises.frozen)} frozen tensors stayed as they were, bit by bit")
         self.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
         return training.steps
 

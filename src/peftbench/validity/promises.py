@@ -1,4 +1,4 @@
-"""What a method claims to train, against the model from before it was applied."""
+"""What a method promises to train, against the model from before it was applied."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class Promises:
     """What a method says that training does to its model."""
 
     trained: Tensors
@@ -76,8 +76,8 @@ class Claims:
     are its state and may move: running statistics of gradients, priors that follow the weights."""
 
 
-def claims_of(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) -> Claims:
-    """Return what a method claims by what it left requiring a gradient.
+def promises_of(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) -> Promises:
+    """Return what a method promises by what it left requiring a gradient.
 
     Raises:
         ValidityError: nothing is trained; part of the head is frozen; a method brings parameters and trains none of
@@ -96,7 +96,7 @@ def claims_of(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) 
     if brought and matrices and not trains_backbone:
         raise ValidityError(f"weights of the backbone are trained beside the method's own: {some(matrices)}")
     buffers = {n: b for n, b in model.named_buffers() if origin.has(b) or plain_name(n) in origin.tensors}
-    return Claims(
+    return Promises(
         trained=trained,
         own={name: p for name, p in trained.items() if not origin.has(p)},
         frozen={**{name: p for name, p in parameters.items() if name not in trained}, **buffers},

@@ -11,7 +11,7 @@ import torch
 
 from peftbench.errors import ValidityError
 from peftbench.methods.optimization import Optimization
-from peftbench.validity.promises import Claims, Origin, Tensors, named_tensors, some
+from peftbench.validity.promises import Origin, Promises, Tensors, named_tensors, some
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +40,7 @@ _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int6
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class ShortTraining:
     """What a few optimizer steps showed."""
 
     steps: int
@@ -48,7 +48,7 @@ class Training:
     """Trained tensors whose gradient was missing, or zero in every element, in each step."""
 
 
-def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> Training:
+def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> ShortTraining:
     """Train as real training does: the method's regulariser in the loss, its optimizer, its hook after each step.
 
     Only the learning rate is another one, and weight decay is off, so that only gradients move weights.
@@ -68,7 +68,7 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
         optimizer.zero_grad(set_to_none=True)
         model.train(is_training)
         if step > _LEAST_STEPS:
-            shake(waiting.values(), _SEARCH, zeros=True)
+            perturb(waiting.values(), _SEARCH, zeros=True)
         with precision.forward_context(device):
             loss = model(**batches[(step - 1) % len(batches)]).loss
             extra = method.auxiliary_loss(model)
@@ -86,21 +86,21 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
         if step >= _LEAST_STEPS and not waiting:
             break
     optimizer.zero_grad(set_to_none=True)
-    return Training(steps=step, starved=frozenset(waiting))
+    return ShortTraining(steps=step, starved=frozenset(waiting))
 
 
-def snapshot(claims: Claims) -> Tensors:
+def snapshot(promises: Promises) -> Tensors:
     """Copy all that is trained or frozen to the CPU, so that no second model stands on the device."""
-    return {name: t.detach().to("cpu", copy=True) for name, t in (*claims.trained.items(), *claims.frozen.items())}
+    return {name: t.detach().to("cpu", copy=True) for name, t in (*promises.trained.items(), *promises.frozen.items())}
 
 
-def standing_still(before: Tensors, model: torch.nn.Module, claims: Claims, training: Training) -> list[str]:
+def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
     """Return the trained tensors that got no gradient or did not change; the frozen ones must be equal bit by bit.
 
     Args:
         before: The `snapshot` from before the steps.
         model: The model after them.
-        claims: What should have changed, and what should not.
+        promises: What should have changed, and what should not.
         training: What the steps showed.
 
     Raises:
@@ -110,17 +110,19 @@ def standing_still(before: Tensors, model: torch.nn.Module, claims: Claims, trai
     if gone := sorted(before.keys() - after.keys()):
         raise ValidityError(f"training removed {some(gone)}")
     changed = {name for name, tensor in before.items() if not _same_bits(tensor, after[name])}
-    if touched := [name for name in claims.frozen if name in changed]:
+    if touched := [name for name in promises.frozen if name in changed]:
         raise ValidityError(f"training changed what is frozen: {some(touched)}")
-    return [name for name in claims.trained if name in training.starved or name not in changed]
+    return [name for name in promises.trained if name in training.starved or name not in changed]
 
 
-def excuse(still: Sequence[str], claims: Claims, training: Training, origin: Origin, idle: frozenset[str]) -> None:
+def require_idle(
+    still: Sequence[str], promises: Promises, training: ShortTraining, origin: Origin, idle: frozenset[str]
+) -> None:
     """Accept that tensors stood still if the plain model's loss does not depend on what they stand for.
 
     Args:
         still: Trained tensors that stood still.
-        claims: What should have changed.
+        promises: What should have changed.
         training: What the steps showed.
         origin: The plain model's names for them.
         idle: The plain model's `idle_parameters`.
@@ -128,7 +130,7 @@ def excuse(still: Sequence[str], claims: Claims, training: Training, origin: Ori
     Raises:
         ValidityError: the loss does depend on one, or it is new.
     """
-    plain = {name: origin.counterparts(name, claims.trained[name]) for name in still}
+    plain = {name: origin.counterparts(name, promises.trained[name]) for name in still}
     wrong = [name for name, names in plain.items() if not names or not idle.issuperset(names)]
     if starved := [name for name in wrong if name in training.starved]:
         raise ValidityError(f"no gradient reaches {some(starved)} in {training.steps} steps")
@@ -153,7 +155,7 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
     return frozenset(idle)
 
 
-def shake(parameters: Iterable[torch.Tensor], deviation: float, *, zeros: bool) -> None:
+def perturb(parameters: Iterable[torch.Tensor], deviation: float, *, zeros: bool) -> None:
     """Move parameters at random; elements that are zero, since they were pruned perhaps, only if asked."""
     with torch.no_grad():
         for parameter in parameters:

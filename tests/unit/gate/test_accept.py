@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.gate.accept import Request, accept
+from peftbench.gate.accept import AcceptRequest, accept
 from peftbench.gate.compare import compare
 from peftbench.gate.rule import Rule
-from peftbench.gate.snapshot import Acceptance, Case, Session, Snapshot
+from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
 
 MakeSnapshot = Callable[..., Snapshot]
-WHY = Request("faster kernel", date="2026-02-03", commit="abc123")
+WHY = AcceptRequest("faster kernel", date="2026-02-03", commit="abc123")
 
 
 def in_session(run: Snapshot, name: str) -> Snapshot:
@@ -132,7 +132,7 @@ def test_cases_without_numbers_are_told_and_vanished_ones_stay_unless_pruned(
     make_baseline: MakeSnapshot, make_run: MakeSnapshot
 ) -> None:
     new = make_run(cases=7)
-    new = replace(new, cases={**new.cases, "a": Case(status="failed", reason="boom")})
+    new = replace(new, cases={**new.cases, "a": CaseSnapshot(status="failed", reason="boom")})
     found = accept(make_baseline(), new, WHY)
     assert (found.skipped, found.kept) == ({"a": "failed: boom"}, ("a", "h"))
     assert accept(make_baseline(), new, replace(WHY, prune=True)).kept == ("a",)
@@ -162,7 +162,7 @@ def test_references_are_replaced_with_all_and_added_to_with_some(
     ],
 )
 def test_a_bad_request_is_refused(
-    make_baseline: MakeSnapshot, make_run: MakeSnapshot, request_: Request, message: str
+    make_baseline: MakeSnapshot, make_run: MakeSnapshot, request_: AcceptRequest, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         accept(make_baseline(), make_run(), request_)
@@ -185,7 +185,7 @@ def test_a_baseline_of_another_fingerprint_is_left_alone(make_baseline: MakeSnap
 
 
 def test_a_run_without_any_numbers_is_not_accepted(make_run: MakeSnapshot) -> None:
-    empty = replace(make_run(cases=1), cases={"a": Case(status="failed")})
+    empty = replace(make_run(cases=1), cases={"a": CaseSnapshot(status="failed")})
     with pytest.raises(UserError, match="no selected case has numbers"):
         accept(None, empty, WHY)
 

@@ -8,7 +8,7 @@ import pytest
 from peftbench.errors import UserError
 from peftbench.gate.compare import compare, siblings, suspects
 from peftbench.gate.rule import Rule
-from peftbench.gate.snapshot import Case, Profile, Session, Snapshot
+from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot
 from peftbench.gate.verdict import CaseVerdict, Change, Comparison, parse_fail_on, share
 
 MakeSnapshot = Callable[..., Snapshot]
@@ -24,7 +24,8 @@ def verdicts(comparison: Comparison) -> Mapping[str, str]:
 
 def with_case(snapshot: Snapshot, name: str, **changes: object) -> Snapshot:
     return replace(
-        snapshot, cases={**snapshot.cases, name: replace(snapshot.cases.get(name, Case()), **cast("Any", changes))}
+        snapshot,
+        cases={**snapshot.cases, name: replace(snapshot.cases.get(name, CaseSnapshot()), **cast("Any", changes))},
     )
 
 

@@ -17,7 +17,7 @@ from peftbench.errors import UserError
 from peftbench.gate import format as format_
 from peftbench.gate.format import from_json, from_text, to_text
 from peftbench.gate.lines import CaseLine
-from peftbench.gate.snapshot import Acceptance, Case, Profile, Session, Snapshot
+from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Profile, Session, Snapshot
 from peftbench.gate.store import load, save
 from peftbench.records.jsondata import Json
 
@@ -30,8 +30,10 @@ BASELINE = Snapshot(
     fingerprint={"device": "cpu", "torch": "2.13.0"},
     settings={"model": "tiny", "seq_len": None},
     cases={
-        LORA: Case({"1": (0.2103, 0.2099), "2": (0.211,)}, 40, 0.0124, {"flops": 2**60 + 1, "bytecodes": 995}, PROFILE),
-        "attach[ia3-nli-bs8]": Case(time_s=0.5, counters={"flops": 0}),
+        LORA: CaseSnapshot(
+            {"1": (0.2103, 0.2099), "2": (0.211,)}, 40, 0.0124, {"flops": 2**60 + 1, "bytecodes": 995}, PROFILE
+        ),
+        "attach[ia3-nli-bs8]": CaseSnapshot(time_s=0.5, counters={"flops": 0}),
     },
     references={"train_step nli-bs8-len128": {"1": (0.5, 0.51), "2": (0.52,)}},
     sessions={"1": Session("2026-01-02 elm"), "2": Session("2026-02-03 oak", 0.0012)},
@@ -45,7 +47,7 @@ def approximate(snapshot: Snapshot) -> Snapshot:
     def logs(values: Mapping[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
         return {name: tuple(round(x, 4) for x in launches) for name, launches in values.items()}
 
-    def case(item: Case) -> Case:
+    def case(item: CaseSnapshot) -> CaseSnapshot:
         return replace(item, x=logs(item.x), time_s=item.time_s and float(f"{item.time_s:.4g}"))
 
     return replace(
@@ -129,7 +131,7 @@ def test_a_full_line_of_a_large_model_has_at_most_400_bytes() -> None:
     digits = (5, 6, 8, 14, 7, 5, 8, 11, 11, 5, 11, 9, 7, 7, 10)
     counters = {f"counter {i}": 10**n - 1 for i, n in enumerate(digits)}
     x = {str(10 + s): (-0.2345,) * 5 for s in range(4)}
-    case = Case(x, 400, 1.2345, counters, PROFILE)
+    case = CaseSnapshot(x, 400, 1.2345, counters, PROFILE)
     name = "train_step[lora(target_modules=all-linear)-paraphrase-bs32]"
     snapshot = replace(
         BASELINE, cases={name: case}, sessions={str(10 + s): Session("s") for s in range(4)}, references={}
@@ -344,6 +346,6 @@ def test_a_name_that_stands_twice_is_refused_outside_of_cases_too(old: str, new:
 
 
 def test_what_could_not_be_read_back_is_not_written() -> None:
-    bad = replace(BASELINE, cases={"a": Case({"1": (float("nan"),)})})
+    bad = replace(BASELINE, cases={"a": CaseSnapshot({"1": (float("nan"),)})})
     with pytest.raises(UserError, match="not a finite number"):
         to_text(bad)

@@ -13,7 +13,7 @@ from peftbench.gate import load
 from peftbench.gate.compare import compare
 from peftbench.gate.lines import LaunchLine, MetricLine, RecordLine
 from peftbench.gate.load import load_snapshot
-from peftbench.gate.snapshot import Case, Profile, Session, Snapshot, snapshot_of
+from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot, snapshot_of
 from peftbench.gate.store import save
 from peftbench.records.record import Launch, Metric, Record, Run
 from peftbench.records.runfile import save_run
@@ -55,8 +55,8 @@ RUN = Run({"device": "cpu"}, {"model": "tiny", "sizes": (1, 8)}, (RECORD, SIBLIN
 def test_a_snapshot_holds_what_the_gate_compares() -> None:
     found = snapshot_of(RUN)
     profile = Profile({"aten::mm": 24}, "ab12", {"classifier": 6})
-    assert found.cases[RECORD.id] == Case({"s1": (0.18, 0.24)}, 41, 0.013, {"flops": 1000}, profile)
-    assert found.cases["z"] == Case(status="failed", reason="boom", profile=profile)
+    assert found.cases[RECORD.id] == CaseSnapshot({"s1": (0.18, 0.24)}, 41, 0.013, {"flops": 1000}, profile)
+    assert found.cases["z"] == CaseSnapshot(status="failed", reason="boom", profile=profile)
     clocked = replace(RECORD, metrics={"sm_clock_mhz": Metric(1980, "MHz", "neither", "sampled")})
     assert snapshot_of(replace(RUN, records=(clocked,))).cases[RECORD.id].clock_mhz == 1980
     assert found.cases[RECORD.id].profile is found.cases["z"].profile
@@ -121,7 +121,7 @@ def test_a_run_without_records_is_read(tmp_path: Path) -> None:
 
 
 def test_a_baseline_is_told_by_its_schema(tmp_path: Path) -> None:
-    baseline = Snapshot({"device": "cpu"}, {}, {"a": Case({"1": (0.25,)})}, sessions={"1": Session("s")})
+    baseline = Snapshot({"device": "cpu"}, {}, {"a": CaseSnapshot({"1": (0.25,)})}, sessions={"1": Session("s")})
     save(baseline, tmp_path / "base.json")
     assert load_snapshot(tmp_path / "base.json") == baseline
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.gate.snapshot import Case, Snapshot
+from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.gate.store import file_name, find, save, writing
 
 FINGERPRINT = {"device": "NVIDIA H200", "torch": "2.13.0", "peft": "0.21.2"}
 SETTINGS = {"model": "./my models/XLM-R.base", "dtype": "bfloat16"}
-BASELINE = Snapshot(FINGERPRINT, SETTINGS, {"a": Case()})
+BASELINE = Snapshot(FINGERPRINT, SETTINGS, {"a": CaseSnapshot()})
 
 
 def test_a_file_is_named_by_what_people_know_it_by_and_a_hash_of_all() -> None:

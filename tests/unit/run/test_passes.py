@@ -9,7 +9,7 @@ import pytest
 from peftbench.config.settings import Settings
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
-from peftbench.measure.time.rounds import CONTROL_ROUNDS, Plan, Rounds, TimedRound, interleave
+from peftbench.measure.time.rounds import CONTROL_ROUNDS, RoundPlan, Rounds, TimedRound, interleave
 from peftbench.records.ids import Case
 from peftbench.records.record import Record
 from peftbench.run.passes import Take
@@ -78,7 +78,7 @@ def test_a_launch_with_a_reference_has_an_anchor(measure: Measure) -> None:
 def test_the_order_of_rounds_hangs_on_the_seed_and_the_case(measure: Measure) -> None:
     seeds: list[str] = []
 
-    def take(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+    def take(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
         seeds.append(seed)
         return interleave(case, reference, plan, seed=seed)
 

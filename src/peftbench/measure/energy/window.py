@@ -21,7 +21,7 @@ WINDOW_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class EnergyWindow:
     """What the counter moved by, and in what time."""
 
     energy_j: float
@@ -39,7 +39,7 @@ def busy_window(
     *,
     window_s: float = WINDOW_S,
     now: Callable[[], float] = perf_counter,
-) -> Reading[Window]:
+) -> Reading[EnergyWindow]:
     """Run steps for at least `window_s` seconds, and read the counter before and after, with the device idle.
 
     Between the two readings there is no call to NVML and no synchronisation.
@@ -70,7 +70,7 @@ def idle_window(
     window_s: float = WINDOW_S,
     now: Callable[[], float] = perf_counter,
     wait: Callable[[float], object] = sleep,
-) -> Reading[Window]:
+) -> Reading[EnergyWindow]:
     """Read the counter before and after `window_s` seconds in which nothing runs; once per launch is enough."""
     synchronize()
     wait(SETTLE_S)
@@ -83,7 +83,7 @@ def idle_window(
     return _window(first.value, energy_j(), length_s, 0)
 
 
-def net_window(busy: Reading[Window], idle: Reading[Window]) -> Reading[Window]:
+def net_window(busy: Reading[EnergyWindow], idle: Reading[EnergyWindow]) -> Reading[EnergyWindow]:
     """Return the busy window without what an idle device would have drawn in that time."""
     if busy.value is None:
         return busy
@@ -99,7 +99,9 @@ def net_window(busy: Reading[Window], idle: Reading[Window]) -> Reading[Window]:
     )
 
 
-def energy_metrics(busy: Reading[Window], idle: Reading[Window], *, tokens: float | None) -> dict[str, Metric]:
+def energy_metrics(
+    busy: Reading[EnergyWindow], idle: Reading[EnergyWindow], *, tokens: float | None
+) -> dict[str, Metric]:
     """Return the metrics of an energy pass, gross (all that the device drew) and net (above idle).
 
     Args:
@@ -136,16 +138,16 @@ def _run_for(duration_s: float, step: Callable[[int], object], number: int, now:
             return number
 
 
-def _window(first_j: float, last: Reading[float], window_s: float, steps: int) -> Reading[Window]:
+def _window(first_j: float, last: Reading[float], window_s: float, steps: int) -> Reading[EnergyWindow]:
     if last.value is None:
         return Reading(None, last.reason)
     energy_j = last.value - first_j
     if energy_j <= 0:
         return Reading(None, f"the energy counter did not move in {window_s:.1f} s")
-    return Reading(Window(energy_j, energy_j * COUNTER_PERIOD_S / window_s, window_s, steps))
+    return Reading(EnergyWindow(energy_j, energy_j * COUNTER_PERIOD_S / window_s, window_s, steps))
 
 
-def _per_step(window: Reading[Window], unit: str, parts: float = 1) -> Metric:
+def _per_step(window: Reading[EnergyWindow], unit: str, parts: float = 1) -> Metric:
     """Return the energy of a step, or of one of its `parts`, with the bounds of its uncertainty."""
     if window.value is None:
         return Metric(None, unit, noise="sampled", reason=window.reason)

@@ -86,12 +86,12 @@ def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
     from torch import cuda
 
     for _ in range(WARM_ROUNDS):
-        trial.lead_up(trial.fullest)
-        trial.run(trial.fullest, lambda: None)
-    trial.lead_up(trial.fullest)
+        trial.ready_after_previous(trial.representative)
+        trial.run(trial.representative, lambda: None)
+    trial.ready_after_previous(trial.representative)
     cuda.synchronize(device)
     cuda.reset_peak_memory_stats(device)
-    owned = round_parts(trial, trial.fullest)
+    owned = round_parts(trial, trial.representative)
     cuda.synchronize(device)
     return StepMemory(
         parts=owned,

@@ -32,7 +32,7 @@ CONTROL_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RoundPlan:
     """When to stop, and what comes between rounds."""
 
     budget_s: float
@@ -67,7 +67,7 @@ class Rounds:
         return sum(timing.wall_s for timing in (*self.case, *self.reference))
 
 
-def interleave(case: TimedRound, reference: TimedRound | None, plan: Plan, *, seed: str) -> Rounds:
+def interleave(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
     """Time rounds of `case` and `reference` in alternation, the order within a round drawn anew each time."""
     order = random.Random(seed)
     timed: tuple[list[Timing], list[Timing]] = ([], [])
@@ -119,7 +119,7 @@ def undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-def _stop(plan: Plan, log_values: list[float], spent_s: float) -> Stop | None:
+def _stop(plan: RoundPlan, log_values: list[float], spent_s: float) -> Stop | None:
     count = len(log_values)
     if plan.exactly is not None:
         return "rounds" if count >= plan.exactly else None

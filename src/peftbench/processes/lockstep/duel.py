@@ -28,7 +28,7 @@ from peftbench.records.estimate import median_estimate
 from peftbench.records.record import Launch, Metric, Record, Run
 from peftbench.report.numbers import counted
 
-MORE: Final = 2
+EXTRA_PAIRS: Final = 2
 """Pairs that a suspect gets besides at most, for each of the first ones."""
 
 
@@ -60,7 +60,7 @@ class Duel:
             UserError: a state cannot run what it was asked for.
         """
         pairs = self.run(targets, count)
-        again, planned = targets, (1 + MORE) * count if rule.more_launches else count
+        again, planned = targets, (1 + EXTRA_PAIRS) * count if rule.more_launches else count
         for number in range(count, planned):
             doubtful = suspects(numbers(pairs), rule, count, planned)
             if not (again := [target for target in again if target.id in doubtful]):

@@ -11,7 +11,7 @@ from typing import Any
 
 from peftbench.errors import UserError
 from peftbench.measure.time.clock import Timing
-from peftbench.measure.time.rounds import Plan, Rounds, interleave
+from peftbench.measure.time.rounds import RoundPlan, Rounds, interleave
 from peftbench.processes.launches.assignment import OPTION, Assignment
 from peftbench.processes.launches.launcher import Target
 from peftbench.processes.launches.process import Command, deadline, describe, started
@@ -78,12 +78,12 @@ class Side:
         if self._asked:
             self._channel.send({"do": "case", "node": node})
 
-    def ready(self) -> Plan | Record | None:
+    def ready(self) -> RoundPlan | Record | None:
         """Wait until the case is warm; return its plan, or the record that says why there are no rounds."""
         if not self._asked:
             return None
         answer = self._channel.receive()
-        return Plan(**answer["ready"]) if "ready" in answer else self._record(answer)
+        return RoundPlan(**answer["ready"]) if "ready" in answer else self._record(answer)
 
     def round(self, number: int) -> Timing:
         """Run one round; raises CaseLostError if the case failed in it."""
@@ -160,18 +160,18 @@ def run_pair(base: Side, new: Side, cases: Sequence[Target], *, seed: str) -> It
 
 def _pair_up(base: Side, new: Side, case_id: str, *, seed: str) -> PairedCase:
     states = {side: side.ready() for side in (base, new)}
-    plans = [state for state in states.values() if isinstance(state, Plan)]
+    plans = [state for state in states.values() if isinstance(state, RoundPlan)]
     rounds = None
     try:
         if len(plans) == len(states):
             rounds = interleave(new.round, base.round, plans[0], seed=seed)
         else:
             for side, state in states.items():
-                if isinstance(state, Plan):
+                if isinstance(state, RoundPlan):
                     side.round(0)  # alone, since a record needs one
     except CaseLostError as lost:
         states[lost.side] = lost.record
-    records = {side: side.finish() if isinstance(state, Plan) else state for side, state in states.items()}
+    records = {side: side.finish() if isinstance(state, RoundPlan) else state for side, state in states.items()}
     # A child collects whole files, and may have to tell tests of one name apart that its parent need not.
     named = {side: record and replace(record, id=case_id) for side, record in records.items()}
     return PairedCase(case_id, named[base], named[new], rounds)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from peftbench.studies.deployment.requests import Request
     from peftbench.tasks.base import Batch
 
-Done = Callable[[int, torch.Tensor], None]
+OnAnswer = Callable[[int, torch.Tensor], None]
 """Called with a request's place in its lot, and its answer, when that is there."""
 
 
 @dataclass(frozen=True)
-class Kit:
+class ServingParts:
     """What a server is made of."""
 
     method: Method
@@ -63,8 +63,8 @@ class Server(ABC):
     switches = False
     """Whether one task at a time is ready to be answered for."""
 
-    def __init__(self, kit: Kit) -> None:
-        self.kit = kit
+    def __init__(self, parts: ServingParts) -> None:
+        self.parts = parts
 
     @abstractmethod
     def load(self, number: int) -> None:
@@ -75,7 +75,7 @@ class Server(ABC):
         del number
 
     @abstractmethod
-    def answer(self, lot: Sequence[Request], done: Done) -> None:
+    def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer the requests of a lot."""
 
     @abstractmethod
@@ -87,42 +87,44 @@ class Server(ABC):
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in self.tensors()}
         return sum(storages.values())
 
-    def _each(self, lot: Sequence[Request], done: Done) -> None:
+    def _each(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer one request after the other, in the order in which they came."""
-        for place, request in enumerate(lot):
+        for place, request in enumerate(window):
             self.switch(request.task)
-            (answer,) = self.kit.logits(self.model_of(request.task), self.kit.batch([request.example]))
-            done(place, answer)
+            (answer,) = self.parts.logits(self.model_of(request.task), self.parts.batch([request.example]))
+            on_answer(place, answer)
 
-    def _grouped(self, lot: Sequence[Request], done: Done) -> None:
+    def _grouped(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer the requests of one task as one batch, task after task."""
-        for task, places in by_task(lot):
+        for task, places in by_task(window):
             self.switch(task)
-            answers = self.kit.logits(self.model_of(task), self.kit.batch([lot[place].example for place in places]))
+            answers = self.parts.logits(
+                self.model_of(task), self.parts.batch([window[place].example for place in places])
+            )
             for place, answer in zip(places, answers, strict=True):
-                done(place, answer)
+                on_answer(place, answer)
 
     def model_of(self, number: int) -> nn.Module:
         """Return the model that answers for a task, once it was switched to."""
         raise NotImplementedError(number)
 
 
-class Copies(Server):
+class ModelPerTaskServer(Server):
     """A model a task, full or merged; requests of one task share a batch."""
 
-    def __init__(self, kit: Kit, *, merged: bool) -> None:
-        super().__init__(kit)
+    def __init__(self, parts: ServingParts, *, merged: bool) -> None:
+        super().__init__(parts)
         self.models: list[nn.Module] = []
         self._merged = merged
 
     def load(self, number: int) -> None:
         """Load one more model."""
-        model = self.kit.load(number)
-        self.models.append(self.kit.method.merge(model).eval() if self._merged else model)
+        model = self.parts.load(number)
+        self.models.append(self.parts.method.merge(model).eval() if self._merged else model)
 
-    def answer(self, lot: Sequence[Request], done: Done) -> None:
+    def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer task by task."""
-        self._grouped(lot, done)
+        self._grouped(window, on_answer)
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """Yield the weights of all models."""
@@ -133,33 +135,33 @@ class Copies(Server):
         return self.models[number]
 
 
-class One(Server):
+class SharedModelServer(Server):
     """One model that answers for every task: AdapterFusion over N adapters."""
 
-    def __init__(self, kit: Kit) -> None:
-        super().__init__(kit)
+    def __init__(self, parts: ServingParts) -> None:
+        super().__init__(parts)
         self.model: Any = None
 
     def load(self, number: int) -> None:
         """Load the model, which holds the adapters of all tasks."""
         if number == 0:
-            self.model = self.kit.load(0)
+            self.model = self.parts.load(0)
 
-    def answer(self, lot: Sequence[Request], done: Done) -> None:
+    def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer the lot as one batch."""
-        answers = self.kit.logits(self.model, self.kit.batch([request.example for request in lot]))
+        answers = self.parts.logits(self.model, self.parts.batch([request.example for request in window]))
         for place, answer in enumerate(answers):
-            done(place, answer)
+            on_answer(place, answer)
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """Yield the weights."""
         return weights(self.model)
 
 
-def by_task(lot: Sequence[Request]) -> Iterable[tuple[int, list[int]]]:
+def by_task(window: Sequence[Request]) -> Iterable[tuple[int, list[int]]]:
     """Return the tasks of a lot, each with the places of its requests, in the order in which they came."""
     places: dict[int, list[int]] = {}
-    for place, request in enumerate(lot):
+    for place, request in enumerate(window):
         places.setdefault(request.task, []).append(place)
     return places.items()
 

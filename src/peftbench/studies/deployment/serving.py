@@ -19,10 +19,10 @@ from peftbench.data import sources as data
 from peftbench.measure.time.rounds import undisturbed
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.records.record import Metric
-from peftbench.studies.base import Findings
+from peftbench.studies.base import StudyFindings
 from peftbench.studies.deployment.requests import MIXES, Request, latency_metrics, requests, slope, windows
-from peftbench.studies.deployment.servers import Copies, Kit, One, Server
-from peftbench.studies.deployment.shared_servers import Mixed, MultiTask, Switching
+from peftbench.studies.deployment.servers import ModelPerTaskServer, Server, ServingParts, SharedModelServer
+from peftbench.studies.deployment.shared_servers import Mixed, MultiTaskServer, Switching
 from peftbench.studies.training.evaluate import collator
 
 if TYPE_CHECKING:
@@ -43,29 +43,29 @@ SWITCHES: Final = 10
 NOISE: Final = 0.02
 """Standard deviation of what is added to an untrained adapter, so that the tasks' answers differ."""
 
-SERVERS: Final[Mapping[object, Callable[[Kit], Server]]] = {
-    "models": partial(Copies, merged=False),
-    "merged": partial(Copies, merged=True),
-    "multitask": MultiTask,
+SERVERS: Final[Mapping[object, Callable[[ServingParts], Server]]] = {
+    "models": partial(ModelPerTaskServer, merged=False),
+    "merged": partial(ModelPerTaskServer, merged=True),
+    "multitask": MultiTaskServer,
     "switch": partial(Switching, grouped=False),
     "dropped": partial(Switching, grouped=False),
     "grouped": partial(Switching, grouped=True),
     "mixed": Mixed,
-    "fusion": One,
+    "fusion": SharedModelServer,
 }
 """Way to serve -> what serves so."""
 ALIKE: Final = frozenset({"models", "multitask", "fusion"})
 """Ways in which what is saved of one task stands for all: neither times nor bytes depend on the weights."""
 
 
-def serve(case: Case, bench: Workbench, method: Method) -> Findings:
+def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
     """Load N tasks, and answer uniform and skewed requests."""
     backend, count = bench.backend, int(dict(case.variant)["n"])
     with TemporaryDirectory(prefix="peftbench-") as folder:
-        kit = _kit(case, backend, method, Path(folder))
-        server = SERVERS[dict(case.variant)["by"]](kit)
-        if isinstance(server, Copies):
-            _require_memory(kit, backend.device, count)
+        parts = _kit(case, backend, method, Path(folder))
+        server = SERVERS[dict(case.variant)["by"]](parts)
+        if isinstance(server, ModelPerTaskServer):
+            _require_memory(parts, backend.device, count)
         loaded = _load(server, count)
         if isinstance(server, Mixed):
             server.require_equal([Request(number % count, number) for number in range(case.batch_size)])
@@ -79,8 +79,8 @@ def serve(case: Case, bench: Workbench, method: Method) -> Findings:
                 seed=backend.settings.seed,
             )
             answered |= latency_metrics(mix, *answer(server, windows(stream, case.batch_size), backend.device))
-        stored = Metric(_stored_bytes(kit, dict(case.variant)["by"], count), "B")
-    return Findings({**answered, **loaded, "stored_bytes": stored})
+        stored = Metric(_stored_bytes(parts, dict(case.variant)["by"], count), "B")
+    return StudyFindings({**answered, **loaded, "stored_bytes": stored})
 
 
 def answer(
@@ -99,15 +99,15 @@ def answer(
     """
     latencies_s: list[float] = []
     with torch.inference_mode():
-        for lot in lots[:WARM_UP]:
-            server.answer(lot, lambda *_: None)
+        for window in lots[:WARM_UP]:
+            server.answer(window, lambda *_: None)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         with undisturbed():
             begin = now()
-            for lot in lots:
+            for window in lots:
                 arrival = now()
-                server.answer(lot, lambda *_, arrival=arrival: latencies_s.append(now() - arrival))
+                server.answer(window, lambda *_, arrival=arrival: latencies_s.append(now() - arrival))
             total_s = now() - begin
     return latencies_s, total_s
 
@@ -149,7 +149,7 @@ def _timed(value: float | None) -> Metric:
     return Metric(value, "s", noise="timed", reason="" if value is not None else "too few tasks, or all are ready")
 
 
-def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> Kit:
+def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> ServingParts:
     """Save an adapter a task, each of its own seed; of full models and fusions one stands for all."""
     way, count = dict(case.variant)["by"], int(dict(case.variant)["n"])
     task = data.fitted_task(backend.data, backend.definitions.task(case.task))
@@ -171,7 +171,7 @@ def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> Kit:
         seeded = replace(application, seed=application.seed + number)
         method.save(_disturbed(method.apply(fresh_model(), seeded), seeded.seed), path)
         folders.append(path)
-    return Kit(
+    return ServingParts(
         method=method,
         application=application,
         fresh_model=fresh_model,
@@ -203,17 +203,17 @@ def _disturbed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
     return model
 
 
-def _stored_bytes(kit: Kit, way: object, count: int) -> int:
+def _stored_bytes(parts: ServingParts, way: object, count: int) -> int:
     """Return what is on the disk for all tasks: a file a model, or one backbone and what each task adds.
 
     A fusion needs its adapters too, which are frozen and therefore not in what is saved.
     """
-    saved = sum(path.stat().st_size for path in kit.folders[0].rglob("*") if path.is_file())
+    saved = sum(path.stat().st_size for path in parts.folders[0].rglob("*") if path.is_file())
     if way == "models":
         return count * saved
     if way == "fusion":
-        return saved + sum(p.numel() * p.element_size() for p in kit.load(0).parameters() if not p.requires_grad)
-    model = kit.fresh_model()
+        return saved + sum(p.numel() * p.element_size() for p in parts.load(0).parameters() if not p.requires_grad)
+    model = parts.fresh_model()
     heads = head_names(model)
     sizes: dict[str, int] = {name: p.numel() * p.element_size() for name, p in model.named_parameters()}
     head = sum(size for name, size in sizes.items() if is_head(name, heads))
@@ -223,9 +223,9 @@ def _stored_bytes(kit: Kit, way: object, count: int) -> int:
     return backbone + count * saved
 
 
-def _require_memory(kit: Kit, device: torch.device, count: int) -> None:
+def _require_memory(parts: ServingParts, device: torch.device, count: int) -> None:
     """Raise MemoryError where so many copies would not fit, before the machine begins to swap."""
-    needed = count * sum(p.numel() * p.element_size() for p in kit.fresh_model().parameters())
+    needed = count * sum(p.numel() * p.element_size() for p in parts.fresh_model().parameters())
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if needed > free:
         raise MemoryError(

@@ -14,7 +14,7 @@ from torch import nn
 from peftbench.errors import UnsupportedError
 from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.method import FIRST, PeftMethod
-from peftbench.studies.deployment.servers import Done, Kit, Server, by_task, weights
+from peftbench.studies.deployment.servers import OnAnswer, Server, ServingParts, by_task, weights
 from peftbench.workloads.step import without_labels
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ TOLERANCES: Final[Mapping[str, float]] = {"float32": 1e-4, "bfloat16": 1e-2, "fl
 """Dtype -> largest difference of an answer from the one of its own adapter alone, relative to the largest answer."""
 
 
-class MultiTask(Server):
+class MultiTaskServer(Server):
     """One encoder with a head a task: a lot passes the encoder as one batch, whatever its tasks."""
 
-    def __init__(self, kit: Kit) -> None:
-        super().__init__(kit)
+    def __init__(self, parts: ServingParts) -> None:
+        super().__init__(parts)
         self.models: list[Any] = []
         self._replay = _Replay()
         self._backbone: Any = None
@@ -36,26 +36,26 @@ class MultiTask(Server):
     def load(self, number: int) -> None:
         """Add a head: the first comes with the encoder."""
         if number == 0:
-            first: Any = self.kit.load(0)
+            first: Any = self.parts.load(0)
             self._backbone = first.base_model
             setattr(first, first.base_model_prefix, self._replay)
             self.models = [first]
         else:
             self.models.append(copy.deepcopy(self.models[0], {id(self._replay): self._replay}))
 
-    def answer(self, lot: Sequence[Request], done: Done) -> None:
+    def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer the lot in one pass through the encoder, each row then through the head of its task."""
-        batch = without_labels(self.kit.batch([request.example for request in lot]))
+        batch = without_labels(self.parts.batch([request.example for request in window]))
         if batch["input_ids"].dim() > 2:  # noqa: PLR2004 - several sequences an example
             raise UnsupportedError("multiple choice: the encoder sees sequences, not examples")
-        with self.kit.forward_context(batch):
+        with self.parts.forward_context(batch):
             self._replay.outputs = self._backbone(**batch)
-        for task, places in by_task(lot):
+        for task, places in by_task(window):
             rows = torch.tensor(places, device=batch["input_ids"].device)
             self._replay.rows = rows
-            answers = self.kit.logits(self.models[task], {name: part[rows] for name, part in batch.items()})
+            answers = self.parts.logits(self.models[task], {name: part[rows] for name, part in batch.items()})
             for place, answer in zip(places, answers, strict=True):
-                done(place, answer)
+                on_answer(place, answer)
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """Yield the weights of the encoder and of all heads."""
@@ -81,14 +81,14 @@ class Switching(Server):
     """One backbone with an adapter a task: PEFT's own way for its tuners, an exchange of tensors for other methods.
 
     Args:
-        kit: what it is made of.
+        parts: what it is made of.
         grouped: whether requests of one task share a batch.
     """
 
     switches = True
 
-    def __init__(self, kit: Kit, *, grouped: bool) -> None:
-        super().__init__(kit)
+    def __init__(self, parts: ServingParts, *, grouped: bool) -> None:
+        super().__init__(parts)
         self._grouping = grouped
         self._active = 0
         self.model: Any = None
@@ -99,15 +99,15 @@ class Switching(Server):
     def load(self, number: int) -> None:
         """Add an adapter: the first comes with the backbone."""
         if number == 0:
-            self.model = self.kit.load(0)
+            self.model = self.parts.load(0)
             self._trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
             self._states = [] if self._by_peft else [{name: p.data for name, p in self._trained.items()}]
         elif self._by_peft:
-            with quiet(self.model), faults_as(UnsupportedError, f"load a further {self.kit.method.name}"):
-                self.model.load_adapter(self.kit.folders[number], adapter_name=adapter_name(number))
+            with quiet(self.model), faults_as(UnsupportedError, f"load a further {self.parts.method.name}"):
+                self.model.load_adapter(self.parts.folders[number], adapter_name=adapter_name(number))
             self.model.eval()
         else:
-            self._states.append(self._read(self.kit.folders[number]))
+            self._states.append(self._read(self.parts.folders[number]))
 
     def switch(self, number: int) -> None:
         """Make one adapter the active one, if it is not."""
@@ -120,9 +120,9 @@ class Switching(Server):
         for name, tensor in self._states[number].items():
             self._trained[name].data = tensor
 
-    def answer(self, lot: Sequence[Request], done: Done) -> None:
+    def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer task by task, or in the order in which the requests came."""
-        (self._grouped if self._grouping else self._each)(lot, done)
+        (self._grouped if self._grouping else self._each)(window, on_answer)
 
     def tensors(self) -> Iterator[torch.Tensor]:
         """Yield backbone and adapters."""
@@ -135,7 +135,7 @@ class Switching(Server):
 
     @property
     def _by_peft(self) -> bool:
-        return isinstance(self.kit.method, PeftMethod)
+        return isinstance(self.parts.method, PeftMethod)
 
     def _read(self, folder: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
@@ -145,45 +145,45 @@ class Switching(Server):
         for path in folder.glob("*.safetensors"):
             tensors.update(load_file(path, device=str(device)))
         if tensors.keys() != self._trained.keys():
-            raise UnsupportedError(f"{self.kit.method.name} does not save its parameters by their names")
+            raise UnsupportedError(f"{self.parts.method.name} does not save its parameters by their names")
         return tensors
 
 
 class Mixed(Switching):
     """One backbone with an adapter a task, and lots whose rows go through different adapters (`adapter_names`)."""
 
-    def __init__(self, kit: Kit) -> None:
-        if not isinstance(kit.method, PeftMethod):
-            raise UnsupportedError(f"{kit.method.name}: mixed batches are PEFT's, and this method is not")
-        super().__init__(kit, grouped=False)
+    def __init__(self, parts: ServingParts) -> None:
+        if not isinstance(parts.method, PeftMethod):
+            raise UnsupportedError(f"{parts.method.name}: mixed batches are PEFT's, and this method is not")
+        super().__init__(parts, grouped=False)
 
-    def answer(self, lot: Sequence[Request], done: Done) -> None:
+    def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
         """Answer the lot as one batch."""
-        for place, answer in enumerate(self.rows(lot)):
-            done(place, answer)
+        for place, answer in enumerate(self.rows(window)):
+            on_answer(place, answer)
 
-    def rows(self, lot: Sequence[Request]) -> torch.Tensor:
+    def rows(self, window: Sequence[Request]) -> torch.Tensor:
         """Return the answers to a lot."""
-        names = [adapter_name(request.task) for request in lot]
-        with faults_as(UnsupportedError, f"mix adapters of {self.kit.method.name} in one batch"):
-            batch = self.kit.batch([request.example for request in lot])
-            return self.kit.logits(self.model, batch, adapter_names=names)
+        names = [adapter_name(request.task) for request in window]
+        with faults_as(UnsupportedError, f"mix adapters of {self.parts.method.name} in one batch"):
+            batch = self.parts.batch([request.example for request in window])
+            return self.parts.logits(self.model, batch, adapter_names=names)
 
     @torch.inference_mode()
-    def require_equal(self, lot: Sequence[Request]) -> None:
+    def require_equal(self, window: Sequence[Request]) -> None:
         """Compare each answer with that of its adapter alone.
 
         Raises:
             UnsupportedError: they differ: the tuner ignores which adapter a row is for.
         """
-        mixed = self.rows(lot)
-        for task, places in by_task(lot):
+        mixed = self.rows(window)
+        for task, places in by_task(window):
             self.switch(task)
-            alone = self.kit.logits(self.model, self.kit.batch([request.example for request in lot]))
+            alone = self.parts.logits(self.model, self.parts.batch([request.example for request in window]))
             off = float((mixed[places] - alone[places]).abs().max())
-            if not off <= TOLERANCES[self.kit.precision.dtype] * max(1.0, float(alone.abs().max())):
+            if not off <= TOLERANCES[self.parts.precision.dtype] * max(1.0, float(alone.abs().max())):
                 raise UnsupportedError(
-                    f"{self.kit.method.name}: a batch of mixed adapters gives wrong answers (off by {off:.2g}); "
+                    f"{self.parts.method.name}: a batch of mixed adapters gives wrong answers (off by {off:.2g}); "
                     "the tuner ignores adapter_names"
                 )
         self.switch(0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.methods.peft.method import PeftMethod
 from peftbench.records.ids import Case, MethodSpec
-from peftbench.studies.base import Findings, Study
+from peftbench.studies.base import Study, StudyFindings
 from peftbench.studies.training.results import FULL, FUSION, MTL
 from peftbench.workloads.base import Workbench
 
@@ -66,7 +66,7 @@ class Deployment(Study):
         """Return the method by which the served model is made."""
         return backend.definitions.method(FULL if case.method.name == MTL else case.method.name)
 
-    def conduct(self, case: Case, bench: Workbench) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
         """Load the server task by task, and let it answer both mixes of requests."""
         from peftbench.studies.deployment import serving
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby, product
 from typing import TYPE_CHECKING, Final
 
-from peftbench.config.target import Target
+from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
-from peftbench.studies.base import Findings, Study
+from peftbench.studies.base import Study, StudyFindings
 from peftbench.studies.training.results import CONVERGENCE, FULL, FUSION, Training, best_lr, full_quality, trainings
 from peftbench.workloads.base import Workbench
 
@@ -38,9 +38,9 @@ class Convergence(Study):
 
     def check(self, backend: Backend, cases: Sequence[Case]) -> None:
         """Read all data, and refuse a target that nothing sets."""
-        from peftbench.studies.training import material
+        from peftbench.studies.training import task_data
 
-        material.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
+        task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
         require_full(backend.settings, [case.method.name for case in cases])
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
@@ -54,14 +54,17 @@ class Convergence(Study):
         records = list(records)
         return measured_already(case, records) or pruned(case, settings, trainings(records))
 
-    def conduct(self, case: Case, bench: Workbench) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
         """Train once."""
-        from peftbench.studies.training import run
+        from peftbench.studies.training import single
 
-        target, full = Target.read(bench.backend.settings.target), full_quality(trainings(bench.records), case.group)
+        target, full = (
+            QualityTarget.read(bench.backend.settings.target),
+            full_quality(trainings(bench.records), case.group),
+        )
         # Full fine-tuning cut off at a share of its own quality so far would lower the target that it sets.
         sets_target = target.relative and case.method.name == FULL
-        return run.single(case, bench, None if sets_target else target.quality(full))
+        return single.train_once(case, bench, None if sets_target else target.quality(full))
 
 
 def variants(settings: Settings) -> list[dict[str, Scalar]]:
@@ -96,7 +99,7 @@ def pruned(case: Case, settings: Settings, found: Iterable[Training]) -> str:
 
 def require_full(settings: Settings, methods: Iterable[str]) -> None:
     """Raise UserError where trainings are to stop at a share of full fine-tuning's quality, and it is not measured."""
-    if settings.stop == "target" and Target.read(settings.target).relative and FULL not in methods:
+    if settings.stop == "target" and QualityTarget.read(settings.target).relative and FULL not in methods:
         raise UserError(
             f"--peftbench-stop=target with --peftbench-target={settings.target} needs full fine-tuning: "
             "add full to --peftbench-methods, or give the target as a score"

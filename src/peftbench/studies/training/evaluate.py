@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.errors import unknown
-from peftbench.tasks import metrics
+from peftbench.tasks import scores as metrics
 from peftbench.tasks.base import Batch, Features, Head, Row, Task, Vocabulary
 from peftbench.tasks.fields import class_id
 from peftbench.tasks.padding import IGNORED
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from peftbench.devices.precision import Precision
-    from peftbench.tasks.span import Window
+    from peftbench.tasks.span import ContextWindow
     from peftbench.tasks.tokens import Tagged
 
 Logits = tuple["np.ndarray[Any, Any]", ...]
@@ -176,7 +176,7 @@ def _row_tags(task: TokenTask, row: Row) -> list[str]:
     return [task.labels[number] for number in ids if number is not None]
 
 
-def _answers(rows: Sequence[Row], windows: Sequence[Window], predictions: Sequence[Logits]) -> dict[str, float]:
+def _answers(rows: Sequence[Row], windows: Sequence[ContextWindow], predictions: Sequence[Logits]) -> dict[str, float]:
     """Score the best span of each row; none, where some rows have no answer and that scores higher (SQuAD 2's rule)."""
     abstains = any(answer_of(row) is None for row in rows)
     best: dict[int, tuple[float, str]] = {}
@@ -196,7 +196,7 @@ def _answers(rows: Sequence[Row], windows: Sequence[Window], predictions: Sequen
 
 
 def _best_span(
-    window: Window, starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]
+    window: ContextWindow, starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]
 ) -> tuple[float, int, int] | None:
     """Return score, first and past-the-last character of the best span of context tokens, None if there are none."""
     import numpy as np

@@ -13,7 +13,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from peftbench.measure.time.rounds import undisturbed
 from peftbench.records.record import CurvePoint
-from peftbench.studies.training.stopping import Rule, Stop, best
+from peftbench.studies.training.stopping import Stop, StoppingRule, best
 
 if TYPE_CHECKING:
     from peftbench.measure.energy.nvml import Reading
@@ -28,7 +28,7 @@ MAX_NORM: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
+class StepInput:
     """What one step is fed with."""
 
     task: str
@@ -40,12 +40,12 @@ class Fed:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """How long a training is, and when it is looked at."""
 
     total_steps: int
     eval_every: int
-    rule: Rule
+    rule: StoppingRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,13 @@ class Trained:
 
 def train(
     learner: Learner,
-    feed: Iterator[Fed],
-    plan: Plan,
+    feed: Iterator[StepInput],
+    plan: TrainingPlan,
     judge: Callable[[], tuple[float, Mapping[str, float]]],
     *,
     clock: Clock,
     energy_j: Callable[[], Reading[float]],
-    flops: Callable[[Fed], float],
+    flops: Callable[[StepInput], float],
     keep_best: bool = False,
 ) -> Trained:
     """Train until the plan says so.
@@ -124,10 +124,10 @@ class _Meter:
     def __init__(
         self,
         learner: Learner,
-        plan: Plan,
+        plan: TrainingPlan,
         clock: Clock,
         energy_j: Callable[[], Reading[float]],
-        flops: Callable[[Fed], float],
+        flops: Callable[[StepInput], float],
     ) -> None:
         self.step_s: list[float] = []
         self.energy: Reading[float] = energy_j().map(lambda _: 0.0)
@@ -137,15 +137,15 @@ class _Meter:
         warm_up_steps = math.ceil(WARM_UP * plan.total_steps)
         self._schedule = get_linear_schedule_with_warmup(learner.optimizer, warm_up_steps, plan.total_steps)
 
-    def run(self, feed: Iterator[Fed]) -> float:
+    def run(self, feed: Iterator[StepInput]) -> float:
         """Take a step on each thing that is fed; return the mean loss."""
         losses: list[torch.Tensor] = []
         with undisturbed():
             before = self._energy_j()
-            for fed in feed:
-                losses.append(self._step(fed))
-                self._examples += fed.examples
-                self._work += self._flops(fed)
+            for step_input in feed:
+                losses.append(self._step(step_input))
+                self._examples += step_input.examples
+                self._work += self._flops(step_input)
             after = self._energy_j()
         spent = self.energy.value
         if before.value is not None and spent is not None:
@@ -166,8 +166,8 @@ class _Meter:
             energy_j=self.energy.value,
         )
 
-    def _step(self, fed: Fed) -> torch.Tensor:
-        step, number, batch = self._learner.step, len(self.step_s), fed.batch
+    def _step(self, step_input: StepInput) -> torch.Tensor:
+        step, number, batch = self._learner.step, len(self.step_s), step_input.batch
         losses: list[torch.Tensor] = []
 
         def run(mark: Mark) -> None:

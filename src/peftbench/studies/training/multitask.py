@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import UserError
 from peftbench.records.ids import Case, MethodSpec
-from peftbench.studies.base import Findings, Study
+from peftbench.studies.base import Study, StudyFindings
 from peftbench.studies.training.convergence import measured_already, pruned, variants
 from peftbench.studies.training.results import ADDING, FULL, MTL, MULTITASK, trainings
 from peftbench.workloads.base import Workbench
@@ -23,7 +23,7 @@ REPLAYS: Final = (0.0, 0.05, 0.2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joint(Study):
+class JointStudy(Study):
     """A study of one encoder for all tasks together; which methods were asked for is of no matter."""
 
     methods: tuple[str, ...] = (FULL,)
@@ -38,11 +38,11 @@ class Joint(Study):
 
     def check(self, backend: Backend, cases: Sequence[Case]) -> None:
         """Read all data, and refuse a task alone."""
-        from peftbench.studies.training import material
+        from peftbench.studies.training import task_data
 
         if alone := [case.task for case in cases if len(case.tasks) == 1]:
             raise UserError(f"{self.name} takes two tasks or more, not {alone[0]} alone: add to --peftbench-tasks")
-        material.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
+        task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return why the tasks cannot be trained at this precision, or ''."""
@@ -56,10 +56,10 @@ class Joint(Study):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiTask(Joint):
+class MultiTaskStudy(JointStudy):
     """Trains one encoder on all tasks at once."""
 
-    def conduct(self, case: Case, bench: Workbench) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
         """Train once."""
         from peftbench.studies.training import joint
 
@@ -67,18 +67,18 @@ class MultiTask(Joint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adding(Joint):
+class Adding(JointStudy):
     """Adds the last of the tasks to an encoder that was trained on the others."""
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
         """Return a case a seed, learning rate and share of the old tasks that is replayed."""
         return [
             case.with_variant(**dict(case.variant), replay=replay)
-            for case in Joint.expand(self, cases, settings)
+            for case in JointStudy.expand(self, cases, settings)
             for replay in REPLAYS
         ]
 
-    def conduct(self, case: Case, bench: Workbench) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
         """Train the encoder on the old tasks, unless that was done for the last case, and then add the new one."""
         from peftbench.studies.training import joint
 
@@ -86,7 +86,7 @@ class Adding(Joint):
 
 
 WORKLOADS: Final[tuple[Study, ...]] = (
-    MultiTask(name=MULTITASK, summary="a real training of one encoder with a head a task, on all tasks at once"),
+    MultiTaskStudy(name=MULTITASK, summary="a real training of one encoder with a head a task, on all tasks at once"),
     Adding(
         name=ADDING, summary="a real training that adds the last task to a multi-task model, with and without replay"
     ),

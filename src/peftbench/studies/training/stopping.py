@@ -15,7 +15,7 @@ Goal = float | Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class StoppingRule:
     """What ends a training, besides its budget of steps."""
 
     stop: str = "patience"

@@ -19,7 +19,7 @@ from peftbench.studies.training.evaluate import length
 
 if TYPE_CHECKING:
     from peftbench.studies.training.loop import Learner
-    from peftbench.studies.training.material import Material
+    from peftbench.studies.training.task_data import TaskData
     from peftbench.tasks.base import Batch, Features
 
 VARYING_STEPS: Final = 8
@@ -51,7 +51,7 @@ class StepWork:
         return total * examples / self.batch_size
 
 
-def count_work(learner: Learner, material: Material, batch_size: int, *, varies: bool) -> StepWork:
+def count_work(learner: Learner, task_data: TaskData, batch_size: int, *, varies: bool) -> StepWork:
     """Take steps on shortest, middle and longest sequences and count; the model is of no use afterwards.
 
     Where steps differ they are the same ones for each length. Step 0, which can be larger than all others and is but
@@ -59,21 +59,21 @@ def count_work(learner: Learner, material: Material, batch_size: int, *, varies:
 
     Args:
         learner: like the one whose training is counted.
-        material: of the task.
+        task_data: of the task.
         batch_size: of the training.
         varies: whether the method does not do the same in each step.
     """
-    lengths = sorted(map(length, material.train))
+    lengths = sorted(map(length, task_data.train))
     chosen = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
     numbers = range(1 + VARYING_STEPS) if varies else (1,)
     counted, peak_bytes = [], 0
     with _calm(learner.model):
-        longest = _batch(material, lengths[-1], batch_size)
+        longest = _batch(task_data, lengths[-1], batch_size)
         learner.step(longest, 0, _no_mark)  # makes the optimizer's state
         owned = parts(learner.model, learner.optimizer)
         held_bytes = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
         for tokens in chosen:
-            batch = _batch(material, tokens, batch_size)
+            batch = _batch(task_data, tokens, batch_size)
             if varies:
                 learner.step(batch, -1, _no_mark)  # the end of each step says what the next one does
             seen = [observe(partial(learner.step, batch, number, _no_mark)) for number in numbers]
@@ -82,11 +82,11 @@ def count_work(learner: Learner, material: Material, batch_size: int, *, varies:
     return StepWork(batch_size, tuple(counted), peak_bytes)
 
 
-def _batch(material: Material, tokens: int, batch_size: int) -> Batch:
+def _batch(task_data: TaskData, tokens: int, batch_size: int) -> Batch:
     """Return a batch of which the longest sequence has so many tokens."""
-    longest = next(features for features in material.train if length(features) == tokens)
-    shorter: Sequence[Features] = [features for features in material.train[:batch_size] if length(features) < tokens]
-    return material.collate([longest, *shorter, *[longest] * batch_size][:batch_size])
+    longest = next(features for features in task_data.train if length(features) == tokens)
+    shorter: Sequence[Features] = [features for features in task_data.train[:batch_size] if length(features) < tokens]
+    return task_data.collate([longest, *shorter, *[longest] * batch_size][:batch_size])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from peftbench.measure.energy.window import (
     COUNTER_PERIOD_S,
     LEAD_IN_S,
     WINDOW_S,
-    Window,
+    EnergyWindow,
     busy_window,
     energy_metrics,
     idle_window,
@@ -17,7 +17,7 @@ from peftbench.measure.energy.window import (
 
 IDLE_W, BUSY_W, STEP_S = 70.0, 350.0, 0.05
 QUEUE = 4
-UNKNOWN: Reading[Window] = Reading(None, "why")
+UNKNOWN: Reading[EnergyWindow] = Reading(None, "why")
 
 
 @dataclass
@@ -53,11 +53,11 @@ class Gpu:
         return Reading(1000 + IDLE_W * (tick_s - busy_s) + BUSY_W * busy_s)
 
 
-def busy(gpu: Gpu) -> Reading[Window]:
+def busy(gpu: Gpu) -> Reading[EnergyWindow]:
     return busy_window(gpu.energy_j, gpu.step, gpu.synchronize, now=gpu.now)
 
 
-def idle(gpu: Gpu) -> Reading[Window]:
+def idle(gpu: Gpu) -> Reading[EnergyWindow]:
     return idle_window(gpu.energy_j, gpu.synchronize, now=gpu.now, wait=gpu.wait)
 
 
@@ -128,10 +128,10 @@ def test_what_works_on_no_batch_has_no_energy_per_token() -> None:
 
 def test_net_scales_the_idle_window_to_the_busy_one() -> None:
     net = net_window(
-        Reading(Window(energy_j=600, uncertainty_j=20, window_s=3, steps=10)),
-        Reading(Window(energy_j=200, uncertainty_j=8, window_s=2, steps=0)),
+        Reading(EnergyWindow(energy_j=600, uncertainty_j=20, window_s=3, steps=10)),
+        Reading(EnergyWindow(energy_j=200, uncertainty_j=8, window_s=2, steps=0)),
     )
-    assert net.value == Window(energy_j=300, uncertainty_j=32, window_s=3, steps=10)
+    assert net.value == EnergyWindow(energy_j=300, uncertainty_j=32, window_s=3, steps=10)
 
 
 def test_what_is_not_available_has_its_reason() -> None:

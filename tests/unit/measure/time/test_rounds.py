@@ -9,7 +9,7 @@ import pytest
 
 from peftbench.measure.metrics import compile_metric, launch, time_metrics
 from peftbench.measure.time.clock import Timing
-from peftbench.measure.time.rounds import LEAST_ROUNDS, MOST_ROUNDS, Plan, Rounds, interleave, undisturbed, warm_up
+from peftbench.measure.time.rounds import LEAST_ROUNDS, MOST_ROUNDS, RoundPlan, Rounds, interleave, undisturbed, warm_up
 
 
 def rounds_of(seconds: Callable[[int], float]) -> Callable[[int], Timing]:
@@ -26,7 +26,7 @@ def test_case_and_reference_alternate_in_random_order_and_share_the_round_number
 
         return run
 
-    interleave(log("case"), log("reference"), Plan(budget_s=0, exactly=40), seed="a")
+    interleave(log("case"), log("reference"), RoundPlan(budget_s=0, exactly=40), seed="a")
     pairs = [calls[i : i + 2] for i in range(0, 80, 2)]
     assert all({name for name, _ in pair} == {"case", "reference"} for pair in pairs)
     assert [pair[0][1] for pair in pairs] == [pair[1][1] for pair in pairs] == list(range(40))
@@ -34,7 +34,7 @@ def test_case_and_reference_alternate_in_random_order_and_share_the_round_number
     assert 10 < first.count("case") < 30
     again = [name for name, _ in calls]
     calls.clear()
-    interleave(log("case"), log("reference"), Plan(budget_s=0, exactly=40), seed="a")
+    interleave(log("case"), log("reference"), RoundPlan(budget_s=0, exactly=40), seed="a")
     assert again == [name for name, _ in calls]
 
 
@@ -48,7 +48,7 @@ def test_what_comes_after_a_round_is_no_part_of_it() -> None:
 
         return run
 
-    rounds = interleave(log("side"), log("side"), Plan(budget_s=0, exactly=3, after=log("after")), seed="a")
+    rounds = interleave(log("side"), log("side"), RoundPlan(budget_s=0, exactly=3, after=log("after")), seed="a")
     assert calls == [f"{name} {number}" for number in range(3) for name in ("side", "side", "after")]
     assert rounds.timed_s == 6.0
 
@@ -59,7 +59,7 @@ def test_drift_that_hits_both_leaves_the_ratio_alone() -> None:
     rounds = interleave(
         rounds_of(lambda number: 1.3e-3 * level[number]),
         rounds_of(lambda number: 1e-3 * level[number]),
-        Plan(budget_s=0, exactly=50),
+        RoundPlan(budget_s=0, exactly=50),
         seed="b",
     )
     assert launch(rounds, session="s").x == pytest.approx(math.log(1.3), abs=1e-12)
@@ -74,10 +74,10 @@ def test_drift_that_hits_both_leaves_the_ratio_alone() -> None:
 
 def test_it_stops_when_the_ratio_is_known() -> None:
     noise = random.Random(2)
-    quiet = interleave(rounds_of(lambda _: 1.0), rounds_of(lambda _: 1.0), Plan(budget_s=1e9), seed="c")
+    quiet = interleave(rounds_of(lambda _: 1.0), rounds_of(lambda _: 1.0), RoundPlan(budget_s=1e9), seed="c")
     assert (quiet.stop, len(quiet.case)) == ("precision", LEAST_ROUNDS)
     noisy = interleave(
-        rounds_of(lambda _: math.exp(noise.gauss(0, 0.02))), rounds_of(lambda _: 1.0), Plan(budget_s=1e9), seed="c"
+        rounds_of(lambda _: math.exp(noise.gauss(0, 0.02))), rounds_of(lambda _: 1.0), RoundPlan(budget_s=1e9), seed="c"
     )
     assert noisy.stop == "precision"
     assert len(noisy.case) > 3 * LEAST_ROUNDS
@@ -86,18 +86,24 @@ def test_it_stops_when_the_ratio_is_known() -> None:
 def test_it_stops_before_the_budget_is_overspent() -> None:
     noise = random.Random(3)
     rounds = interleave(
-        rounds_of(lambda _: 0.1 * math.exp(noise.gauss(0, 1))), rounds_of(lambda _: 0.1), Plan(budget_s=8), seed="d"
+        rounds_of(lambda _: 0.1 * math.exp(noise.gauss(0, 1))),
+        rounds_of(lambda _: 0.1),
+        RoundPlan(budget_s=8),
+        seed="d",
     )
     assert rounds.stop == "budget"
     assert 6 < rounds.timed_s <= 8
 
 
 def test_some_rounds_are_taken_whatever_they_cost_and_never_without_end() -> None:
-    dear = interleave(rounds_of(lambda _: 100.0), None, Plan(budget_s=1), seed="e")
+    dear = interleave(rounds_of(lambda _: 100.0), None, RoundPlan(budget_s=1), seed="e")
     assert (dear.stop, len(dear.case), dear.reference) == ("budget", 3, ())
     noise = random.Random(4)
     wild = interleave(
-        rounds_of(lambda _: 1e-9 * math.exp(noise.gauss(0, 3))), rounds_of(lambda _: 1e-9), Plan(budget_s=9), seed="f"
+        rounds_of(lambda _: 1e-9 * math.exp(noise.gauss(0, 3))),
+        rounds_of(lambda _: 1e-9),
+        RoundPlan(budget_s=9),
+        seed="f",
     )
     assert (wild.stop, len(wild.case)) == ("rounds", MOST_ROUNDS)
 
@@ -105,7 +111,7 @@ def test_some_rounds_are_taken_whatever_they_cost_and_never_without_end() -> Non
 def test_what_prepares_a_round_is_paid_from_the_budget_and_is_no_part_of_its_time() -> None:
     noise = random.Random(5)
     rounds = interleave(
-        lambda _: Timing(0.01 * math.exp(noise.gauss(0, 1)), prepared_s=1.0), None, Plan(budget_s=20), seed="g"
+        lambda _: Timing(0.01 * math.exp(noise.gauss(0, 1)), prepared_s=1.0), None, RoundPlan(budget_s=20), seed="g"
     )
     assert rounds.stop == "budget"
     assert len(rounds.case) < 20
@@ -113,7 +119,7 @@ def test_what_prepares_a_round_is_paid_from_the_budget_and_is_no_part_of_its_tim
 
 
 def test_what_runs_no_batch_has_no_rate() -> None:
-    rounds = interleave(rounds_of(lambda _: 1.0), None, Plan(budget_s=0, exactly=3), seed="h")
+    rounds = interleave(rounds_of(lambda _: 1.0), None, RoundPlan(budget_s=0, exactly=3), seed="h")
     assert time_metrics(rounds, phases=(), tokens=None, first_s=1.0).keys() == {"time_s", "first_s"}
 
 

@@ -201,7 +201,9 @@ def test_what_can_be_overridden_is_listed_as_defaults(paper: str, lab: Lab) -> N
 
 
 def test_the_definitions_import_no_torch() -> None:
-    modules = ", ".join(f"peftbench.methods.paper.{name}" for name in ("bottleneck", "prefix", "adapter_drop", "fusion"))
+    modules = ", ".join(
+        f"peftbench.methods.paper.{name}" for name in ("bottleneck", "prefix", "adapter_drop", "fusion")
+    )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -14,7 +14,7 @@ from peftbench.measure.time.clock import Timing
 from peftbench.measure.time.rounds import Rounds
 from peftbench.processes.launches.launcher import Target
 from peftbench.processes.launches.process import Command
-from peftbench.processes.lockstep.duel import MORE, Duel, Pair, against
+from peftbench.processes.lockstep.duel import EXTRA_PAIRS, Duel, Pair, against
 from peftbench.processes.lockstep.pair import PairedCase, State
 from peftbench.records.record import Record, Run
 
@@ -71,7 +71,7 @@ def test_suspects_get_more_pairs_until_they_are_cleared_and_no_other_case_does()
     later = asked[COUNT:]
     assert asked[:COUNT] == [NAMES] * COUNT
     assert all("c" in names for names in later)
-    assert len(later) == MORE * COUNT
+    assert len(later) == EXTRA_PAIRS * COUNT
     assert all(set(after) <= set(before) for before, after in pairwise(later))
     pairs = {case.id: case.time.new_launches for case in comparison.cases if case.time}
     assert COUNT < pairs["h"] < pairs["c"]

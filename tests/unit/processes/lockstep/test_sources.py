@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from peftbench.plugin.round_server import Server
+from peftbench.plugin.round_server import RoundServer
 from peftbench.processes.lockstep.channel import Channel
 from peftbench.processes.lockstep.sources import place
 
@@ -65,7 +65,7 @@ def stray(file: Path, avoid: Path, worktree: Path, monkeypatch: pytest.MonkeyPat
     session: Any = SimpleNamespace(items=[item])
     bench: Any = SimpleNamespace(identity=dict, records={}, id_of=str)
     child = threading.Thread(
-        target=Server(theirs, avoid=str(avoid), worktree=str(worktree)).serve, args=(session, bench)
+        target=RoundServer(theirs, avoid=str(avoid), worktree=str(worktree)).serve, args=(session, bench)
     )
     child.start()
     ours.receive()

@@ -34,8 +34,8 @@ def test_requests_follow_from_the_seed_alone(mix: Mix) -> None:
 def test_lots_hold_every_request_once_in_order(count: int, size: int) -> None:
     stream = requests(count, tasks=3, examples=3, mix="uniform", seed=0)
     lots = windows(stream, size)
-    assert [request for lot in lots for request in lot] == stream
-    assert all(len(lot) == size for lot in lots[:-1])
+    assert [request for window in lots for request in window] == stream
+    assert all(len(window) == size for window in lots[:-1])
 
 
 def test_latencies_become_percentiles_and_a_rate() -> None:

@@ -17,7 +17,7 @@ from peftbench.measure.time.clock import CpuClock
 from peftbench.records.ids import Case
 from peftbench.studies.deployment import serving
 from peftbench.studies.deployment.requests import Request
-from peftbench.studies.deployment.servers import Done, Server
+from peftbench.studies.deployment.servers import OnAnswer, Server
 from peftbench.studies.deployment.shared_servers import Mixed
 from peftbench.studies.deployment.study import Deployment
 from peftbench.workloads.backend import Backend
@@ -63,11 +63,11 @@ def loaded(backend: Backend, study: Deployment, tmp_path: Path) -> Callable[...,
     return load
 
 
-def answers(server: Server, lot: Sequence[Request]) -> list[torch.Tensor]:
+def answers(server: Server, window: Sequence[Request]) -> list[torch.Tensor]:
     found: dict[int, torch.Tensor] = {}
     with torch.inference_mode():
-        server.answer(lot, found.__setitem__)
-    return [found[place] for place in range(len(lot))]
+        server.answer(window, found.__setitem__)
+    return [found[place] for place in range(len(window))]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_every_request_is_answered_by_the_model_of_its_task(
         found = answers(server, LOT)
         for request, answer in zip(LOT, found, strict=True):
             with torch.inference_mode():
-                alone = server.kit.load(request.task)(**server.kit.batch([request.example])).logits[0]
+                alone = server.parts.load(request.task)(**server.parts.batch([request.example])).logits[0]
             torch.testing.assert_close(answer, alone, atol=2e-6, rtol=1e-4)
     different = answers(server, [Request(task, 0) for task in range(3)])
     alike = way in serving.ALIKE
@@ -120,7 +120,7 @@ def test_autocast_is_entered_for_each_pass(
     if isinstance(server, Mixed):
         server.require_equal(LOT)
     for request, answer in zip(LOT, answers(server, LOT), strict=True):
-        model, batch = server.kit.load(request.task), server.kit.batch([request.example])
+        model, batch = server.parts.load(request.task), server.parts.batch([request.example])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             alone = model(**batch).logits[0]
         assert torch.equal(answer, answer.bfloat16().float())
@@ -163,10 +163,10 @@ class Slow(Server):
     def tensors(self) -> Iterator[torch.Tensor]:
         raise NotImplementedError
 
-    def answer(self, lot: Sequence[Request], done: Done) -> None:
-        for place in range(len(lot)):
+    def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
+        for place in range(len(window)):
             next(self.ticks)
-            done(place, torch.zeros(1))
+            on_answer(place, torch.zeros(1))
 
 
 def test_a_latency_reaches_from_the_arrival_of_the_lot_to_the_answer() -> None:

@@ -9,8 +9,8 @@ from peftbench.config.settings import Settings
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.records.ids import Case
 from peftbench.records.record import CurvePoint, Record
-from peftbench.studies.base import Findings
-from peftbench.studies.training import run
+from peftbench.studies.base import StudyFindings
+from peftbench.studies.training import single
 from peftbench.studies.training.convergence import Convergence, pruned
 from peftbench.studies.training.results import ADDING, trainings
 from peftbench.workloads.base import Workbench
@@ -55,12 +55,12 @@ def test_a_share_of_full_fine_tunings_quality_is_no_goal_of_full_fine_tuning_its
 ) -> None:
     goals: list[float | None] = []
 
-    def single(case: Case, bench: Workbench, goal: float | None) -> Findings:
+    def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
         del case, bench
         goals.append(goal)
-        return Findings({})
+        return StudyFindings({})
 
-    monkeypatch.setattr(run, "single", single)
+    monkeypatch.setattr(single, "train_once", train_once)
     bench = replace(open_bench(target=target), records=[record(training_case(), 0.8)])
     study.conduct(training_case(method, seed=1), bench)
     assert goals == [goal]

@@ -11,10 +11,10 @@ from peftbench.devices.precision import Precision
 from peftbench.errors import UserError
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.studies.training.evaluate import SCORES, Logits, encode_for_evaluation, evaluate, judged_by
-from peftbench.studies.training.material import Material
+from peftbench.studies.training.task_data import TaskData
 from peftbench.tasks.base import Row
 from peftbench.tasks.padding import IGNORED
-from peftbench.tasks.span import SpanTask, Window
+from peftbench.tasks.span import ContextWindow, SpanTask
 from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_words_without_a_token_do_not_shift_the_tags(catalogue: Catalogue, wordp
     assert examples.score([(one_hot([0, 1, 2, 0], len(task.labels)),)])["f1"] == 0.0  # the middle of it was not found
 
 
-def pointing(windows: Sequence[Window], first: str, last: str) -> list[Logits]:
+def pointing(windows: Sequence[ContextWindow], first: str, last: str) -> list[Logits]:
     """Point at the first token of `first` and the last of `last`, and more strongly at places that cannot be right."""
     found: list[Logits] = []
     for window in windows:
@@ -129,8 +129,8 @@ def test_evaluation_is_in_the_order_of_the_examples_and_leaves_the_model_as_it_w
     open_bench: Callable[..., Workbench],
 ) -> None:
     backend = open_bench().backend
-    material = Material.load(backend, "nli")
-    model: Any = backend.new_model(material.task, 0)
+    task_data = TaskData.load(backend, "nli")
+    model: Any = backend.new_model(task_data.task, 0)
     model.train()
     seen: list[Logits] = []
 
@@ -138,10 +138,10 @@ def test_evaluation_is_in_the_order_of_the_examples_and_leaves_the_model_as_it_w
         seen.extend(predictions)
         return {}
 
-    examples = replace(material.validation, score=keep)
-    evaluate(model, examples, collate=material.collate, precision=Precision())
+    examples = replace(task_data.validation, score=keep)
+    evaluate(model, examples, collate=task_data.collate, precision=Precision())
     assert model.training
     model.eval()
     for features, (logits,) in zip(examples.features, seen, strict=True):
-        alone = model(**material.collate([features])).logits.detach().numpy()[0]
+        alone = model(**task_data.collate([features])).logits.detach().numpy()[0]
         np.testing.assert_allclose(logits, alone, atol=1e-5)

@@ -11,10 +11,10 @@ from peftbench.matrix.catalogue import Catalogue
 from peftbench.records.ids import Case, MethodSpec
 from peftbench.studies.base import Study
 from peftbench.studies.training import joint
-from peftbench.studies.training.course import follow
-from peftbench.studies.training.multitask import REPLAYS, MultiTask
+from peftbench.studies.training.job import follow
+from peftbench.studies.training.multitask import REPLAYS, MultiTaskStudy
 from peftbench.studies.training.multitask_model import MultiTaskModel, marked
-from peftbench.studies.training.run import material_of
+from peftbench.studies.training.single import task_data_of
 from peftbench.workloads.base import Workbench
 
 OpenBench = Callable[..., Workbench]
@@ -40,7 +40,7 @@ def test_all_tasks_are_one_case_a_seed_and_rate(catalogue: Catalogue) -> None:
 
 def test_a_task_alone_is_refused(open_bench: OpenBench, catalogue: Catalogue) -> None:
     study = catalogue.workload("multitask")
-    assert isinstance(study, MultiTask)
+    assert isinstance(study, MultiTaskStudy)
     with pytest.raises(UserError, match="multitask takes two tasks or more, not ner alone"):
         study.check(open_bench().backend, study.expand(matrix("ner"), Settings()))
 
@@ -59,9 +59,9 @@ def test_the_tasks_share_one_backbone_and_have_a_head_each(open_bench: OpenBench
     model = joint._fresh(bench, joint_case(), ("ner", "nli"))
     assert {id(one.base_model) for one in model.models} == {id(model.backbone)}
     assert model.backbone.pooler is not None
-    own = bench.backend.new_model(material_of(bench, "nli").task, 0).eval()
-    features = material_of(bench, "nli").train[:3]
-    collate = material_of(bench, "nli").collate
+    own = bench.backend.new_model(task_data_of(bench, "nli").task, 0).eval()
+    features = task_data_of(bench, "nli").train[:3]
+    collate = task_data_of(bench, "nli").collate
     batch = marked(collate, 1)(features)
     # The same checkpoint and seed: what the shared model says of a task is what a model of its own would.
     torch.testing.assert_close(model.eval()(**batch).logits, own(**collate(features)).logits)
@@ -87,9 +87,9 @@ def test_a_task_is_added_to_a_model_that_is_trained_once(
 ) -> None:
     trainings = []
 
-    def counted(course: object, bench: Workbench, *, keep_best: bool) -> object:
+    def counted(job: object, bench: Workbench, *, keep_best: bool) -> object:
         trainings.append(keep_best)
-        return follow(course, bench, keep_best=keep_best)  # type: ignore[arg-type]
+        return follow(job, bench, keep_best=keep_best)  # type: ignore[arg-type]
 
     monkeypatch.setattr(joint, "follow", counted)
     bench = open_bench(epochs=2, eval_every=5)

@@ -9,11 +9,11 @@ import torch
 from peftbench.measure.energy.nvml import Reading
 from peftbench.measure.time.clock import CpuClock
 from peftbench.measure.trial import Mark
-from peftbench.studies.training.loop import Fed, Learner, Plan, Trained, restore, train
-from peftbench.studies.training.stopping import Rule
+from peftbench.studies.training.loop import Learner, StepInput, Trained, TrainingPlan, restore, train
+from peftbench.studies.training.stopping import StoppingRule
 from peftbench.tasks.base import Batch
 
-FED = Fed("nli", {}, examples=8, tokens=16)
+FED = StepInput("nli", {}, examples=8, tokens=16)
 
 
 class Bench:
@@ -44,7 +44,7 @@ class Bench:
         quality = next(self.qualities)
         return quality, {"accuracy": quality}
 
-    def train(self, plan: Plan, *, keep_best: bool = False, energy: Reading[float] | None = None) -> Trained:
+    def train(self, plan: TrainingPlan, *, keep_best: bool = False, energy: Reading[float] | None = None) -> Trained:
         joules = count(100, 7)
         return train(
             Learner(self.model, self.optimizer, self.step),
@@ -53,13 +53,13 @@ class Bench:
             self.judge,
             clock=CpuClock(now=lambda: float(next(self.readings))),
             energy_j=lambda: energy or Reading(float(next(joules))),
-            flops=lambda fed: 1000.0 * fed.tokens,
+            flops=lambda step_input: 1000.0 * step_input.tokens,
             keep_best=keep_best,
         )
 
 
 def test_costs_are_those_of_the_steps_and_evaluations_cost_nothing() -> None:
-    trained = Bench([0.5, 0.6, 0.7]).train(Plan(5, 2, Rule("budget")))
+    trained = Bench([0.5, 0.6, 0.7]).train(TrainingPlan(5, 2, StoppingRule("budget")))
     assert [point.step for point in trained.curve] == [2, 4, 5]
     assert [point.examples for point in trained.curve] == [16, 32, 40]
     assert [point.time_s for point in trained.curve] == [4.0, 8.0, 10.0]  # start, mark, end: two seconds a step
@@ -72,13 +72,13 @@ def test_costs_are_those_of_the_steps_and_evaluations_cost_nothing() -> None:
 
 def test_the_learning_rate_rises_and_then_falls_to_zero() -> None:
     bench = Bench([0.5] * 2)
-    bench.train(Plan(20, 10, Rule("budget")))
+    bench.train(TrainingPlan(20, 10, StoppingRule("budget")))
     assert bench.rates == pytest.approx([0.0, 0.5, *(1 - n / 18 for n in range(18))])
 
 
 def test_training_ends_by_patience_and_keeps_the_best_weights() -> None:
     bench = Bench([0.5, 0.9, 0.8, 0.9, 0.7])
-    trained = bench.train(Plan(100, 2, Rule("patience", patience_steps=4)), keep_best=True)
+    trained = bench.train(TrainingPlan(100, 2, StoppingRule("patience", patience_steps=4)), keep_best=True)
     assert (trained.stop, trained.best.step, len(trained.curve)) == ("patience", 4, 4)
     weights = trained.best_weights["weight"].item()
     assert weights == 1 + 4
@@ -88,12 +88,12 @@ def test_training_ends_by_patience_and_keeps_the_best_weights() -> None:
 
 
 def test_no_weights_are_kept_unless_asked_for() -> None:
-    assert Bench([0.5]).train(Plan(2, 2, Rule("budget"))).best_weights == {}
+    assert Bench([0.5]).train(TrainingPlan(2, 2, StoppingRule("budget"))).best_weights == {}
 
 
 def test_a_loss_that_is_no_number_is_none_and_joules_that_are_not_known_too() -> None:
     bench = Bench([0.5, 0.5], losses=[1.0, 0.5, float("nan"), 0.5])
-    trained = bench.train(Plan(4, 2, Rule("budget")), energy=Reading(None, "no counter"))
+    trained = bench.train(TrainingPlan(4, 2, StoppingRule("budget")), energy=Reading(None, "no counter"))
     assert [point.loss for point in trained.curve] == [0.75, None]
     assert [point.energy_j for point in trained.curve] == [None, None]
     assert trained.energy == Reading(None, "no counter")

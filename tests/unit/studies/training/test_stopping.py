@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peftbench.config.target import Target
+from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
 from peftbench.records.record import CurvePoint
-from peftbench.studies.training.stopping import Cost, Rule, best, cost, reached
+from peftbench.studies.training.stopping import Cost, StoppingRule, best, cost, reached
 
 
 def curve(*qualities: float, every: int = 10) -> list[CurvePoint]:
@@ -20,36 +20,38 @@ def curve(*qualities: float, every: int = 10) -> list[CurvePoint]:
     [("0.8", None, 0.8), ("0.8", 0.5, 0.8), ("97%", 0.9, 0.873), ("97%", None, None), ("1", None, 1.0)],
 )
 def test_a_target_is_a_score_or_a_share_of_full(text: str, full: float | None, quality: float | None) -> None:
-    assert Target.read(text).quality(full) == (quality and pytest.approx(quality))
+    assert QualityTarget.read(text).quality(full) == (quality and pytest.approx(quality))
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "nan", "nan%", "high", "97%%", "97%x", "0%", "1.2", "80"])
 def test_a_target_that_cannot_be_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(UserError, match=r"^target [^\n]*$"):
-        Target.read(text)
+        QualityTarget.read(text)
 
 
 def test_a_share_that_no_score_can_reach_is_refused_once_full_is_known() -> None:
     with pytest.raises(UserError, match=r"120% of full fine-tuning's 0\.900 is 1\.080, above what is possible"):
-        Target.read("120%").quality(0.9)
+        QualityTarget.read("120%").quality(0.9)
 
 
 @pytest.mark.parametrize(
     ("rule", "qualities", "reason"),
     [
-        (Rule("target", 100, 0.7), (0.5, 0.6), None),
-        (Rule("target", 100, 0.7), (0.5, 0.7), "target"),
-        (Rule("target", 20, 0.9), (0.5, 0.4, 0.4), "patience"),
-        (Rule("patience", 20), (0.5, 0.4), None),
-        (Rule("patience", 20), (0.5, 0.4, 0.5), "patience"),
-        (Rule("patience", 20), (0.5, 0.4, 0.6), None),
-        (Rule("patience", 20, target=0.1), (0.5, 0.6), None),
-        (Rule("patience", 1000), (0.5,) * 10, "budget"),
-        (Rule("budget", 20), (0.5, 0.4, 0.3, 0.2), None),
-        (Rule("budget", 20), (0.5,) * 10, "budget"),
+        (StoppingRule("target", 100, 0.7), (0.5, 0.6), None),
+        (StoppingRule("target", 100, 0.7), (0.5, 0.7), "target"),
+        (StoppingRule("target", 20, 0.9), (0.5, 0.4, 0.4), "patience"),
+        (StoppingRule("patience", 20), (0.5, 0.4), None),
+        (StoppingRule("patience", 20), (0.5, 0.4, 0.5), "patience"),
+        (StoppingRule("patience", 20), (0.5, 0.4, 0.6), None),
+        (StoppingRule("patience", 20, target=0.1), (0.5, 0.6), None),
+        (StoppingRule("patience", 1000), (0.5,) * 10, "budget"),
+        (StoppingRule("budget", 20), (0.5, 0.4, 0.3, 0.2), None),
+        (StoppingRule("budget", 20), (0.5,) * 10, "budget"),
     ],
 )
-def test_what_ends_a_training_of_100_steps(rule: Rule, qualities: tuple[float, ...], reason: str | None) -> None:
+def test_what_ends_a_training_of_100_steps(
+    rule: StoppingRule, qualities: tuple[float, ...], reason: str | None
+) -> None:
     assert rule.reason(curve(*qualities), total_steps=100) == reason
 
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from peftbench.claims.claims import CLAIMS, Finding, judge
-from peftbench.config.target import Target
+from peftbench.claims.paper import CLAIMS, Finding, judge
+from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import claims as report
 
 Make = Callable[..., Record]
 MakeRun = Callable[..., Run]
-TARGET = Target.read("90%")
+TARGET = QualityTarget.read("90%")
 NEVER = (0.3, 0.4, 0.5, 0.6)
 
 
-def finding(name: str, run: Run, policy: str | None = None, target: Target = TARGET) -> Finding:
+def finding(name: str, run: Run, policy: str | None = None, target: QualityTarget = TARGET) -> Finding:
     found = [one for one in judge([run], target) if one.claim.name == name]
     return next(one for one in found if policy is None or one.policy == policy)
 
@@ -66,7 +66,7 @@ def test_an_adapter_that_never_reaches_the_target_speaks_for_its_cost_and_never_
 
 def test_where_neither_reaches_the_target_nothing_is_said(training: Make, run_of: MakeRun) -> None:
     records = both(training, (1.0, 1.1, 1.2), NEVER)
-    found = finding("training-time", run_of(*records), target=Target.read("0.95"))
+    found = finding("training-time", run_of(*records), target=QualityTarget.read("0.95"))
     assert (found.verdict, found.found) == ("not shown", None)
 
 
@@ -272,7 +272,7 @@ def test_transfer_is_compared_set_by_set(training: Make, run_of: MakeRun) -> Non
 
 def test_a_target_that_no_score_can_reach_is_the_users_mistake(training: Make, run_of: MakeRun) -> None:
     with pytest.raises(UserError, match="above what is possible"):
-        judge([run_of(*both(training, (1.0, 1.0)))], Target.read("150%"))
+        judge([run_of(*both(training, (1.0, 1.0)))], QualityTarget.read("150%"))
 
 
 def test_every_claim_is_a_sentence_and_an_inequality() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from peftbench.tasks.metrics import answer_scores, class_scores, entity_scores, normalize, word_f1
+from peftbench.tasks.scores import answer_scores, class_scores, entity_scores, normalize, word_f1
 
 
 def test_accuracy_and_macro_f1_by_hand() -> None:

@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, Sample, distinct, shared_lr
-from peftbench.claims.statistics import Interval, Observation, as_observation, interval, together
-from peftbench.config.target import Target
+from peftbench.claims.intervals import Interval, Observation, as_observation, interval, together
+from peftbench.config.target import QualityTarget
 from peftbench.records.record import Record, Run
 from peftbench.studies.training.results import ADDING, CONVERGENCE, MULTITASK, Policy, trainings
 
@@ -213,7 +213,7 @@ CLAIMS: Final = (
 )
 
 
-def judge(runs: Sequence[Run], target: Target, claims: Sequence[Claim] = CLAIMS) -> list[Finding]:
+def judge(runs: Sequence[Run], target: QualityTarget, claims: Sequence[Claim] = CLAIMS) -> list[Finding]:
     """Return what runs say about each claim, under each choice of learning rates that they hold.
 
     Raises:

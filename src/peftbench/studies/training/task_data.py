@@ -21,7 +21,7 @@ VALIDATION: Final = "validation"
 
 
 @dataclass(frozen=True)
-class Material:
+class TaskData:
     """A task with its examples, ready for the model."""
 
     task: Task
@@ -35,7 +35,7 @@ class Material:
     collate: Callable[[Sequence[Features]], Batch]
 
     @classmethod
-    def load(cls, backend: Backend, name: str) -> Material:
+    def load(cls, backend: Backend, name: str) -> TaskData:
         """Read and encode the splits of a task.
 
         Raises:

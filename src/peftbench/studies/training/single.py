@@ -14,9 +14,9 @@ from peftbench.measure.energy.nvml import sampled
 from peftbench.methods.base import Application, head_names
 from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
-from peftbench.studies.base import Findings
-from peftbench.studies.training.course import Course, Outcome, follow, plan_for
-from peftbench.studies.training.material import Material
+from peftbench.studies.base import StudyFindings
+from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, plan_for
+from peftbench.studies.training.task_data import TaskData
 from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Workbench
 
 
-def single(case: Case, bench: Workbench, goal: float | None) -> Findings:
+def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
     """Train one method on one task, from the case's seed and at its learning rate."""
-    material = material_of(bench, case.task)
-    materials = {case.task: material}
-    plan = plan_for(bench.backend.settings, {case.task: len(material.train)}, case.batch_size, goal)
-    subject = subject_of(case, bench.backend, material, plan.total_steps)
+    task_data = task_data_of(bench, case.task)
+    data_by_task = {case.task: task_data}
+    plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, goal)
+    subject = subject_of(case, bench.backend, task_data, plan.total_steps)
     seed = int(dict(case.variant)["seed"])
-    course = Course(
+    job = TrainingJob(
         subject=subject,
         build=subject.applied_model,
-        materials=materials,
+        data_by_task=data_by_task,
         batch_size=case.batch_size,
         seed=seed,
         plan=plan,
         group_by_length=bench.backend.settings.group_by_length,
     )
-    outcome = follow(course, bench, keep_best=False)
+    outcome = follow(job, bench, keep_best=False)
     parameters = count_parameters(outcome.model, head_names(subject.fresh_model()))
     metrics = {
         **training_metrics(outcome),
@@ -56,26 +56,26 @@ def single(case: Case, bench: Workbench, goal: float | None) -> Findings:
     return findings(outcome, metrics)
 
 
-def material_of(bench: Workbench, task: str) -> Material:
+def task_data_of(bench: Workbench, task: str) -> TaskData:
     """Return a task's examples, encoded once for all cases of a group."""
-    found: Material = bench.shared.setdefault("materials", {}).get(task)
+    found: TaskData = bench.shared.setdefault("materials", {}).get(task)
     if found is None:
-        found = bench.shared["materials"][task] = Material.load(bench.backend, task)
+        found = bench.shared["materials"][task] = TaskData.load(bench.backend, task)
     return found
 
 
-def subject_of(case: Case, backend: Backend, material: Material, total_steps: int) -> Subject:
+def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: int) -> Subject:
     """Return the case's method on its task, to be trained for so many steps."""
     variant = dict(case.variant)
     seed = int(variant["seed"])
 
     def fresh_model() -> PreTrainedModel:
-        return backend.new_model(material.task, seed).to(backend.device)
+        return backend.new_model(task_data.task, seed).to(backend.device)
 
     return Subject(
         method=backend.definitions.method(case.method.name),
         application=Application(
-            task=material.task, overrides=dict(case.method.overrides), seed=seed, total_steps=total_steps
+            task=task_data.task, overrides=dict(case.method.overrides), seed=seed, total_steps=total_steps
         ),
         batches=(),
         fresh_model=fresh_model,
@@ -85,7 +85,7 @@ def subject_of(case: Case, backend: Backend, material: Material, total_steps: in
     )
 
 
-def training_metrics(outcome: Outcome) -> dict[str, Metric]:
+def training_metrics(outcome: TrainedModel) -> dict[str, Metric]:
     """Return what a training reached, and what it cost from its start to its end."""
     trained = outcome.trained
     last = trained.curve[-1]
@@ -103,12 +103,12 @@ def training_metrics(outcome: Outcome) -> dict[str, Metric]:
     }
 
 
-def findings(outcome: Outcome, metrics: dict[str, Metric]) -> Findings:
+def findings(outcome: TrainedModel, metrics: dict[str, Metric]) -> StudyFindings:
     """Return metrics and curve, with a warning where the loss was no number."""
     trained = outcome.trained
     lost = next((point for point in trained.curve if point.loss is None), None)
     warnings = (f"the loss was no number by step {lost.step}: the learning rate may be too high",) if lost else ()
-    return Findings(metrics, trained.curve, trained.stop, warnings)
+    return StudyFindings(metrics, trained.curve, trained.stop, warnings)
 
 
 def score(value: float) -> Metric:

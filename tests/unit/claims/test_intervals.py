@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from peftbench.claims.statistics import Interval, Observation, added_up, as_observation, interval, log_ratio, together
+from peftbench.claims.intervals import Interval, Observation, added_up, as_observation, interval, log_ratio, together
 from peftbench.studies.training.stopping import Cost
 
 
