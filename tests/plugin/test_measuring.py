@@ -107,13 +107,13 @@ def test_counters_are_equal_in_another_run(run: Run, benches: pytest.Pytester) -
 def test_pytest_benchmark_is_told_the_time_of_each_round_without_what_prepares_it(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from peftbench.plugin.fixture import _told
+        from peftbench.plugin.fixture import _observed
         from peftbench.measure.time.clock import Timing
 
         TIMES_S = [0.25, 0.5, 0.125]  # the calls themselves, which would prepare as well, take others
 
         def test_rounds(benchmark):
-            observed = _told(benchmark, lambda number: Timing(TIMES_S[number]))
+            observed = _observed(benchmark, lambda number: Timing(TIMES_S[number]))
             assert [observed(number).wall_s for number in range(3)] == TIMES_S
             assert benchmark.stats.stats.data == TIMES_S
         """

@@ -71,7 +71,7 @@ class LaunchOutcome:
         verdict = self.verdicts.get(case_id)
         if verdict is None or self.judgement is None or verdict.verdict not in self.judgement.fail_on:
             return ""
-        return self._told(verdict)
+        return self._message(verdict)
 
     def stray_failures(self, ids: AbstractSet[str]) -> Iterator[tuple[str, str]]:
         """Yield name and message of what fails the gate and is none of the cases `ids`: missing ones, and the suite."""
@@ -83,9 +83,9 @@ class LaunchOutcome:
             if isinstance(failing, SuiteVerdict):
                 yield failing.name, wording.suite_line(failing)
             elif failing.id not in ids:
-                yield failing.id, self._told(failing)
+                yield failing.id, self._message(failing)
 
-    def _told(self, verdict: CaseVerdict) -> str:
+    def _message(self, verdict: CaseVerdict) -> str:
         comparison = self.judgement and self.judgement.comparison
         return wording.message(verdict, comparison) if comparison else ""
 

@@ -169,7 +169,7 @@ class _Proof:
                 self.notes.append(f"saving and reloading not available: {error}")
                 return None
             except Exception as error:
-                raise ValidityError(_told(error, "saving and reloading")) from error
+                raise ValidityError(_described(error, "saving and reloading")) from error
             again = self.evaluate(reloaded)
         self.facts.append(f"saved ({written_bytes} bytes), {_compared('reloaded', outputs, again)}")
         return written_bytes
@@ -181,7 +181,7 @@ class _Proof:
         try:
             merged = self.subject.method.merge(self.model)
         except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
-            self.notes.append(f"merge not available: {_told(error, 'merging')}")
+            self.notes.append(f"merge not available: {_described(error, 'merging')}")
             return
         left = [name for name, _ in merged.named_parameters() if plain_name(name) not in self.origin.tensors]
         if body := [name for name in left if not is_head(name, self.origin.heads)]:
@@ -213,7 +213,7 @@ def _compared(kind: str, outputs: Outputs, others: Outputs) -> str:
     return f"{kind}: the output differs by {apart:.1e} of its scale, {allowed:.0e} is allowed"
 
 
-def _told(error: Exception, phase: str) -> str:
+def _described(error: Exception, phase: str) -> str:
     """Return what a method failed of, in one line; what is the machine's failure is raised again."""
     failure = classify(error, phase)
     if failure.kind != "failed":
