@@ -41,5 +41,7 @@ def test_an_architecture_is_described_in_a_conftest(run: Run, benches: pytest.Py
 def test_an_architecture_is_described_once(run: Run, benches: pytest.Pytester) -> None:
     benches.makeconftest(PRESET + ANATOMY.replace('"opt"', '"bert"'))
     result = run(*CASES)
-    twice = "*peftbench.anatomies: 'bert' is defined twice, by peftbench.methods.anatomies:ALL and by conftest.py; *"
+    twice = (
+        "*peftbench.anatomies: 'bert' is defined twice, by peftbench.methods.paper.anatomies:ALL and by conftest.py*"
+    )
     result.stderr.fnmatch_lines([twice])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-FUNCTION: Final = "peftbench.methods.prefix_modules:PrefixedFunction"
+FUNCTION: Final = "peftbench.methods.paper.prefix_modules:PrefixedFunction"
 """How a prefix enters an attention that calls one of transformers' attention functions."""
 
 

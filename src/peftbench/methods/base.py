@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from peftbench.errors import UnsupportedError
+from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,11 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.methods.anatomy import Anatomy
+    from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
-    from peftbench.workloads.base import Optimization
-
-Scalar = bool | int | float | str
-"""A value of a configuration as it can be written on the command line."""
 
 NO_OVERRIDES: Mapping[str, Scalar] = MappingProxyType({})
 
