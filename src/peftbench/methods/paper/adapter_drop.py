@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.methods.configuration import Configuration
+    from peftbench.methods.paper.blocks import Block
     from peftbench.methods.paper.bottleneck_modules import AdaptedOutput
-    from peftbench.methods.paper.encoder import Block
 
 LAYER_DROP: Final = "peftbench_layer_drop"
 """Attribute of an applied model that holds its `LayerDrop`."""

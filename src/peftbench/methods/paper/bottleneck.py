@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import unknown
-from peftbench.methods.paper import encoder
-from peftbench.methods.paper.encoder_method import EncoderMethod
+from peftbench.methods.paper.block_method import BlockMethod
+from peftbench.methods.paper.blocks import layer_numbers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from peftbench.methods.anatomy import SubBlock
     from peftbench.methods.configuration import Configuration
+    from peftbench.methods.paper.blocks import Block
     from peftbench.methods.paper.bottleneck_modules import AdaptedOutput, Bottleneck, Reads
-    from peftbench.methods.paper.encoder import Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class CompacterConfig(BottleneckConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BottleneckMethod(EncoderMethod[BottleneckConfig]):
+class BottleneckMethod(BlockMethod[BottleneckConfig]):
     """A bottleneck adapter in every block."""
 
     placement: Placement
@@ -112,7 +112,7 @@ def adapt(
         return output
 
     try:
-        layers = encoder.layer_numbers(configuration.values.layers, len(blocks))
+        layers = layer_numbers(configuration.values.layers, len(blocks))
     except ValueError as error:
         raise configuration.refusal("layers", str(error)) from error
     outputs = {}

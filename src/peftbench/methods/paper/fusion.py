@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.methods.configuration import Configuration
-    from peftbench.methods.paper.encoder import Block
+    from peftbench.methods.paper.blocks import Block
     from peftbench.methods.paper.fusion_modules import Fusion
 
 REGULARISATION: Final = 0.01

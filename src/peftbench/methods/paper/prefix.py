@@ -9,15 +9,15 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import UnsupportedError, unknown
-from peftbench.methods.paper import encoder
-from peftbench.methods.paper.encoder_method import EncoderMethod
+from peftbench.methods.paper.block_method import BlockMethod
+from peftbench.methods.paper.blocks import part, stack_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.methods.anatomy import Stack
     from peftbench.methods.configuration import Configuration
-    from peftbench.methods.paper.encoder import Block
+    from peftbench.methods.paper.blocks import Block
     from peftbench.methods.paper.prefix_modules import Prefix
 
 ATTENTIONS: Final = ("eager", "sdpa")
@@ -37,7 +37,7 @@ class PrefixConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrefixMethod(EncoderMethod[PrefixConfig]):
+class PrefixMethod(BlockMethod[PrefixConfig]):
     """Trained keys and values before those of every attention."""
 
     def attach(self, model: PreTrainedModel, blocks: list[Block], configuration: Configuration[PrefixConfig]) -> None:
@@ -66,8 +66,8 @@ def _prefix_stack(
         notes[kind] = Note()
         for layer, block in enumerate(blocks):
             block.replace(path, partial(prefixed, note=notes[kind], layer=layer))
-    parent, _, name = encoder.stack_path(model, stack).rpartition(".")
-    holder = encoder.part(model, parent)
+    parent, _, name = stack_path(model, stack).rpartition(".")
+    holder = part(model, parent)
     setattr(holder, name, PrefixedStack(getattr(holder, name), prefixes, notes))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,19 @@ import torch
 from transformers import T5Config, T5ForTokenClassification
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.methods.anatomy import Anatomy
+from peftbench.methods.anatomy import Anatomy, Stack, SubBlock
 from peftbench.methods.base import head_names, is_head
-from peftbench.methods.paper import encoder
 from peftbench.methods.paper.anatomies import ALL, ANATOMIES, LLAMA
+from peftbench.methods.paper.blocks import blocks_of
+from peftbench.methods.paper.prefix_scores import PrefixedMPNetAttention
+from peftbench.methods.paper.replacement import Note
 
 if TYPE_CHECKING:
     from tests.unit.methods.conftest import Lab
     from transformers import PreTrainedModel
 
-    from peftbench.methods.paper.encoder_method import EncoderMethod
+    from peftbench.methods.paper.block_method import BlockMethod
+    from peftbench.methods.paper.blocks import Block
     from peftbench.tasks.base import Batch
 
 MECHANISMS = ("pfeiffer", "houlsby-parallel", "prefix")
@@ -41,6 +45,36 @@ def batch(batch: Batch) -> Batch:
 
 def test_names_are_unique() -> None:
     assert len(ANATOMIES) == len(ALL)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", sorted(ANATOMIES))
+def test_each_sub_block_goes_on_with_what_the_one_before_ends_in(architecture: str, lab: Lab, batch: Batch) -> None:
+    model = lab.encoder(architecture)
+    read: dict[Stack, list[torch.Tensor]] = defaultdict(list)
+    left: dict[Stack, list[torch.Tensor]] = defaultdict(list)
+
+    def watch(block: Block, sub_block: SubBlock) -> None:
+        def leave(_: torch.nn.Module, __: object, h: torch.Tensor) -> None:
+            y = h.view_as(read[block.stack][-1]) + read[block.stack][-1]
+            if sub_block.norm:
+                y = block.part(sub_block.norm)(y)
+            left[block.stack].append(y)
+
+        block.part(sub_block.reads).register_forward_pre_hook(lambda _, inputs: read[block.stack].append(*inputs))
+        block.part(sub_block.ends).register_forward_hook(leave)
+
+    for block in blocks_of(model, ANATOMIES):
+        for sub_block in block.stack.sub_blocks:
+            watch(block, sub_block)
+    model(**batch)
+
+    assert read.keys() == set(ANATOMIES[architecture].stacks)
+    for stack, inputs in read.items():
+        times = {"albert": 4}.get(architecture, len([b for b in blocks_of(model, ANATOMIES) if b.stack == stack]))
+        assert len(inputs) == times * len([*stack.sub_blocks])
+        for now, before in zip(inputs[1:], left[stack][:-1], strict=True):
+            torch.testing.assert_close(now, before)
 
 
 @pytest.mark.parametrize("name", MECHANISMS)
@@ -145,6 +179,27 @@ def test_compiles_into_one_graph(name: str, lab: Lab, batch: Batch) -> None:
     torch.testing.assert_close(compiled(**inputs).last_hidden_state, wanted)
 
 
+@torch.no_grad()
+def test_the_attention_of_mpnet_is_its_formula(lab: Lab, batch: Batch) -> None:
+    attention: Any = lab.encoder("mpnet").base_model.encoder.layer[0].attention.attn
+    x, bias, prefix = torch.randn(3, 9, 32), torch.randn(3, 4, 9, 9), torch.randn(2, 5, 32)
+    hidden = (batch["attention_mask"][:, None, None] == 0) * torch.finfo(torch.float32).min
+    q, k, v = (layer(x).view(3, 9, 4, 8) for layer in (attention.q, attention.k, attention.v))
+    keys, values = (part.view(1, 5, 4, 8).expand(3, -1, -1, -1) for part in prefix)
+    scores = torch.cat(
+        (
+            torch.einsum("bqhd,bkhd->bhqk", q, keys) / 8**0.5,
+            torch.einsum("bqhd,bkhd->bhqk", q, k) / 8**0.5 + bias + hidden,
+        ),
+        dim=-1,
+    )
+    mixed = torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), torch.cat((values, v), dim=1))
+    module = PrefixedMPNetAttention(attention, Note(), 0)
+    output, weights = module.attend(prefix, x, hidden, bias, output_attentions=True)
+    torch.testing.assert_close(output, attention.o(mixed.flatten(2)))
+    torch.testing.assert_close(weights, scores.softmax(-1))
+
+
 def test_layers_of_an_encoder_and_its_decoder_are_counted_together(lab: Lab) -> None:
     model = lab.apply("houlsby", {"layers": "1+4"}, model_type="bart")
     adapted = {key.rpartition(".adapter.")[0] for key in lab.trained(model) if ".adapter." in key}
@@ -180,8 +235,8 @@ def test_prefixes_are_as_wide_as_the_keys(lab: Lab) -> None:
     assert lab.trained(model)["model.prefix.attention.down.weight"].shape == (8, 32)
 
 
-def described(lab: Lab, name: str, anatomy: Anatomy) -> EncoderMethod[Any]:
-    method: EncoderMethod[Any] = lab.methods[name].with_anatomies({anatomy.name: anatomy})  # type: ignore[assignment]
+def described(lab: Lab, name: str, anatomy: Anatomy) -> BlockMethod[Any]:
+    method: BlockMethod[Any] = lab.methods[name].with_anatomies({anatomy.name: anatomy})  # type: ignore[assignment]
     return method
 
 
@@ -217,5 +272,5 @@ def test_a_backbone_that_runs_its_blocks_itself_needs_a_head(lab: Lab) -> None:
 
 def test_blocks_in_the_order_of_computation(lab: Lab) -> None:
     model: Any = lab.encoder("bart")
-    modules = [block.module for block in encoder.blocks(model, ANATOMIES)]
+    modules = [block.module for block in blocks_of(model, ANATOMIES)]
     assert modules == [*model.model.encoder.layers, *model.model.decoder.layers]

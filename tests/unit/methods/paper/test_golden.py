@@ -13,8 +13,8 @@ from safetensors import safe_open
 from tests.unit.methods.conftest import FITTING
 from torch import Tensor
 
-from peftbench.methods.paper import encoder
 from peftbench.methods.paper.anatomies import ANATOMIES
+from peftbench.methods.paper.blocks import blocks_of, stack_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.unit.methods.conftest import Lab
     from transformers import PreTrainedModel
 
-    from peftbench.methods.paper.encoder import Block
+    from peftbench.methods.paper.blocks import Block
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TOLERANCE = 1e-6
@@ -62,7 +62,7 @@ def our_name(name: str, model: PreTrainedModel, places: Mapping[str, Block]) -> 
         match = re.fullmatch(r".*\.prefix_tunings\.golden\.(encoder|self|cross)(?:_prefix)?\.(.*)", name)
         assert match is not None
         stack, kind = PREFIXES[match[1]]
-        return f"{encoder.stack_path(model, stacks[stack])}.prefix.{kind}.{renamed(match[2])}"
+        return f"{stack_path(model, stacks[stack])}.prefix.{kind}.{renamed(match[2])}"
     place = next((place for place in places if name.startswith(f"{place}.")), "")
     match = re.fullmatch(r"(.*?)\.(adapter(?:s|_fusion_layer)\..*)", name.removeprefix(f"{place}."))
     if match is None:
@@ -103,7 +103,7 @@ def test_outputs_and_gradients_are_those_of_adapters(architecture: str, name: st
     batch = {name: plain[name] for name in ("input_ids", "attention_mask", "labels")}
     plain_logits = model(**batch).logits
     modules = {id(module): path for path, module in model.named_modules()}
-    places = {modules[id(block.module)]: block for block in encoder.blocks(model, ANATOMIES)}
+    places = {modules[id(block.module)]: block for block in blocks_of(model, ANATOMIES)}
     names = {key: our_name(key, model, places) for key in part(golden, "weight/") | part(golden, "gradient/")}
     model = method.apply(model, lab.application(about["overrides"]))
     names |= {key: our_name(key, model, places) for key in names if key.endswith(".phm_rule")}

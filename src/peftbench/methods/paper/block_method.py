@@ -14,8 +14,8 @@ from peftbench.devices.seeding import seeded
 from peftbench.methods import checkpoint
 from peftbench.methods.base import Application, Method, head_names, is_head
 from peftbench.methods.configuration import C, Configuration
-from peftbench.methods.paper import encoder
 from peftbench.methods.paper.anatomies import ANATOMIES
+from peftbench.methods.paper.blocks import blocks_of, why_not_understood
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.methods.anatomy import Anatomy
-    from peftbench.methods.paper.encoder import Block
+    from peftbench.methods.paper.blocks import Block
     from peftbench.tasks.base import Task
 
 CONFIGURATION: Final = "peftbench_configuration"
@@ -32,7 +32,7 @@ CONFIGURATION: Final = "peftbench_configuration"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderMethod(Method, Generic[C]):
+class BlockMethod(Method, Generic[C]):
     """Freezes all but the head, then lets `attach` put modules, all of them trainable by default, into the blocks."""
 
     family: str = "paper"
@@ -48,7 +48,7 @@ class EncoderMethod(Method, Generic[C]):
     def unsupported(self, task: Task, *, architecture: str) -> str:
         """Return why the method cannot work on a model of `architecture`, or ''."""
         del task
-        return encoder.why_not_understood(architecture, self.anatomies)
+        return why_not_understood(architecture, self.anatomies)
 
     def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
         """Return the method for these architectures."""
@@ -58,7 +58,7 @@ class EncoderMethod(Method, Generic[C]):
         """Freeze the backbone and attach the method's modules, initialised from the application's seed alone."""
         import torch
 
-        blocks = encoder.blocks(model, self.anatomies)
+        blocks = blocks_of(model, self.anatomies)
         configuration = Configuration.of(self.name, self.config, application.overrides)
         heads = head_names(model)
         for name, parameter in model.named_parameters():

@@ -57,7 +57,7 @@ def why_not_understood(architecture: str, anatomies: Mapping[str, Anatomy]) -> s
     )
 
 
-def blocks(model: PreTrainedModel, anatomies: Mapping[str, Anatomy]) -> list[Block]:
+def blocks_of(model: PreTrainedModel, anatomies: Mapping[str, Anatomy]) -> list[Block]:
     """Return the transformer blocks of `model`, in the order of computation.
 
     Raises:
