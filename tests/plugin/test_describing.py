@@ -7,23 +7,23 @@ PRESET = """
 from peftbench import Anatomy, Preset, Stack, SubBlock
 
 def pytest_peftbench_models():
-    config = {"vocab_size": 200, "hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2}
-    more = {"num_attention_heads": 4, "max_position_embeddings": 64, "pad_token_id": 1, "do_layer_norm_before": True}
-    return [Preset(name="small-opt", summary="", model_type="opt", config=config | more)]
+    config = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    more = {"num_attention_heads": 4, "max_position_embeddings": 64, "pad_token_id": 1}
+    return [Preset(name="small", summary="", model_type="biogpt", config=config | more)]
 """
 
 ANATOMY = """
 def pytest_peftbench_anatomies():
     stack = Stack(
-        blocks="decoder.layers.*",
+        blocks="layers.*",
         attention=SubBlock(reads="self_attn_layer_norm", ends="self_attn.out_proj", attends="self_attn"),
         feed_forward=SubBlock(reads="final_layer_norm", ends="fc2"),
         dropout="dropout",
     )
-    return [Anatomy(name="opt", stacks=[stack])]
+    return [Anatomy(name="biogpt", stacks=[stack])]
 """
 
-CASES = ("--peftbench-model=small-opt", "--peftbench-methods=houlsby,par-bn,prefix", "-k", "train_step")
+CASES = ("--peftbench-model=small", "--peftbench-methods=houlsby,par-bn,prefix", "-k", "train_step")
 
 
 def test_an_architecture_is_described_in_a_conftest(run: Run, benches: pytest.Pytester) -> None:
@@ -31,7 +31,7 @@ def test_an_architecture_is_described_in_a_conftest(run: Run, benches: pytest.Py
     run(*CASES, "--peftbench-json=run.json").assert_outcomes(skipped=3)
     for record in records(benches.path / "run.json").values():
         assert record["status"] == "unsupported"
-        assert "the anatomy of 'opt' is not described; describe it in ten lines (peftbench.Anat" in record["reason"]
+        assert "the anatomy of 'biogpt' is not described; describe it in ten lines (peftbench.Anat" in record["reason"]
 
     benches.makeconftest(PRESET + ANATOMY)
     run(*CASES, "--peftbench-json=run.json").assert_outcomes(passed=3)
@@ -39,7 +39,7 @@ def test_an_architecture_is_described_in_a_conftest(run: Run, benches: pytest.Py
 
 
 def test_an_architecture_is_described_once(run: Run, benches: pytest.Pytester) -> None:
-    benches.makeconftest(PRESET + ANATOMY.replace('"opt"', '"bert"'))
+    benches.makeconftest(PRESET + ANATOMY.replace('"biogpt"', '"bert"'))
     result = run(*CASES)
     twice = (
         "*peftbench.anatomies: 'bert' is defined twice, by peftbench.methods.paper.anatomies:ALL and by conftest.py*"

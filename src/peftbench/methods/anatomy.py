@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 FUNCTION: Final = "peftbench.methods.paper.prefix_modules:PrefixedFunction"
@@ -66,7 +66,3 @@ class Anatomy:
     def __post_init__(self) -> None:
         """Take any sequence of stacks."""
         object.__setattr__(self, "stacks", tuple(self.stacks))
-
-    def named(self, *names: str) -> tuple[Anatomy, ...]:
-        """Return the same anatomy for each of `names`."""
-        return tuple(replace(self, name=name) for name in names)

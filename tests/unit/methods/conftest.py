@@ -30,6 +30,7 @@ FITTING: Mapping[str, Mapping[str, Scalar]] = {
 """Overrides that make a method fit a hidden size of 32, by method."""
 
 
+EXPERTS: Mapping[str, object] = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
 GROUPED: Mapping[str, object] = {"num_key_value_heads": 2, "head_dim": 12, "pad_token_id": 0}
 ENCODER_DECODER: Mapping[str, object] = {"d_model": 32, "eos_token_id": 2, "pad_token_id": 0}
 
@@ -67,6 +68,51 @@ SHAPES: Mapping[str, Mapping[str, object]] = {
         "attention_dropout": 0.1,
         "mlp_dropout": 0.1,
     },
+    "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "eurobert": GROUPED,
+    "gemma3": {
+        "text_config": {
+            "vocab_size": 100,
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "initializer_range": 0.2,
+            **GROUPED,
+        },
+        "vision_config": {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+    },
+    "gpt_bigcode": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0},
+    "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "pad_token_id": 0},
+    # Feed-forward after attention, not beside it: both have the same anatomy.
+    "gpt_neox": {"use_parallel_residual": False, "pad_token_id": 0},
+    "mbart": {
+        **ENCODER_DECODER,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 48,
+        "decoder_ffn_dim": 48,
+    },
+    "mixtral": {**GROUPED, "num_local_experts": 2},
+    "olmo2": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "pad_token_id": 0},
+    "phi3": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "qwen2_moe": {**GROUPED, **EXPERTS, "shared_expert_intermediate_size": 16},
+    "qwen3_moe": {**GROUPED, **EXPERTS},
+    "rembert": {"input_embedding_size": 16},
+    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+    "smollm3": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "stablelm": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "umt5": {**ENCODER_DECODER, "eos_token_id": 2, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4},
     "mt5": {**ENCODER_DECODER, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4},
     "qwen2": {"num_key_value_heads": 2, "pad_token_id": 0},
     "qwen3": GROUPED,
@@ -74,7 +120,7 @@ SHAPES: Mapping[str, Mapping[str, object]] = {
 }
 """What a tiny configuration of an architecture needs beside what it shares with BERT's, or other than that."""
 
-EAGER: Final = ("deberta-v2", "gemma2", "mpnet")
+EAGER: Final = ("deberta", "deberta-v2", "gemma2", "gpt_neo", "megatron-bert", "mpnet", "rembert")
 """Architectures that transformers has only this attention of."""
 
 

@@ -9,8 +9,6 @@ from typing import Final
 
 from peftbench.methods.anatomy import Anatomy, Stack, SubBlock
 
-_BERT_FEED_FORWARD: Final = SubBlock(reads="intermediate.dense", ends="output.dropout", norm="output.LayerNorm")
-
 BERT: Final = Stack(
     blocks="encoder.layer.*",
     attention=SubBlock(
@@ -19,11 +17,27 @@ BERT: Final = Stack(
         norm="attention.output.LayerNorm",
         attends="attention.self",
     ),
-    feed_forward=_BERT_FEED_FORWARD,
+    feed_forward=SubBlock(reads="intermediate.dense", ends="output.dropout", norm="output.LayerNorm"),
 )
 
+XLM_ROBERTA_XL: Final = replace(
+    BERT,
+    attention=SubBlock(
+        reads="attention.self_attn_layer_norm", ends="attention.output.dropout", attends="attention.self"
+    ),
+    feed_forward=SubBlock(reads="LayerNorm", ends="output.dense"),
+)
+
+MEGATRON_BERT: Final = replace(
+    BERT,
+    attention=SubBlock(reads="attention.ln", ends="attention.output.dropout"),
+    feed_forward=SubBlock(reads="ln", ends="output.dropout"),
+)
+
+DEBERTA_V1: Final = replace(BERT, attention=replace(BERT.attention, reads="attention.self.in_proj", attends=""))
+
 # query_proj and key_proj are handed the relative positions as well, if they share those weights; value_proj never is.
-DEBERTA: Final = replace(
+DEBERTA_V2: Final = replace(
     BERT,
     attention=replace(BERT.attention, reads="attention.self.value_proj"),
     prefixed="peftbench.methods.paper.prefix_scores:PrefixedDisentangledAttention",
@@ -76,6 +90,18 @@ BART_DECODER: Final = replace(
     ),
 )
 
+OPT: Final = replace(
+    BART_ENCODER,
+    blocks="decoder.layers.*",
+    attention=SubBlock(reads="self_attn_layer_norm", ends="self_attn.out_proj", attends="self_attn"),
+    feed_forward=SubBlock(reads="final_layer_norm", ends="fc2"),
+)
+MBART_ENCODER: Final = replace(OPT, blocks="encoder.layers.*")
+MBART_DECODER: Final = replace(
+    OPT,
+    cross_attention=SubBlock(reads="encoder_attn_layer_norm", ends="encoder_attn.out_proj", attends="encoder_attn"),
+)
+
 T5_ENCODER: Final = Stack(
     blocks="encoder.block.*",
     attention=SubBlock(reads="layer.0.layer_norm", ends="layer.0.dropout", attends="layer.0.SelfAttention"),
@@ -94,10 +120,26 @@ GPT2: Final = Stack(
     feed_forward=SubBlock(reads="ln_2", ends="mlp.dropout"),
 )
 
+GPT_NEO: Final = replace(GPT2, attention=SubBlock(reads="ln_1", ends="attn.attention.resid_dropout"))
+
+GPT_NEOX: Final = Stack(
+    blocks="layers.*",
+    attention=SubBlock(reads="input_layernorm", ends="post_attention_dropout", attends="attention"),
+    feed_forward=SubBlock(reads="post_attention_layernorm", ends="post_mlp_dropout"),
+)
+
 LLAMA: Final = Stack(
     blocks="layers.*",
     attention=SubBlock(reads="input_layernorm", ends="self_attn.o_proj", attends="self_attn"),
     feed_forward=SubBlock(reads="post_attention_layernorm", ends="mlp.down_proj"),
+)
+
+MIXTRAL: Final = replace(LLAMA, feed_forward=replace(LLAMA.feed_forward, ends="mlp"))
+
+PHI3: Final = replace(
+    LLAMA,
+    attention=replace(LLAMA.attention, ends="resid_attn_dropout"),
+    feed_forward=replace(LLAMA.feed_forward, ends="resid_mlp_dropout"),
 )
 
 # These norms are of h alone, before i is added.
@@ -107,20 +149,40 @@ GEMMA2: Final = replace(
     feed_forward=SubBlock(reads="pre_feedforward_layernorm", ends="post_feedforward_layernorm"),
 )
 
-ALL: Final[tuple[Anatomy, ...]] = (
-    *Anatomy(name="bert", stacks=(BERT,)).named(
-        "bert", "camembert", "data2vec-text", "electra", "ernie", "roberta", "xlm-roberta"
-    ),
-    Anatomy(name="albert", stacks=(ALBERT,)),
-    *Anatomy(name="bart", stacks=(BART_ENCODER, BART_DECODER)).named("bart"),
-    Anatomy(name="deberta-v2", stacks=(DEBERTA,)),
-    Anatomy(name="distilbert", stacks=(DISTILBERT,)),
-    *Anatomy(name="gemma2", stacks=(GEMMA2,)).named("gemma2", "gemma3_text"),
-    Anatomy(name="gpt2", stacks=(GPT2,)),
-    *Anatomy(name="llama", stacks=(LLAMA,)).named("gemma", "llama", "mistral", "qwen2", "qwen3"),
-    Anatomy(name="modernbert", stacks=(MODERNBERT,)),
-    Anatomy(name="mpnet", stacks=(MPNET,)),
-    *Anatomy(name="t5", stacks=(T5_ENCODER, T5_DECODER)).named("mt5", "t5"),
+GEMMA3: Final = replace(GEMMA2, blocks="language_model.layers.*")
+OLMO2: Final = replace(
+    GEMMA2,
+    attention=replace(GEMMA2.attention, reads="self_attn.q_proj"),
+    feed_forward=replace(GEMMA2.feed_forward, reads="mlp.gate_proj"),
+)
+
+ALL: Final[tuple[Anatomy, ...]] = tuple(
+    Anatomy(name=name, stacks=stacks)
+    for names, stacks in (
+        ("albert", (ALBERT,)),
+        ("bart", (BART_ENCODER, BART_DECODER)),
+        ("bert camembert data2vec-text electra ernie rembert roberta roc_bert xlm-roberta", (BERT,)),
+        ("deberta", (DEBERTA_V1,)),
+        ("deberta-v2", (DEBERTA_V2,)),
+        ("distilbert", (DISTILBERT,)),
+        ("eurobert gemma llama mistral qwen2 qwen3 smollm3 stablelm", (LLAMA,)),
+        ("gemma2 gemma3_text", (GEMMA2,)),
+        ("gemma3", (GEMMA3,)),
+        ("gpt2 gpt_bigcode", (GPT2,)),
+        ("gpt_neo", (GPT_NEO,)),
+        ("gpt_neox", (GPT_NEOX,)),
+        ("mbart", (MBART_ENCODER, MBART_DECODER)),
+        ("megatron-bert", (MEGATRON_BERT,)),
+        ("mixtral qwen2_moe qwen3_moe", (MIXTRAL,)),
+        ("modernbert", (MODERNBERT,)),
+        ("mpnet", (MPNET,)),
+        ("mt5 t5 umt5", (T5_ENCODER, T5_DECODER)),
+        ("olmo2", (OLMO2,)),
+        ("opt", (OPT,)),
+        ("phi3", (PHI3,)),
+        ("xlm-roberta-xl", (XLM_ROBERTA_XL,)),
+    )
+    for name in names.split()
 )
 
 ANATOMIES: Final[Mapping[str, Anatomy]] = MappingProxyType({anatomy.name: anatomy for anatomy in ALL})
