@@ -143,10 +143,11 @@ def test_padding_changes_nothing(architecture: str, attention: str, lab: Lab, ba
     torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "mistral", "t5"])
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama", "mistral", "t5"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_with_a_prefix_no_token_looks_ahead(architecture: str, attention: str, lab: Lab) -> None:
-    model = lab.apply_fitting("prefix", model_type=architecture, attention=attention)
+    changes = {"is_decoder": True} if architecture == "bert" else {}
+    model = lab.apply_fitting("prefix", model_type=architecture, attention=attention, **changes)
     lab.perturb(model)
     backbone: Any = model.base_model
     ids = torch.arange(3, 12)[None]
@@ -157,6 +158,18 @@ def test_with_a_prefix_no_token_looks_ahead(architecture: str, attention: str, l
     states, others = (backbone(**arguments, **{key: x}).last_hidden_state for x in (ids, changed))
     torch.testing.assert_close(states[:, :-1], others[:, :-1])
     assert not torch.allclose(states[:, -1], others[:, -1], atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", FEW)
+def test_an_adapter_that_adds_nothing_leaves_all_as_it_is_in_training(
+    architecture: str, lab: Lab, batch: Batch
+) -> None:
+    plain, model = lab.encoder(architecture).train(), lab.apply("par-bn", model_type=architecture).train()
+    torch.manual_seed(0)
+    wanted = plain(**batch).logits
+    torch.manual_seed(0)
+    torch.testing.assert_close(model(**batch).logits, wanted)
 
 
 @pytest.mark.filterwarnings("ignore:.*checkpointing:FutureWarning")  # its new name is not in transformers 5.0
