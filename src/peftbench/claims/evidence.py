@@ -14,6 +14,7 @@ from peftbench.config.settings import options
 from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
 from peftbench.methods.optimization import Optimization
+from peftbench.records.ids import group_name, joint_task, task_names
 from peftbench.records.record import Record, Run
 from peftbench.records.runfile import load_run
 from peftbench.studies.training.results import (
@@ -63,13 +64,13 @@ class JointTraining:
     def groups(self) -> dict[str, str]:
         """The group in which each of its tasks is trained alone, by task."""
         record = self.training.record
-        return {task: f"{task}-bs{record.batch_size}" for task in record.task.split("+")}
+        return {task: group_name(task, record.batch_size) for task in task_names(record.task)}
 
     @property
     def addition(self) -> str:
         """Which task is added to which ones, and how."""
         *old, new = self.groups
-        return f"of {'+'.join(old)} given {new}, {self.training.record.variant['replay']:.0%} replayed"
+        return f"of {joint_task(old)} given {new}, {self.training.record.variant['replay']:.0%} replayed"
 
 
 @dataclass(frozen=True)
