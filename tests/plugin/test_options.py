@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.plugin.running import Run, records
 
+from peftbench.config.options import Group
+
 
 @pytest.mark.parametrize(
     ("argument", "said"),
@@ -207,3 +209,33 @@ def test_without_pytest_benchmark_it_says_so(benches: pytest.Pytester) -> None:
     result = benches.runpytest_inprocess("-p", "no:benchmark", "--peftbench-methods=full", "--peftbench-tasks=nli")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: peftbench: pytest-benchmark*switched off*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--peftbench-gate-rule=limit"], "--peftbench-gate-rule=limit: limit: write limit=VALUE"),
+        (["--peftbench-gate-rule=limits=1"], "unknown constant 'limits': did you mean 'limit'?"),
+        (["--peftbench-gate-limit=0.03"], "--peftbench-gate-limit is gone: write --peftbench-gate-rule limit="),
+    ],
+)
+def test_a_constant_of_the_rule_that_cannot_be_read_is_one_line(run: Run, arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line.strip()]
+    assert line.startswith("ERROR: peftbench: ")
+    assert said in line
+
+
+def test_a_constant_in_the_ini_file_of_an_earlier_version_is_refused(benches: pytest.Pytester) -> None:
+    benches.makeini("[pytest]\npeftbench_gate_limit = 0.03\n")
+    result = benches.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench: peftbench_gate_limit is gone: write peftbench_gate_rule limit=*"])
+
+
+def test_the_help_has_a_section_for_each_question(pytester: pytest.Pytester) -> None:
+    text = pytester.runpytest_inprocess("--help").stdout.str()
+    places = [text.index(f"peftbench: {group}:") for group in Group]
+    assert places == sorted(places)
+    assert "gate-limit" not in text

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped] # transformers brings it, without types
 
-from peftbench.config.settings import flag_name, options
+from peftbench.config.options import flag_name
+from peftbench.config.settings import options
 from peftbench.gate.verdict import parse_fail_on
 
 ROOT = Path(__file__).parents[2]

@@ -34,8 +34,6 @@ from peftbench.studies.training.stopping import Cost, cost
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
-FREE: Final = frozenset({"target", "learning_rates", "test_data", "requests", "seed"})
-"""Settings in which runs that are taken together may differ: what more is tried or told, not how it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +208,7 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
 def _comparable(run: Run) -> dict[str, object]:
     """Return the settings that must be equal in runs taken together; those of trainings where the run has some."""
     trains = any(trainings(run.records, workload) for workload in (CONVERGENCE, MULTITASK, ADDING))
-    left_out = FREE if trains else FREE | {name for name, option in options().items() if option.studies}
+    left_out = {name for name, option in options().items() if option.pools or (option.studies and not trains)}
     return {name: value for name, value in run.settings.items() if name not in left_out}
 
 

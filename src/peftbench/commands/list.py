@@ -39,7 +39,7 @@ def add_parser(commands: Subparsers) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "list",
-        help="methods, tasks, models or workloads that can be benchmarked",
+        help="methods, tasks, models or workloads that can be benchmarked, or the constants of the gate's rule",
         description="List what is installed, from this package and others; what a conftest.py adds is not.",
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
@@ -55,6 +55,7 @@ def add_parser(commands: Subparsers) -> None:
         kinds.add_parser("tasks", help="what is learned"),
         kinds.add_parser("models", help="model presets; local folders and hub ids are models too"),
         kinds.add_parser("workloads", help="what is timed"),
+        kinds.add_parser("rules", help="constants of the gate's rule, for --peftbench-gate-rule NAME=VALUE"),
     ]
     for kind in (methods, *others):
         kind.add_argument("--json", action="store_true", help=JSON_HELP)
@@ -77,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _described(arguments: argparse.Namespace) -> list[Description]:
+    if arguments.kind == "rules":
+        return [*listing.rules()]
     catalogue = Catalogue.load()
     if arguments.kind == "methods":
         return [*listing.methods(catalogue, arguments.model, None if arguments.no_parameters else arguments.task)]
@@ -168,5 +171,10 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         _text("default"),
         _text("phases", folds=True),
         _text("summary", folds=True),
+    ),
+    "rules": (
+        _text("name", "constant"),
+        _number("default", "default"),
+        _text("meaning", folds=True),
     ),
 }

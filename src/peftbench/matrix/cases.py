@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from peftbench.config.settings import DEFAULT_METHODS
 from peftbench.errors import UserError, unknown
 from peftbench.records.ids import Case, MethodSpec
 
@@ -17,6 +16,22 @@ if TYPE_CHECKING:
     from peftbench.matrix.catalogue import Catalogue
     from peftbench.methods.base import Method
     from peftbench.records.ids import Scalar
+
+DEFAULT_METHODS: Final = (
+    "full",
+    "head",
+    "bitfit",
+    "lora",
+    "dora",
+    "rslora",
+    "ia3",
+    "adalora",
+    "prefix",
+    "ln-tuning",
+    "vera",
+    "oft",
+)
+"""What the family `default` stands for."""
 
 FAMILIES: Final = ("default", "all")
 """Stand for several methods, beside the families that methods say they belong to."""
@@ -106,7 +121,7 @@ def matrix(
 
 def _family(name: str, methods: Mapping[str, Method]) -> list[str]:
     if name == "default":
-        return [method for method in DEFAULT_METHODS.split(",") if method in methods]
+        return [method for method in DEFAULT_METHODS if method in methods]
     return [method.name for method in methods.values() if name == "all" or name in method.family.split()]
 
 

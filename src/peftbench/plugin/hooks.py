@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from peftbench.config.settings import flag_name, options, refuse_unknown
+from peftbench.config.options import Group, Option, flag_name
+from peftbench.config.retired import RETIRED, refuse_retired, refuse_unknown
+from peftbench.config.settings import options
 from peftbench.errors import UserError
 from peftbench.plugin import assigned, collection, hookspecs, marks
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
@@ -30,13 +32,23 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add each setting to the command line and to the ini file."""
-    group = parser.getgroup("peftbench", "peftbench: what fine-tuning methods cost")
+    groups = {group: parser.getgroup(f"peftbench {group.name}", f"peftbench: {group}") for group in Group}
     for name, option in options().items():
         dest = f"peftbench_{name}"
-        how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
-        group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
+        groups[option.group].addoption(flag_name(name), dest=dest, default=None, **_way(option))
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
-    group.addoption(OPTION, dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
+    hidden = parser.getgroup("peftbench")
+    for name in RETIRED:
+        hidden.addoption(flag_name(name), dest=f"peftbench_{name}", default=None, help=argparse.SUPPRESS)
+    hidden.addoption(OPTION, dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
+
+
+def _way(option: Option) -> dict[str, Any]:
+    """Return how an option is described and read on a command line."""
+    text = option.help.replace("%", "%%")
+    if option.flag:
+        return {"help": text, "action": "store_const", "const": "true"}
+    return {"help": text, "metavar": option.metavar, "action": "append" if option.repeats else "store"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,6 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     ini = {name: config.getini(f"peftbench_{name}") for name in options()}
     file = config.getoption(assigned.DESTINATION)
     with usage_errors():
+        refuse_retired(name for name in RETIRED if config.getoption(f"peftbench_{name}"))
+        refuse_retired((key.removeprefix("peftbench_") for key in config.inicfg), "peftbench_{}".format)
         table = _pyproject_table(config)
         refuse_unknown(table)
         own = assigned.assignment(file) if file else None

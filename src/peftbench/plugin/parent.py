@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from peftbench.config.settings import flag_name
+from peftbench.config.options import flag_name
+from peftbench.config.settings import options
 from peftbench.errors import UserError
 from peftbench.plugin import collection
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
 from peftbench.plugin.selection import Selection
-from peftbench.plugin.session import LAUNCHING
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,7 +43,8 @@ class Parent:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Refuse a command line that asks for launches and for none: a gate that compares nothing would pass."""
         config = session.config
-        asked = [flag_name(name) for name in LAUNCHING if config.getoption(f"peftbench_{name}")]
+        given = {name for name, option in options().items() if option.launches}
+        asked = [flag_name(name) for name in sorted(given) if config.getoption(f"peftbench_{name}")]
         with usage_errors():
             if asked and not config.option.collectonly and not collection.measures(config):
                 raise UserError(

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 WORK: Final = ".peftbench"
 """Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
 
-LAUNCHING: Final = ("gate", "against", "record", "launches", "gpus")
-"""Settings with which cases are measured in processes of their own."""
-
 T = TypeVar("T")
 
 
@@ -132,7 +129,7 @@ class BenchSession:
     @property
     def delegates(self) -> bool:
         """Whether cases are measured in processes of their own, not in this one."""
-        return self._assignment is None and any(getattr(self.settings, name) for name in LAUNCHING)
+        return self._assignment is None and self.settings.delegates
 
     @property
     def run_file(self) -> Path | None:
