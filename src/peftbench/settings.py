@@ -86,7 +86,7 @@ class Settings:
     )
     data: str = option(
         "synthetic",
-        "synthetic, hub, or a folder with <task>/<split>.{jsonl,json,csv,parquet}",
+        "synthetic, hub, or a folder with <task>/<split>.{jsonl,json,csv,parquet}[.gz]",
         metavar="SOURCE",
         identity=True,
     )
