@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from peftbench.errors import unknown
 
 T = TypeVar("T")
+
+LARGEST: Final = 2**63 - 1
+"""Whole number that torch, JSON readers and the interpreter's own limits take."""
+LONGEST_S: Final = 1e9
+"""Seconds that a timer can wait: some 30 years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +58,41 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def at_least(minimum: float, kind: Callable[[str], T]) -> Callable[[str], T]:
-    """Read a number with `kind` (int, float) that is not below `minimum`."""
+def whole(minimum: int, maximum: int = LARGEST) -> Callable[[str], int]:
+    """Read a whole number from `minimum` to `maximum`."""
 
-    def parse(text: str) -> T:
-        value = kind(text)
-        if not value >= minimum:  # type: ignore[operator] # int and float are both compared with a number
+    def parse(text: str) -> int:
+        value = _number(text, int, "a whole number")
+        if value < minimum:
             raise ValueError(f"must be at least {minimum}")
+        if value > maximum:
+            raise ValueError(f"must be at most {maximum}")
         return value
 
     return parse
+
+
+def seconds(text: str) -> float:
+    """Read a time in seconds, 0 or more."""
+    value = _number(text, float, "a number")
+    if not value >= 0:
+        raise ValueError("must be at least 0")
+    return value
+
+
+def waiting(text: str) -> float:
+    """Read a time in seconds that somebody waits for: above 0, and below what a timer can hold."""
+    value = above_zero(text)
+    if value > LONGEST_S:
+        raise ValueError(f"must be at most {LONGEST_S:.0f}")
+    return value
+
+
+def _number(text: str, kind: Callable[[str], T], what: str) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"must be {what}") from None
 
 
 def each(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
@@ -72,7 +102,7 @@ def each(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 
 def above_zero(text: str) -> float:
     """Read a finite number above zero."""
-    value = float(text)
+    value = _number(text, float, "a number")
     if not 0 < value < math.inf:
         raise ValueError("must be above 0")
     return value
@@ -92,8 +122,11 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 def fraction(text: str) -> tuple[int, int]:
     """Read `3/16`: a part, and how many there are."""
     number, slash, total = text.partition("/")
-    part, parts = (int(number), int(total)) if slash else (0, 0)
-    if not 1 <= part <= parts:
+    try:
+        part, parts = (int(number), int(total)) if slash else (0, 0)
+    except ValueError:
+        part, parts = 0, 0
+    if not 1 <= part <= parts <= LARGEST:
         raise ValueError("must be like 3/16, from 1/16 to 16/16")
     return part, parts
 

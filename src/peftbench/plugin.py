@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from peftbench import collection, marks, newhooks
+from peftbench import collection, configfiles, marks, newhooks
 from peftbench.errors import UserError
 from peftbench.launches import child
 from peftbench.session import BenchSession, told_at_the_end, usage_errors
-from peftbench.settings import flag_name, options, refuse_unknown
+from peftbench.settings import flag_name, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add each setting to the command line and to the ini file."""
     group = parser.getgroup("peftbench", "peftbench: what fine-tuning methods cost")
     for name, option in options().items():
-        dest = f"peftbench_{name}"
+        dest = configfiles.PREFIX + name
         how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
         group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
@@ -49,11 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep the state; check what was asked for, if anything was."""
     config.addinivalue_line("markers", marks.HELP)
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
-    ini = {name: config.getini(f"peftbench_{name}") for name in options()}
     assigned = config.getoption(child.DESTINATION)
     with usage_errors():
-        table = _pyproject_table(config)
-        refuse_unknown(table)
+        ini, table = configfiles.pytest_values(config), configfiles.own_table(config.rootpath)
         own = child.assignment(assigned) if assigned else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
         if own or table or any(value for source in (given, ini) for value in source.values()):
@@ -170,14 +168,3 @@ def _parts(bench: BenchSession, own: Assignment | None) -> Iterator[object]:
         from peftbench.sharding import Sharding
 
         yield Sharding(bench, *bench.settings.shard)
-
-
-def _pyproject_table(config: pytest.Config) -> dict[str, object]:
-    """Return `[tool.peftbench]` of the root directory's pyproject.toml, keys as fields are named."""
-    path = config.rootpath / "pyproject.toml"
-    if not path.is_file():
-        return {}
-    import tomllib
-
-    table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("peftbench", {})
-    return {key.replace("-", "_"): value for key, value in table.items()}

@@ -12,8 +12,20 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from peftbench.baseline.rule import Rule
 from peftbench.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES, STOPS
-from peftbench.errors import UserError, unknown
-from peftbench.options import Option, above_zero, at_least, comma_separated, each, flag, fraction, one_of, option
+from peftbench.errors import UserError, shown, unknown
+from peftbench.options import (
+    Option,
+    above_zero,
+    comma_separated,
+    each,
+    flag,
+    fraction,
+    one_of,
+    option,
+    seconds,
+    waiting,
+    whole,
+)
 
 if TYPE_CHECKING:
     from peftbench.precision import Precision
@@ -21,6 +33,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_METHODS: Final = "full,head,bitfit,lora,dora,rslora,ia3,adalora,prefix,ln-tuning,vera,oft"
+MOST: Final = 1_000_000
+"""Examples of a batch, tokens of a sequence, requests: more fit no machine's memory."""
+MOST_THREADS: Final = 4096
+"""More are refused by operating systems, some by a crash."""
+MOST_QUOTED: Final = 120
+"""Characters of a value that an error quotes."""
+MOST_TRAININGS: Final = 10_000
+"""Each is a case of its own."""
 GATE: Final = "gate_"
 """What the names of options begin with that are constants of the gate's rule."""
 
@@ -57,13 +77,13 @@ class Settings:
     batch_sizes: tuple[int, ...] = option(
         (),
         "batch sizes, comma-separated; default: 1,8, of trainings 32",
-        parse=each(at_least(1, int)),
+        parse=each(whole(1, MOST)),
         metavar="LIST",
     )
     seq_len: int | None = option(
         None,
         "tokens in each sequence; default: the preset's, else the task's maximum",
-        parse=at_least(1, int),
+        parse=whole(1, MOST),
         metavar="TOKENS",
         identity=True,
     )
@@ -82,7 +102,7 @@ class Settings:
     gradient_checkpointing: bool = flag("keep no activations of a layer; compute them again", identity=True)
     device: str = option("auto", "cpu, cuda, cuda:N; auto: CUDA where there is one", identity=True)
     threads: int = option(
-        1, "CPU threads of one operator; default: 1", parse=at_least(1, int), metavar="N", identity=True
+        1, "CPU threads of one operator; default: 1", parse=whole(1, MOST_THREADS), metavar="N", identity=True
     )
     data: str = option(
         "synthetic",
@@ -90,19 +110,17 @@ class Settings:
         metavar="SOURCE",
         identity=True,
     )
-    seed: int = option(
-        0, "of weights, data and the order of rounds", parse=at_least(0, int), metavar="N", identity=True
-    )
+    seed: int = option(0, "of weights, data and the order of rounds", parse=whole(0), metavar="N", identity=True)
     rounds: int | None = option(
         None,
         "exactly this many rounds a case; default: until the interval is narrow or --peftbench-max-time is spent",
-        parse=at_least(1, int),
+        parse=whole(1),
         metavar="N",
     )
     max_time: float | None = option(
         None,
         "seconds for the rounds of a case and its reference; default: 0.9 on a CPU preset, else 5",
-        parse=at_least(0, float),
+        parse=seconds,
         metavar="SECONDS",
     )
     reference: str = option(
@@ -114,7 +132,7 @@ class Settings:
     seeds: int = option(
         3,
         "trainings of each method, with the seeds --peftbench-seed, + 1, ...",
-        parse=at_least(1, int),
+        parse=whole(1, MOST_TRAININGS),
         metavar="N",
     )
     learning_rates: tuple[float, ...] = option(
@@ -142,7 +160,7 @@ class Settings:
     eval_every: int | None = option(
         None,
         "steps between evaluations; default: a quarter of an epoch",
-        parse=at_least(1, int),
+        parse=whole(1),
         metavar="STEPS",
         studies=True,
     )
@@ -154,11 +172,9 @@ class Settings:
         studies=True,
     )
     metric: str | None = option(None, "the score that trainings are judged by; default: the task's own", studies=True)
-    train_rows: int | None = option(
-        None, "at most so many rows to train on", parse=at_least(1, int), metavar="N", studies=True
-    )
+    train_rows: int | None = option(None, "at most so many rows to train on", parse=whole(1), metavar="N", studies=True)
     eval_rows: int | None = option(
-        None, "at most so many rows of each set to evaluate on", parse=at_least(1, int), metavar="N", studies=True
+        None, "at most so many rows of each set to evaluate on", parse=whole(1), metavar="N", studies=True
     )
     group_by_length: bool = flag("train on batches of examples of like length, with less padding", studies=True)
     test_data: tuple[str, ...] = option(
@@ -171,10 +187,10 @@ class Settings:
     serve: tuple[int, ...] = option(
         (1, 2, 4, 8, 16),
         "numbers of tasks that are deployed together; default: 1,2,4,8,16",
-        parse=each(at_least(1, int)),
+        parse=each(whole(1, MOST_TRAININGS)),
         metavar="LIST",
     )
-    requests: int = option(200, "requests that a deployment serves", parse=at_least(1, int), metavar="N", studies=True)
+    requests: int = option(200, "requests that a deployment serves", parse=whole(1, MOST), metavar="N", studies=True)
     json: Path | None = option(None, "write all records to this file", parse=Path, metavar="FILE")
     resume: bool = flag("take finished cases from the journal of a killed run")
     work: Path | None = option(
@@ -186,11 +202,11 @@ class Settings:
     launches: int | None = option(
         None,
         "run the cases in this many fresh processes, and report medians over them",
-        parse=at_least(1, int),
+        parse=whole(1),
         metavar="N",
     )
     launch_timeout: float | None = option(
-        None, "seconds after which a process is killed; costs that launch only", parse=above_zero, metavar="SECONDS"
+        None, "seconds after which a process is killed; costs that launch only", parse=waiting, metavar="SECONDS"
     )
     record: bool = flag("take launches enough for `peftbench accept` (5, or --peftbench-launches)")
     gate: bool = flag("compare with the baseline; a regression is a red test and exit status 1")
@@ -203,7 +219,7 @@ class Settings:
         "or both, separated by spaces",
         metavar="STATE",
     )
-    pairs: int = option(5, "pairs of processes in lock-step; default: 5", parse=at_least(2, int), metavar="N")
+    pairs: int = option(5, "pairs of processes in lock-step; default: 5", parse=whole(2), metavar="N")
     strict: bool = flag("fail on inconclusive, missing and not comparable cases too, and without a baseline")
     diff_json: Path | None = option(None, "write the comparison to this file", parse=Path, metavar="FILE")
     bencher_json: Path | None = option(
@@ -313,11 +329,17 @@ def refuse_unknown(table: Mapping[str, object]) -> None:
 
 
 def _parse(name: str, how: Option, given: object) -> object:
-    text = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+    parts = list(given) if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(part, str | int | float) for part in parts):
+        raise UserError(
+            f"{flag_name(name)}: must be text, a number, true or false, or a list of these, not {shown(given)}"
+        )
+    text = ",".join(map(str, parts))
+    quoted = text if len(text) <= MOST_QUOTED else shown(text)
     try:
         value = how.parse(text)
     except (ValueError, UserError) as error:
-        raise UserError(f"{flag_name(name)}={text}: {error}; {how.help}") from None
+        raise UserError(f"{flag_name(name)}={quoted}: {error}; {how.help}") from None
     if value == ():
-        raise UserError(f"{flag_name(name)}={text}: names nothing; {how.help}")
+        raise UserError(f"{flag_name(name)}={quoted}: names nothing; {how.help}")
     return value

@@ -27,7 +27,7 @@ def test_lists_and_numbers_of_a_toml_table_read_like_text() -> None:
     ("name", "text", "said"),
     [
         ("batch_sizes", "8,0", "must be at least 1"),
-        ("batch_sizes", "8,x", "invalid literal"),
+        ("batch_sizes", "8,x", "must be a whole number"),
         ("methods", ",", "names nothing"),
         ("dtype", "float8", "unknown value 'float8'"),
         ("reference", "bas", "did you mean 'base'?"),
