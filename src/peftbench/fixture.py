@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.libraries import warnings_only
 from peftbench.measure.clock import Timing
 from peftbench.measure.failures import PoisonedError
 from peftbench.record import record_to_json
@@ -39,6 +40,7 @@ class PeftCase:
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
 
+    @warnings_only()
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
         """Measure the workload, or a function of your own, and return the record.
 

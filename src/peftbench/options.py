@@ -7,12 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from peftbench.errors import unknown
+from peftbench.errors import UserError, shown, unknown
 
 T = TypeVar("T")
 
 LARGEST: Final = 2**63 - 1
 """Whole number that torch, JSON readers and the interpreter's own limits take."""
+MOST: Final = 1_000_000
+"""Examples of a batch, tokens of a sequence, requests: more fit no machine's memory."""
+MOST_THREADS: Final = 4096
+"""More are refused by operating systems, some by a crash."""
+MOST_QUOTED: Final = 120
+"""Characters of a value that an error quotes."""
+MOST_TRAININGS: Final = 10_000
+"""Each is a case of its own."""
 LONGEST_S: Final = 1e9
 """Seconds that a timer can wait: some 30 years."""
 
@@ -139,3 +147,30 @@ def boolean(text: str) -> bool:
 def flag(help: str, *, identity: bool = False, studies: bool = False) -> bool:  # noqa: A002 - argparse's own word
     """Return a dataclass field, False by default, that is an option without a value."""
     return option(default=False, help=help, parse=boolean, flag=True, identity=identity, studies=studies)
+
+
+def flag_name(name: str) -> str:
+    """Return the command-line spelling of a field: `--peftbench-batch-sizes`."""
+    return "--peftbench-" + name.replace("_", "-")
+
+
+def parsed(name: str, how: Option, given: object) -> object:
+    """Return the value of an option that was given as text, number, boolean, or a list of these.
+
+    Raises:
+        UserError: it cannot be read; says what is allowed.
+    """
+    parts = list(given) if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(part, str | int | float) for part in parts):
+        raise UserError(
+            f"{flag_name(name)}: must be text, a number, true or false, or a list of these, not {shown(given)}"
+        )
+    text = ",".join(map(str, parts))
+    quoted = text if len(text) <= MOST_QUOTED else shown(text)
+    try:
+        value = how.parse(text)
+    except (ValueError, UserError) as error:
+        raise UserError(f"{flag_name(name)}={quoted}: {error}; {how.help}") from None
+    if value == ():
+        raise UserError(f"{flag_name(name)}={quoted}: names nothing; {how.help}")
+    return value

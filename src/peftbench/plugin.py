@@ -10,11 +10,12 @@ import pytest
 from peftbench import collection, configfiles, marks, newhooks
 from peftbench.errors import UserError
 from peftbench.launches import child
+from peftbench.options import flag_name
 from peftbench.session import BenchSession, told_at_the_end, usage_errors
-from peftbench.settings import flag_name, options
+from peftbench.settings import options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from peftbench.fixture import PeftCase
     from peftbench.launches.assignment import Assignment
@@ -69,7 +70,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             cases = metafunc.config.stash[BENCH].cases(mark, named=named)
         except UserError as error:
             raise pytest.Collector.CollectError(f"peftbench: {metafunc.function.__name__}: {error}") from error
-        metafunc.parametrize("peft_case", cases, ids=[case.id for case in cases], indirect=True)
+        words = collection.remember(metafunc.config, cases)
+        metafunc.parametrize("peft_case", words, ids=words, indirect=True)
 
 
 @pytest.hookimpl(trylast=True)
@@ -113,13 +115,24 @@ def peft_case(request: pytest.FixtureRequest, benchmark: Any) -> PeftCase:  # no
 
     bench = request.config.stash[BENCH]
     mark = marks.CaseMark.of(request.node.get_closest_marker(marks.NAME))
+    case = collection.case_of(request.node)
+    assert case is not None  # noqa: S101 - for the type checker: this item asks for one
     return PeftCase(
-        case=request.param,
+        case=case,
         workload=bench.catalogue.workload(mark.workload),
         id=bench.id_of(request.node),
         bench=bench,
         benchmark=benchmark,
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep pytest-benchmark from warning that a case that failed before its first round made no use of it."""
+    report = yield
+    if collection.case_of(item) and (benchmark := getattr(item, "funcargs", {}).get("benchmark")) is not None:
+        benchmark.skipped = True
+    return report
 
 
 @pytest.hookimpl(trylast=True)

@@ -16,6 +16,7 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.launches import child
+from peftbench.libraries import warnings_only
 from peftbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class BenchSession:
         )
         return tuple(workload.expand(cases, settings))
 
+    @warnings_only()
     def open(self, planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
         """Check everything that needs torch, before any model is built; open the journal if anything is measured.
 

@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from peftbench.baseline.rule import Rule
 from peftbench.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES, STOPS
-from peftbench.errors import UserError, shown, unknown
+from peftbench.errors import UserError, unknown
 from peftbench.options import (
+    MOST,
+    MOST_THREADS,
+    MOST_TRAININGS,
     Option,
     above_zero,
     comma_separated,
     each,
     flag,
+    flag_name,
     fraction,
     one_of,
     option,
+    parsed,
     seconds,
     waiting,
     whole,
@@ -33,14 +38,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_METHODS: Final = "full,head,bitfit,lora,dora,rslora,ia3,adalora,prefix,ln-tuning,vera,oft"
-MOST: Final = 1_000_000
-"""Examples of a batch, tokens of a sequence, requests: more fit no machine's memory."""
-MOST_THREADS: Final = 4096
-"""More are refused by operating systems, some by a crash."""
-MOST_QUOTED: Final = 120
-"""Characters of a value that an error quotes."""
-MOST_TRAININGS: Final = 10_000
-"""Each is a case of its own."""
 GATE: Final = "gate_"
 """What the names of options begin with that are constants of the gate's rule."""
 
@@ -251,7 +248,7 @@ class Settings:
         for name, one in options().items():
             given = next((source[name] for source in sources if source.get(name) not in (None, "")), None)
             if given is not None:
-                values[name] = _parse(name, one, given)
+                values[name] = parsed(name, one, given)
         constants = {name.replace("_", "-"): values.pop(GATE + name, None) for name in _constants()}
         settings = cls(**values, rule=Rule.from_options(constants))
         settings.precision  # noqa: B018 - settings that exclude each other are refused here
@@ -315,31 +312,9 @@ def _constants() -> dict[str, Option]:
     }
 
 
-def flag_name(name: str) -> str:
-    """Return the command-line spelling of a field: `--peftbench-batch-sizes`."""
-    return "--peftbench-" + name.replace("_", "-")
-
-
 def refuse_unknown(table: Mapping[str, object]) -> None:
     """Raise UserError for a key of `[tool.peftbench]` that is no option."""
     known = {name.replace("_", "-") for name in options()}
     for key in table:
         if key.replace("_", "-") not in known:
             raise unknown("key in [tool.peftbench]:", key, known)
-
-
-def _parse(name: str, how: Option, given: object) -> object:
-    parts = list(given) if isinstance(given, list | tuple) else [given]
-    if not all(isinstance(part, str | int | float) for part in parts):
-        raise UserError(
-            f"{flag_name(name)}: must be text, a number, true or false, or a list of these, not {shown(given)}"
-        )
-    text = ",".join(map(str, parts))
-    quoted = text if len(text) <= MOST_QUOTED else shown(text)
-    try:
-        value = how.parse(text)
-    except (ValueError, UserError) as error:
-        raise UserError(f"{flag_name(name)}={quoted}: {error}; {how.help}") from None
-    if value == ():
-        raise UserError(f"{flag_name(name)}={quoted}: names nothing; {how.help}")
-    return value

@@ -9,7 +9,8 @@ import pytest
 import yaml  # type: ignore[import-untyped] # transformers brings it, without types
 
 from peftbench.baseline.verdict import parse_fail_on
-from peftbench.settings import flag_name, options
+from peftbench.options import flag_name
+from peftbench.settings import options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md"), *ROOT.glob(".github/workflows/*.yml"), ROOT / "Makefile"])

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.settings import Settings, flag_name, options, refuse_unknown
+from peftbench.options import flag_name
+from peftbench.settings import Settings, options, refuse_unknown
 
 
 def test_the_first_source_that_has_a_value_wins() -> None:

@@ -10,8 +10,8 @@ import pytest
 from peftbench import collection
 from peftbench.errors import UserError
 from peftbench.launches import child
+from peftbench.options import flag_name
 from peftbench.session import LAUNCHING, told_at_the_end, usage_errors
-from peftbench.settings import flag_name
 
 if TYPE_CHECKING:
     from collections.abc import Generator
