@@ -14,6 +14,7 @@ from peftbench.libraries import warnings_only
 from peftbench.measure.clock import Timing
 from peftbench.measure.failures import PoisonedError
 from peftbench.record import record_to_json
+from peftbench.text import on_terminal, visible
 from peftbench.workloads.function import FunctionWorkload
 from peftbench.workloads.study import Study
 
@@ -112,7 +113,7 @@ class PeftCase:
         self._attach(record)
         if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
             self.bench.told.add(self.id)
-            pytest.fail(message, pytrace=False)
+            pytest.fail(on_terminal(message), pytrace=False)
         return self._shown(record)
 
     def _attach(self, record: Record) -> None:
@@ -122,9 +123,9 @@ class PeftCase:
     def _shown(self, record: Record) -> Record:
         """Return a record that has numbers; a case without is a failure or a skip, with the reason."""
         if record.status in ("invalid", "failed"):
-            pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
+            pytest.fail(on_terminal(f"{self.id}: {record.reason}"), pytrace=False)
         if record.status != "ok":
-            pytest.skip(f"{record.status}: {record.reason}")
+            pytest.skip(on_terminal(f"{record.status}: {record.reason}"))
         return record
 
 
@@ -163,4 +164,4 @@ def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return visible(f"{type(error).__name__}: {error}".splitlines()[0])

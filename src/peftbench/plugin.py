@@ -148,11 +148,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print the table, before pytest-benchmark's own."""
     bench = config.stash[BENCH]
     if bench.records:
+        from peftbench.report.page import write
         from peftbench.report.terminal import render
 
         width = config.get_terminal_writer().fullwidth
         terminalreporter.section("peftbench")
-        terminalreporter.write(render(bench.run(), width=width, color=terminalreporter.hasmarkup))
+        write(terminalreporter, render(bench.run(), width=width, color=terminalreporter.hasmarkup))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -17,7 +17,9 @@ import pytest
 from peftbench.errors import UserError
 from peftbench.launches import child
 from peftbench.libraries import warnings_only
+from peftbench.report.page import write_line
 from peftbench.settings import Settings
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +66,7 @@ def told_at_the_end(session: pytest.Session) -> Iterator[None]:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
-            reporter.write_line(f"ERROR: peftbench: {error}", red=True)
+            write_line(reporter, f"ERROR: peftbench: {on_terminal(str(error))}", red=True)
 
 
 class BenchSession:

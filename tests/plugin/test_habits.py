@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.plugin.conftest import SMALL
 from tests.plugin.running import Run
 
 
@@ -53,3 +54,14 @@ def test_pytest_benchmark_knows_cases_by_their_words(run: Run, benches: pytest.P
         for function in ("train_step", "inference")
         for words in ("full-nli-bs2", "lora-nli-bs2")
     }
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])
+def test_the_table_is_readable_on_a_terminal_of_any_encoding(
+    benches: pytest.Pytester, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    result = benches.runpytest_subprocess(*SMALL, "--peftbench-methods=full", "-k", "inference")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["method *status*", "-----*", "full *ok*"])
+    result.stdout.no_fnmatch_line("*\\u2500*")

@@ -11,7 +11,9 @@ from peftbench import collection
 from peftbench.errors import UserError
 from peftbench.launches import child
 from peftbench.options import flag_name
+from peftbench.report.page import write, write_line
 from peftbench.session import LAUNCHING, told_at_the_end, usage_errors
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -106,12 +108,12 @@ class Parent:
 
             width, color = config.get_terminal_writer().fullwidth, terminalreporter.hasmarkup
             terminalreporter.section("peftbench gate")
-            terminalreporter.write(display.terminal(outcome.judgement, width=width, color=color))
+            write(terminalreporter, display.terminal(outcome.judgement, width=width, color=color))
         elif self._bench.settings.record and self._bench.records and run_file:
             from peftbench.launches import parent
 
             command = parent.accept_command(config, self._bench.settings, run_file)
-            terminalreporter.write_line(f"make it the baseline: {command}")
+            write_line(terminalreporter, f"make it the baseline: {on_terminal(command)}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -126,12 +128,13 @@ class Parent:
 
 def _report_failure(session: pytest.Session, name: str, message: str) -> None:
     """Count a failure that belongs to no item; it is in the short summary, in JUnit's file and in the exit status."""
+    name = on_terminal(name)
     report = pytest.TestReport(
         nodeid=f"peftbench::{name}",
         location=("peftbench", None, name),
         keywords={},
         outcome="failed",
-        longrepr=message,
+        longrepr=on_terminal(message),
         when="call",
     )
     session.config.hook.pytest_runtest_logreport(report=report)

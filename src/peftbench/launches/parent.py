@@ -20,7 +20,9 @@ from peftbench.launches.launcher import Launcher, Target
 from peftbench.launches.process import Command
 from peftbench.record import Record, Run
 from peftbench.report import wording
+from peftbench.report.page import write_line
 from peftbench.selection import Selection
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     import pytest
@@ -189,7 +191,7 @@ def pytest_command(config: pytest.Config, timeout_s: float | None) -> Command:
 
 def _teller(config: pytest.Config) -> Callable[[str], None]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    return lambda line: None if reporter is None else reporter.write_line(f"peftbench: {line}")
+    return lambda line: None if reporter is None else write_line(reporter, f"peftbench: {on_terminal(line)}")
 
 
 def _selection(config: pytest.Config, bench: BenchSession) -> Selection:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from peftbench.claims.evidence import Evidence, Joint, value
 from peftbench.claims.statistics import Interval, Observation, interval, log_ratio, open_ends
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
+from peftbench.text import on_terminal
 from peftbench.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
 from peftbench.training.stopping import Cost, Goal, Target, cost
 
@@ -211,5 +212,5 @@ def _table(columns: Sequence[Column], width: int) -> Table:
     for number, column in enumerate(shown):
         table.add_column(column.title, justify="left" if number == 0 else "right", overflow="fold")
     for row in zip(*(column.cells for column in shown), strict=True):
-        table.add_row(*row)
+        table.add_row(*map(on_terminal, row))
     return table
