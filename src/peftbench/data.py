@@ -10,9 +10,10 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from peftbench.columns import ClassNames, named, names_in
-from peftbench.errors import UserError
+from peftbench.errors import UserError, shown
 from peftbench.jsonrows import Place
 from peftbench.libraries import reason
+from peftbench.places import folder_of
 from peftbench.rows import COMPRESSED, ENDINGS, READERS, class_names, read_rows
 from peftbench.tasks.base import Batch, Features, Row, Task, Vocabulary
 
@@ -35,6 +36,8 @@ class Source:
     """Holds `<task>/<split>.{jsonl,json,csv,parquet}`, each packed with gzip (`.jsonl.gz`) or not."""
 
 
+WORDS: Final = ("synthetic", "hub")
+"""Sources that are no folders."""
 SYNTHETIC: Final = Source("synthetic")
 HUB: Final = Source("hub")
 
@@ -45,11 +48,12 @@ def parse_source(text: str) -> Source:
     Raises:
         UserError: there is no such folder.
     """
-    if text in ("synthetic", "hub"):
+    if text in WORDS:
         return SYNTHETIC if text == "synthetic" else HUB
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"no data in {text!r}: give synthetic, hub, or an existing folder with {_expected('<task>')}")
+    if (folder := folder_of(text)) is None:
+        raise UserError(
+            f"no data in {shown(text)}: give synthetic, hub, or an existing folder with {_expected('<task>')}"
+        )
     return Source("folder", folder)
 
 

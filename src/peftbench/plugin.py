@@ -11,8 +11,10 @@ from peftbench import collection, configfiles, marks, newhooks
 from peftbench.errors import UserError
 from peftbench.launches import child
 from peftbench.options import flag_name
+from peftbench.report.page import write, write_line
 from peftbench.session import BenchSession, told_at_the_end, usage_errors
 from peftbench.settings import options
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -102,6 +104,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if here and mode is not collection.Mode.SKIP:
             bench.open(planned, measuring=measuring)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        from peftbench.ambiguity import ambiguities
+
+        names = dict.fromkeys(name for _, case in planned for name in case.tasks)
+        for line in ambiguities(bench.settings, bench.catalogue.models, map(bench.catalogue.task, names)):
+            write_line(reporter, f"peftbench: {on_terminal(line)}")
     if reporter is not None and here and measuring:
         from peftbench.report.progress import Progress
 
@@ -148,7 +156,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print the table, before pytest-benchmark's own."""
     bench = config.stash[BENCH]
     if bench.records:
-        from peftbench.report.page import write
         from peftbench.report.terminal import render
 
         width = config.get_terminal_writer().fullwidth

@@ -211,6 +211,24 @@ def test_values_beyond_all_bounds_are_one_short_line(run: Run, argument: str, sa
     assert len(line) < 600
 
 
+def test_a_folder_called_like_a_preset_is_told_of(run: Run, benches: pytest.Pytester) -> None:
+    benches.mkdir("tiny")
+    result = run("-q", "--peftbench-model=tiny", "-k", "inference and full")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["peftbench: --peftbench-model=tiny is the preset, not the folder of this name; *./tiny"]
+    )
+
+
+def test_names_that_are_too_long_for_files_are_one_line(run: Run) -> None:
+    name = "n" * 300
+    for option in ("model", "data", "json", "diff-json"):
+        result = run(f"--peftbench-{option}={name}", "-k", "inference and full")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        (line,) = [line for line in [*result.outlines, *result.errlines] if line.startswith("ERROR: ")]
+        assert line.startswith("ERROR: peftbench: ")
+
+
 def test_a_part_of_very_many_is_found_at_once(run: Run) -> None:
     result = run("--collect-only", "-q", "--peftbench-shard=100000000/100000000")
     assert [line for line in result.outlines if "::" in line] == ["bench_all.py::inference[lora-nli-bs2]"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from peftbench.baseline.verdict import Comparison, Verdict, parse_fail_on
 from peftbench.commands.options import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
+from peftbench.places import folder_of
 
 if TYPE_CHECKING:
     from peftbench.baseline.snapshot import Snapshot
@@ -81,7 +82,7 @@ def _base(path: Path, new: Snapshot) -> Snapshot:
     from peftbench.baseline.load import load_snapshot
     from peftbench.baseline.store import find
 
-    if not path.is_dir():
+    if folder_of(str(path)) is None:
         return load_snapshot(path)
     found = find(path, new.fingerprint, new.settings)
     if found is None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench import listing
+from peftbench.ambiguity import of_model
 from peftbench.catalogue import Catalogue
 from peftbench.report.numbers import scaled
 from peftbench.report.page import page, written
@@ -80,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _described(arguments: argparse.Namespace) -> list[Description]:
     catalogue = Catalogue.load()
     if arguments.kind == "methods":
+        for line in of_model(arguments.model, catalogue.models):
+            sys.stderr.write(f"{on_terminal(line.replace('--peftbench-', '--'))}\n")
         return [*listing.methods(catalogue, arguments.model, None if arguments.no_parameters else arguments.task)]
     kinds = {"tasks": listing.tasks, "models": listing.presets, "workloads": listing.workloads}
     return [*kinds[arguments.kind](catalogue)]
