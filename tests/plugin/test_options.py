@@ -138,7 +138,7 @@ def test_numbers_lists_and_booleans_stand_in_each_file(benches: pytest.Pytester,
         (benches.path / "tox.ini").unlink()
     benches.makeconftest(
         """
-        from peftbench.plugin import BENCH
+        from peftbench.plugin.hooks import BENCH
 
         def pytest_collection_finish(session):
             found = session.config.stash[BENCH].settings

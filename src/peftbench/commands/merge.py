@@ -11,7 +11,7 @@ from peftbench.errors import UserError
 from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -33,9 +33,9 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the whole, and list what is missing."""
-    from peftbench.launches.merge import merge_launches
-    from peftbench.runfile import load_run, save_run
-    from peftbench.shards import join_shards
+    from peftbench.records.joining import merge_launches
+    from peftbench.records.runfile import load_run, save_run
+    from peftbench.records.shards import join_shards
 
     runs = {str(path): load_run(path) for path in arguments.runs}
     if len(runs) < len(arguments.runs):

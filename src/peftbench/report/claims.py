@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from peftbench.claims.claims import CaseFinding, Finding
-from peftbench.claims.statistics import Interval
+from peftbench.claims.intervals import Interval
+from peftbench.claims.paper import CaseFinding, Finding
 from peftbench.report.numbers import between
 from peftbench.report.page import page, written
 from peftbench.text import Destination, clean_tree, in_markdown, on_terminal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from peftbench.baseline.verdict import CaseVerdict, Comparison, Verdict
+from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
 from peftbench.report.page import page, written
 from peftbench.text import on_terminal

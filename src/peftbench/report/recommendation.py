@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from peftbench.claims.intervals import Interval
 from peftbench.claims.recommend import Choice
-from peftbench.claims.statistics import Interval
 from peftbench.report.numbers import between, significant
 from peftbench.report.page import page, written
 from peftbench.text import Destination, clean, on_terminal

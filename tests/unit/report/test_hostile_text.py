@@ -12,19 +12,17 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import pytest
 from rich.cells import cell_len
 from tests.unit.report.test_comparison_reports import FOUND, LORA
-from tests.unit.test_terminal import HOLE, RUN
+from tests.unit.report.test_terminal import HOLE, RUN
 
-from peftbench.baseline.snapshot import snapshot_of
-from peftbench.baseline.verdict import Comparison, SuiteVerdict
-from peftbench.claims.claims import CLAIMS, CaseFinding, Finding
+from peftbench.claims.intervals import Interval
+from peftbench.claims.paper import CLAIMS, CaseFinding, Finding
 from peftbench.claims.recommend import Choice
-from peftbench.claims.statistics import Interval
 from peftbench.commands import list as listed
-from peftbench.gating import Judgement
-from peftbench.launches import display
-from peftbench.record import CurvePoint, Launch, Run
-from peftbench.report import claims, comparison, exports, markdown, recommendation, terminal
-from peftbench.settings import Settings
+from peftbench.gate.judgement import Judgement
+from peftbench.gate.snapshot import snapshot_of
+from peftbench.gate.verdict import Comparison, SuiteVerdict
+from peftbench.records.record import CurvePoint, Launch, Run
+from peftbench.report import claims, comparison, display, exports, markdown, recommendation, terminal
 from peftbench.text import COMMANDS
 
 T = TypeVar("T")
@@ -144,7 +142,7 @@ def test_markdown(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     found = hostile_comparison(text)
     for base in (found, None):
-        display.write(Judgement(hostile_run(text), base, text), Settings())
+        display.write(Judgement(hostile_run(text), base, text), None)
     summary = (tmp_path / "summary.md").read_text()
     for shown in (markdown.render(found, fail_on={"regressed"}), claims.markdown(hostile_findings(text)), summary):
         bare = re.sub(r"\\.", "", shown)
