@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
+from peftbench.text import visible
+
 _LONGEST: Final = 120
 """Characters of a value that are quoted, and of a name that are compared with those that are known."""
 
@@ -12,8 +14,7 @@ class PeftbenchError(Exception):
 
     def __str__(self) -> str:
         """Escape what would break the line, or the terminal: names come from files."""
-        text = super().__str__()
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return visible(super().__str__())
 
 
 class UserError(PeftbenchError):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from peftbench.errors import UserError, unknown
+from peftbench.errors import UserError, shown, unknown
 from peftbench.records.ids import Case, MethodSpec
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ FAMILIES: Final = ("default", "all")
 ALL: Final = "all"
 """Stands for every task or workload that is known."""
 
+LONGEST: Final = 1000
+"""Characters of a method with its overrides: they are part of ids."""
+
 _SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
 
 
@@ -48,17 +51,19 @@ def parse_method(text: str) -> MethodSpec:
     Raises:
         UserError: the parentheses or an override cannot be read.
     """
+    if len(text) > LONGEST:
+        raise UserError(f"method {shown(text)} cannot be read: it is longer than {LONGEST} characters")
     found = _SPEC.fullmatch(text.strip())
     if not found:
-        raise UserError(f"method {text!r} cannot be read: write `name` or `name(key=value,...)`")
+        raise UserError(f"method {shown(text)} cannot be read: write `name` or `name(key=value,...)`")
     overrides = []
     for part in filter(None, (found["overrides"] or "").split(",")):
         key, equals, value = part.partition("=")
         if not (equals and key.strip() and value.strip()):
-            raise UserError(f"method {text!r}: override {part!r} cannot be read: write `key=value`")
+            raise UserError(f"method {shown(text)}: override {shown(part)} cannot be read: write `key=value`")
         overrides.append((key.strip(), _scalar(value.strip())))
     if len(dict(overrides)) < len(overrides):
-        raise UserError(f"method {text!r}: an override is given twice")
+        raise UserError(f"method {shown(text)}: an override is given twice")
     return MethodSpec(found["name"], tuple(overrides))
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from peftbench.config.settings import Settings
 from peftbench.errors import UserError
+from peftbench.libraries import warnings_only
 from peftbench.plugin import assigned
 from peftbench.plugin.collection import record_ids
 
@@ -191,6 +192,7 @@ class BenchSession:
         )
         return tuple(workload.expand(cases, settings))
 
+    @warnings_only()
     def open(self, planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
         """Check everything that needs torch, before any model is built; open the journal if anything is measured.
 
