@@ -9,6 +9,7 @@ project = "peftbench"
 extensions = ["myst_parser", "code_tables"]
 exclude_patterns = ["_extensions"]
 nitpicky = True
+smartquotes = False  # two dashes begin an option
 
 myst_heading_anchors = 3
 """Headings down to ### can be linked to, by the names that GitHub gives them."""

@@ -6,6 +6,7 @@ option is described once, where it is defined.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -49,5 +50,13 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     titles = tuple(titles)
-    lines = [titles, ("---",) * len(titles), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+    lines = [titles, ("---",) * len(titles), *(map(_cell, row) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Return a text as Markdown shows it letter by letter; code between backticks stays as it is."""
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([\\<>*_|\[\]])", r"\\\1", part)
+        for part in re.split(r"(`[^`]*`)", text)
+    )

@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped] # transformers brings it, without ty
 
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.verdict import parse_fail_on
+from peftbench.report.terminal import COLUMNS
 from peftbench.settings import GATE, flag_name, options
 
 ROOT = Path(__file__).parents[2]
@@ -93,9 +94,15 @@ def test_the_site_lists_every_option_and_every_constant_of_the_rule(monkeypatch:
     sys.modules.pop("code_tables")
     (text,) = source
     assert "<!-- table" not in text
+    assert "a folder with \\<task\\>/\\<split\\>" in text  # no tag of HTML
     assert text.count("\n| `--peftbench-") == len([name for name in options() if not name.startswith(GATE)])
     for constant in Rule.options():
         assert f"| `{constant.name}` | {constant.default:g} | {constant.help}" in text
+
+
+def test_the_first_page_explains_every_column_of_the_table() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/index.md").read_text(), flags=re.MULTILINE)
+    assert rows == [column.title for column in COLUMNS]
 
 
 def test_the_changelog_has_a_section_for_the_version_and_one_for_the_next() -> None:
