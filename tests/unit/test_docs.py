@@ -74,6 +74,18 @@ def test_links_of_pages_that_are_not_part_of_the_site_lead_somewhere(page: Path)
         assert not anchor or anchor in anchors, link
 
 
+def test_every_word_stands_for_one_class() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    words = text[text.index("## Words") : text.index("## The path")]
+    rows = re.findall(r"^\| [a-z].*? \| .*\| (`.*`) \|$", words, flags=re.MULTILINE)
+    classes = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    source = "\n".join(path.read_text() for path in ROOT.glob("src/peftbench/**/*.py"))
+    assert len(classes) > 30
+    assert {name: len(re.findall(rf"^class {name}\b", source, flags=re.MULTILINE)) for name in classes} == (
+        dict.fromkeys(classes, 1)
+    )
+
+
 def test_every_page_of_the_site_is_reached_from_its_first_page() -> None:
     entries = re.findall(r"^[a-z][a-z0-9/-]*$", (ROOT / "docs/index.md").read_text(), flags=re.MULTILINE)
     pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
