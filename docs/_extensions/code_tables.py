@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from peftbench.baseline.rule import Rule
-from peftbench.settings import GATE, flag_name, options
+from peftbench.config.settings import flag_name, options
+from peftbench.gate.rule import Rule
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 def options_table() -> str:
     """Return all options but the constants of the gate's rule, as a Markdown table."""
+    constants = {f"gate_{item.name}" for item in fields(Rule)}
     rows = [
         (f"`{flag_name(name)}{'' if option.flag else f'={option.metavar}'}`", option.help)
         for name, option in options().items()
-        if not name.startswith(GATE)
+        if name not in constants
     ]
     return _table(("option", "what it does"), rows)
 

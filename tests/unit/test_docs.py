@@ -5,16 +5,17 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped] # transformers brings it, without types
 
-from peftbench.baseline.rule import Rule
-from peftbench.baseline.verdict import parse_fail_on
+from peftbench.config.settings import flag_name, options
+from peftbench.gate.rule import Rule
+from peftbench.gate.verdict import parse_fail_on
 from peftbench.report.terminal import COLUMNS
-from peftbench.settings import GATE, flag_name, options
 
 ROOT = Path(__file__).parents[2]
 CHANGELOG = ROOT / "CHANGELOG.md"
@@ -107,9 +108,10 @@ def test_the_site_lists_every_option_and_every_constant_of_the_rule(monkeypatch:
     (text,) = source
     assert "<!-- table" not in text
     assert "a folder with \\<task\\>/\\<split\\>" in text  # no tag of HTML
-    assert text.count("\n| `--peftbench-") == len([name for name in options() if not name.startswith(GATE)])
-    for constant in Rule.options():
-        assert f"| `{constant.name}` | {constant.default:g} | {constant.help}" in text
+    constants = {f"gate_{item.name}" for item in fields(Rule)}
+    assert text.count("\n| `--peftbench-") == len(options().keys() - constants)
+    for item in fields(Rule):
+        assert f"| `{item.name.replace('_', '-')}` | {item.default:g} | {item.metadata['help']}" in text
 
 
 def test_the_first_page_explains_every_column_of_the_table() -> None:
