@@ -1,7 +1,7 @@
 """Tables that the code holds already: a page names one in a comment, and the site shows it.
 
-`<!-- table: options -->` becomes the table of `options_table`, `<!-- table: rules -->` that of `rules_table`. So each
-option is described once, where it is defined.
+`<!-- table: options -->` becomes what `options_table` returns, `<!-- table: rules -->` what `rules_table` does. So
+each option is described once, where it is defined.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import fields
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from peftbench.config.settings import flag_name, options
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
 
 
 def options_table() -> str:
-    """Return all options but the constants of the gate's rule, as a Markdown table."""
+    """Return all options but the constants of the gate's rule: a Markdown table for each group of `pytest --help`."""
     constants = {f"gate_{item.name}" for item in fields(Rule)}
-    rows = [
-        (f"`{flag_name(name)}{'' if option.flag else f'={option.metavar}'}`", option.help)
-        for name, option in options().items()
-        if name not in constants
-    ]
-    return _table(("option", "what it does"), rows)
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, option in options().items():
+        if name not in constants:
+            spelled = f"`{flag_name(name)}{'' if option.flag else f'={option.metavar}'}`"
+            groups.setdefault(getattr(option, "group", ""), []).append((spelled, option.help))
+    return "\n".join(
+        (f"### {group[0].upper()}{group[1:]}\n\n" if group else "") + _table(("option", "what it does"), groups[group])
+        for group in sorted(groups, key=_place)
+    )
 
 
 def rules_table() -> str:
@@ -47,6 +51,11 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("source-read", insert_tables)
     return {"parallel_read_safe": True}
+
+
+def _place(group: str) -> int:
+    """Return where `pytest --help` has a group: in the order in which its enumeration lists them."""
+    return list(type(group)).index(group) if isinstance(group, Enum) else 0
 
 
 def _table(titles: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
