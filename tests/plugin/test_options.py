@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.plugin.running import Run, records
 
-from peftbench.config.options import Group
+from peftbench.config.options import Question
 
 
 @pytest.mark.parametrize(
@@ -360,6 +360,6 @@ def test_a_constant_in_the_ini_file_of_an_earlier_version_is_refused(benches: py
 
 def test_the_help_has_a_section_for_each_question(pytester: pytest.Pytester) -> None:
     text = pytester.runpytest_inprocess("--help").stdout.str()
-    places = [text.index(f"peftbench: {group}:") for group in Group]
+    places = [text.index(f"peftbench: {question}:") for question in Question]
     assert places == sorted(places)
     assert "gate-limit" not in text

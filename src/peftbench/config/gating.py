@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftbench.config.options import Group, flag, option
+from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     waiting,
     whole,
@@ -21,7 +21,7 @@ class GateSettings:
     launches: int | None = option(
         None,
         "run the cases in N fresh processes, and report medians over them",
-        Group.GATE,
+        Question.GATE,
         parse=whole(1),
         metavar="N",
         parent=True,
@@ -30,27 +30,27 @@ class GateSettings:
     launch_timeout: float | None = option(
         None,
         "seconds after which a process is killed; only that launch is lost",
-        Group.GATE,
+        Question.GATE,
         parse=waiting,
         metavar="SECONDS",
         parent=True,
     )
     record: bool = flag(
         "take as many launches as `peftbench accept` needs (5, or --peftbench-launches)",
-        Group.GATE,
+        Question.GATE,
         parent=True,
         launches=True,
     )
     gate: bool = flag(
         "compare with the baseline: a regression is a red test and exit status 1",
-        Group.GATE,
+        Question.GATE,
         parent=True,
         launches=True,
     )
     baseline: Path | None = option(
         None,
         "folder of baselines; default: baselines in pytest's root directory",
-        Group.GATE,
+        Question.GATE,
         parse=Path,
         metavar="DIR",
     )
@@ -58,23 +58,23 @@ class GateSettings:
         "",
         'another state of the code to compare with, in lock-step: a git revision, requirements ("peft==0.20.0"), '
         "or both, separated by spaces",
-        Group.GATE,
+        Question.GATE,
         parse=words,
         metavar="STATE",
         parent=True,
         launches=True,
     )
     pairs: int = option(
-        5, "pairs of processes in lock-step; default: 5", Group.GATE, parse=whole(2), metavar="N", parent=True
+        5, "pairs of processes in lock-step; default: 5", Question.GATE, parse=whole(2), metavar="N", parent=True
     )
     strict: bool = flag(
-        "fail on inconclusive, missing and not comparable cases too, and without a baseline", Group.GATE, parent=True
+        "fail on inconclusive, missing and not comparable cases too, and without a baseline", Question.GATE, parent=True
     )
     gate_rule: Rule = option(
         Rule(),
         "a constant of the gate's rule, such as limit=0.03; may be given several times; `peftbench list rules` "
         "prints all constants",
-        Group.GATE,
+        Question.GATE,
         parse=Rule.read,
         metavar="NAME=VALUE",
         repeats=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peftbench.config.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES
-from peftbench.config.options import Group, flag, option
+from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST,
     comma_separated,
@@ -23,25 +23,25 @@ class MeasuringSettings:
     methods: tuple[str, ...] = option(
         (),
         "methods or families (default, paper, peft, all), comma-separated; lora(r=16) overrides a configuration",
-        Group.WHAT,
+        Question.WHAT,
         parse=comma_separated,
         metavar="LIST",
     )
     tasks: tuple[str, ...] = option(
-        (), "tasks, comma-separated; default: all", Group.WHAT, parse=comma_separated, metavar="LIST"
+        (), "tasks, comma-separated; default: all", Question.WHAT, parse=comma_separated, metavar="LIST"
     )
     workloads: tuple[str, ...] = option(
         (),
         "workloads and studies, comma-separated, or all workloads (all); default: train_step and inference, "
         "and those of files that are named",
-        Group.WHAT,
+        Question.WHAT,
         parse=comma_separated,
         metavar="LIST",
     )
     batch_sizes: tuple[int, ...] = option(
         (),
         "batch sizes, comma-separated; default: 1,8, and 32 for trainings",
-        Group.WHAT,
+        Question.WHAT,
         parse=each(whole(1, MOST)),
         metavar="LIST",
     )
@@ -49,55 +49,55 @@ class MeasuringSettings:
         "base",
         "the step that each round alternates with: base (frozen backbone, trained head, gradients through the "
         "backbone), full, or none; default: base",
-        Group.HOW,
+        Question.HOW,
         parse=one_of(*REFERENCES),
         identity=True,
     )
     rounds: int | None = option(
         None,
         "number of rounds of each case; default: until the interval is narrow or --peftbench-max-time is spent",
-        Group.HOW,
+        Question.HOW,
         parse=whole(1),
         metavar="N",
     )
     max_time: float | None = option(
         None,
         "seconds for the rounds of a case and its reference; default: 0.9 for a preset on a CPU, else 5",
-        Group.HOW,
+        Question.HOW,
         parse=seconds,
         metavar="SECONDS",
     )
     dtype: str = option(
         "float32",
         f"dtype of weights and computation: {', '.join(DTYPES)}; default: float32",
-        Group.HOW,
+        Question.HOW,
         parse=one_of(*DTYPES),
         identity=True,
     )
     autocast: bool = flag(
-        "keep weights in float32; operators run in --peftbench-dtype where that is safe", Group.HOW, identity=True
+        "keep weights in float32; operators run in --peftbench-dtype where that is safe", Question.HOW, identity=True
     )
-    tf32: bool = flag("run float32 matrix products on tensor cores in TF32 (CUDA)", Group.HOW, identity=True)
+    tf32: bool = flag("run float32 matrix products on tensor cores in TF32 (CUDA)", Question.HOW, identity=True)
     attention: str = option(
         "sdpa",
         f"implementation of attention: {', '.join(ATTENTIONS)}; default: sdpa",
-        Group.HOW,
+        Question.HOW,
         parse=one_of(*ATTENTIONS),
         identity=True,
     )
     optimizer: str = option(
         "fused",
         f"implementation of AdamW: {', '.join(OPTIMIZERS)}; default: fused",
-        Group.HOW,
+        Question.HOW,
         parse=one_of(*OPTIMIZERS),
         identity=True,
     )
-    compile: bool = flag("compile each model with torch.compile, from scratch", Group.HOW, identity=True)
-    gradient_checkpointing: bool = flag("compute activations again in the backward pass", Group.HOW, identity=True)
+    compile: bool = flag("compile each model with torch.compile, from scratch", Question.HOW, identity=True)
+    gradient_checkpointing: bool = flag("compute activations again in the backward pass", Question.HOW, identity=True)
     seed: int = option(
         0,
         "seed of weights, data and the order of rounds; default: 0",
-        Group.HOW,
+        Question.HOW,
         parse=whole(0),
         metavar="N",
         identity=True,
@@ -106,13 +106,13 @@ class MeasuringSettings:
     model: str = option(
         "auto",
         "a preset, a local folder or a hub id; default (auto): tiny on a CPU, xlmr-base on CUDA",
-        Group.MODEL,
+        Question.MODEL,
         identity=True,
     )
     seq_len: int | None = option(
         None,
         "tokens of each sequence; default: the preset's length, else the task's",
-        Group.MODEL,
+        Question.MODEL,
         parse=whole(1, MOST),
         metavar="TOKENS",
         identity=True,
@@ -120,7 +120,7 @@ class MeasuringSettings:
     data: str = option(
         "synthetic",
         "synthetic, hub, or a folder that holds <task>/<split>.{jsonl,json,csv,parquet}[.gz]; default: synthetic",
-        Group.MODEL,
+        Question.MODEL,
         metavar="SOURCE",
         identity=True,
     )

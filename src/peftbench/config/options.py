@@ -16,7 +16,7 @@ MOST_QUOTED: Final = 120
 """Characters of a value that an error quotes."""
 
 
-class Group(StrEnum):
+class Question(StrEnum):
     """The question that an option answers: `pytest --help` has a section for each."""
 
     WHAT = "what is measured"
@@ -33,7 +33,7 @@ class Option:
     """One setting: how it is given, how it is read, and what it is for."""
 
     help: str
-    group: Group
+    question: Question
     parse: Callable[[str], Any] = str
     metavar: str = "NAME"
     flag: bool = False
@@ -52,21 +52,21 @@ class Option:
     """Whether it has the cases measured in processes of their own."""
 
 
-def option(default: T, help: str, group: Group, **how: Any) -> T:  # noqa: A002, ANN401 - argparse's word; `Option`'s fields
+def option(default: T, help: str, question: Question, **how: Any) -> T:  # noqa: A002, ANN401 - argparse's word; `Option`'s fields
     """Return a dataclass field of this default that is an option.
 
     Args:
         default: The field's, of the field's type.
         help: What the setting does, for `pytest --help`.
-        group: Its section there.
+        question: Its section there.
         how: Further fields of `Option`.
     """
-    return field(default=default, metadata={"option": Option(help=help, group=group, **how)})
+    return field(default=default, metadata={"option": Option(help=help, question=question, **how)})
 
 
-def flag(help: str, group: Group, **how: bool) -> bool:  # noqa: A002 - argparse's own word
+def flag(help: str, question: Question, **how: bool) -> bool:  # noqa: A002 - argparse's own word
     """Return a dataclass field, False by default, that is an option without a value."""
-    return option(False, help, group, parse=boolean, flag=True, **how)  # noqa: FBT003 - the default
+    return option(False, help, question, parse=boolean, flag=True, **how)  # noqa: FBT003 - the default
 
 
 def flag_name(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from peftbench.config.options import Group, flag, option
+from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST_THREADS,
     comma_separated,
@@ -19,15 +19,15 @@ class RunningSettings:
     """What a run writes, and on which machines it runs."""
 
     json: Path | None = option(
-        None, "write all records to this file", Group.OUTPUT, parse=Path, metavar="FILE", parent=True
+        None, "write all records to this file", Question.OUTPUT, parse=Path, metavar="FILE", parent=True
     )
     diff_json: Path | None = option(
-        None, "write the comparison to this file", Group.OUTPUT, parse=Path, metavar="FILE", parent=True
+        None, "write the comparison to this file", Question.OUTPUT, parse=Path, metavar="FILE", parent=True
     )
     bencher_json: Path | None = option(
         None,
         "write the run to this file in Bencher's metric format (BMF)",
-        Group.OUTPUT,
+        Question.OUTPUT,
         parse=Path,
         metavar="FILE",
         parent=True,
@@ -35,7 +35,7 @@ class RunningSettings:
     action_json: Path | None = option(
         None,
         "write the run to this file for github-action-benchmark",
-        Group.OUTPUT,
+        Question.OUTPUT,
         parse=Path,
         metavar="FILE",
         parent=True,
@@ -43,21 +43,21 @@ class RunningSettings:
     work: Path | None = option(
         None,
         "folder of the journal and of launches; default: .peftbench in pytest's root directory",
-        Group.OUTPUT,
+        Question.OUTPUT,
         parse=Path,
         metavar="DIR",
     )
-    resume: bool = flag("take finished cases from the journal of a run that was killed", Group.OUTPUT, parent=True)
+    resume: bool = flag("take finished cases from the journal of a run that was killed", Question.OUTPUT, parent=True)
     device: str = option(
-        "auto", "cpu, cuda or cuda:N; default (auto): CUDA where there is one", Group.MACHINES, identity=True
+        "auto", "cpu, cuda or cuda:N; default (auto): CUDA where there is one", Question.MACHINES, identity=True
     )
     threads: int = option(
-        1, "CPU threads; default: 1", Group.MACHINES, parse=whole(1, MOST_THREADS), metavar="N", identity=True
+        1, "CPU threads; default: 1", Question.MACHINES, parse=whole(1, MOST_THREADS), metavar="N", identity=True
     )
     shard: tuple[int, int] | None = option(
         None,
         "run a part of the cases, the same on every machine: 3/16 is the third of sixteen",
-        Group.MACHINES,
+        Question.MACHINES,
         parse=fraction,
         metavar="K/N",
         parent=True,
@@ -65,7 +65,7 @@ class RunningSettings:
     gpus: tuple[str, ...] = option(
         (),
         "spread the cases over one process a GPU: all, or indices or UUIDs, comma-separated",
-        Group.MACHINES,
+        Question.MACHINES,
         parse=comma_separated,
         metavar="LIST",
         parent=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peftbench.config.choices import STOPS
-from peftbench.config.options import Group, flag, option
+from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST,
     MOST_TRAININGS,
@@ -25,7 +25,7 @@ class StudySettings:
     seeds: int = option(
         3,
         "number of trainings of each method, with the seeds --peftbench-seed, + 1, ...; default: 3",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=whole(1, MOST_TRAININGS),
         metavar="N",
     )
@@ -33,27 +33,32 @@ class StudySettings:
         (3e-5, 1e-4, 3e-4, 1e-3),
         "learning rates to try. All are tried with the first seed. Further seeds use the first rate and each method's "
         "best. Default: 3e-5,1e-4,3e-4,1e-3",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=each(above_zero),
         metavar="LIST",
         studies=True,
         pools=True,
     )
     epochs: float = option(
-        10.0, "most epochs of a training; default: 10", Group.STUDIES, parse=above_zero, metavar="EPOCHS", studies=True
+        10.0,
+        "most epochs of a training; default: 10",
+        Question.STUDIES,
+        parse=above_zero,
+        metavar="EPOCHS",
+        studies=True,
     )
     stop: str = option(
         "patience",
         "what ends a training: patience (no improvement), target (it is reached), or budget (its epochs alone); "
         "default: patience",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=one_of(*STOPS),
         studies=True,
     )
     patience: float = option(
         3.0,
         "epochs without improvement after which a training stops; default: 3",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=above_zero,
         metavar="EPOCHS",
         studies=True,
@@ -61,7 +66,7 @@ class StudySettings:
     eval_every: int | None = option(
         None,
         "steps between evaluations; default: a quarter of an epoch",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=whole(1),
         metavar="STEPS",
         studies=True,
@@ -69,26 +74,33 @@ class StudySettings:
     target: str = option(
         "97%",
         "quality to which costs are compared: a score (0.8), or a share of full fine-tuning's (97%); default: 97%",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=lambda text: QualityTarget.read(text) and text,
         metavar="SCORE",
         studies=True,
         pools=True,
     )
     metric: str | None = option(
-        None, "score that trainings are judged by; default: the task's own", Group.STUDIES, studies=True
+        None, "score that trainings are judged by; default: the task's own", Question.STUDIES, studies=True
     )
     train_rows: int | None = option(
-        None, "most rows to train on; default: all", Group.STUDIES, parse=whole(1), metavar="N", studies=True
+        None, "most rows to train on; default: all", Question.STUDIES, parse=whole(1), metavar="N", studies=True
     )
     eval_rows: int | None = option(
-        None, "most rows of each evaluation set; default: all", Group.STUDIES, parse=whole(1), metavar="N", studies=True
+        None,
+        "most rows of each evaluation set; default: all",
+        Question.STUDIES,
+        parse=whole(1),
+        metavar="N",
+        studies=True,
     )
-    group_by_length: bool = flag("put examples of like length into a batch: less padding", Group.STUDIES, studies=True)
+    group_by_length: bool = flag(
+        "put examples of like length into a batch: less padding", Question.STUDIES, studies=True
+    )
     test_data: tuple[str, ...] = option(
         (),
         "further sets to evaluate on, comma-separated: splits of --peftbench-data (test.hi), or folders like it",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=comma_separated,
         metavar="LIST",
         studies=True,
@@ -97,14 +109,14 @@ class StudySettings:
     serve: tuple[int, ...] = option(
         (1, 2, 4, 8, 16),
         "numbers of tasks that are served together; default: 1,2,4,8,16",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=each(whole(1, MOST_TRAININGS)),
         metavar="LIST",
     )
     requests: int = option(
         200,
         "requests that a deployment serves; default: 200",
-        Group.STUDIES,
+        Question.STUDIES,
         parse=whole(1, MOST),
         metavar="N",
         studies=True,

@@ -34,7 +34,7 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """When a case is called slower. Shares are relative: 0.05 is 5 %. `docs/gate.md` holds formulas and evidence."""
+    """When a case is called slower. Shares are relative: 0.05 is 5 %. `docs/gate.md` holds the formulas."""
 
     limit: float = _share(0.05, "a case is unchanged when a slowdown above this share is excluded")
     tolerance: float = _share(0.01, "share that a case may be slower by: p is the probability under a true shift of it")

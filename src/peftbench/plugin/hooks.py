@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from peftbench.config.options import Group, Option, flag_name
+from peftbench.config.options import Option, Question, flag_name
 from peftbench.config.retired import RETIRED, refuse_retired
 from peftbench.config.settings import options
 from peftbench.errors import UserError
@@ -34,10 +34,12 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add each setting to the command line and to the ini file."""
-    groups = {group: parser.getgroup(f"peftbench {group.name}", f"peftbench: {group}") for group in Group}
+    groups = {
+        question: parser.getgroup(f"peftbench {question.name}", f"peftbench: {question}") for question in Question
+    }
     for name, option in options().items():
         dest = configfiles.PREFIX + name
-        groups[option.group].addoption(flag_name(name), dest=dest, default=None, **_way(option))
+        groups[option.question].addoption(flag_name(name), dest=dest, default=None, **_way(option))
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
     hidden = parser.getgroup("peftbench")
     for name in RETIRED:

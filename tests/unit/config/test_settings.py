@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.config.options import Group, flag_name
+from peftbench.config.options import Question, flag_name
 from peftbench.config.retired import refuse_retired, refuse_unknown
 from peftbench.config.settings import Settings, options
 from peftbench.errors import UserError
@@ -83,7 +83,7 @@ def test_a_setting_of_an_earlier_version_is_refused_with_what_replaced_it() -> N
 
 
 def test_every_option_answers_one_question_and_children_get_what_is_not_the_parents() -> None:
-    assert {option.group for option in options().values()} == set(Group)
+    assert {option.question for option in options().values()} == set(Question)
     assert {name for name, option in options().items() if option.launches} == {
         *("gate", "against", "record", "launches", "gpus"),
     }

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from peftbench.errors import UserError
@@ -40,13 +38,3 @@ def test_the_named_constants_are_replaced_and_the_last_value_counts() -> None:
 def test_a_bad_value_is_refused_in_one_line_by_name(text: str, message: str) -> None:
     with pytest.raises(UserError, match=rf"^{message}[^\n]*$"):
         Rule.read(text)
-
-
-def test_the_documentation_lists_every_constant_with_its_default() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
-    missing = [
-        constant.name
-        for constant in Rule.constants()
-        if f"| {constant.name} | {constant.default} | {constant.help} |" not in text
-    ]
-    assert missing == []
