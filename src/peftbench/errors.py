@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 
+from peftbench.masking import masked
+
 
 class PeftbenchError(Exception):
     """Base of all errors that this package raises on purpose; its text is one line for a person."""
 
     def __str__(self) -> str:
-        """Escape what would break the line, or the terminal: names come from files."""
-        text = super().__str__()
+        """Escape what would break the line, or the terminal: names come from files; leave out credentials."""
+        text = masked(super().__str__())
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

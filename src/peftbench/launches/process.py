@@ -17,6 +17,7 @@ from typing import Final
 import pytest
 
 from peftbench.errors import UserError
+from peftbench.git import without_git
 
 PATIENCE_S: Final = 10.0
 """For which an interrupted child may put its affairs in order."""
@@ -35,7 +36,7 @@ class Command:
     folder: Path
     """Its working directory."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that are added to this process's."""
+    """Variables that are added to this process's, of which those that a git hook has set are left out."""
     timeout_s: float | None = None
 
 
@@ -82,7 +83,7 @@ def started(
         process = subprocess.Popen(  # noqa: S603 - pytest, with the arguments that it was called with here
             [*command.arguments, *more],
             cwd=command.folder,
-            env={**os.environ, **command.environment},
+            env={**without_git(os.environ), **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
