@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -60,6 +62,28 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
     (record,) = json.loads((repository.path / "run.json").read_text())["records"]
     assert [launch["x"] > 0.7 for launch in record["launches"]] == [True, True]
     assert record["metrics"]["against"]["value"] > 2
+
+
+def test_a_gate_in_a_pre_commit_hook_leaves_the_unfinished_commit_alone(repository: pytest.Pytester) -> None:
+    words = [*ARGUMENTS, "--peftbench-against=HEAD", "--peftbench-pairs=2", "--peftbench-gate-more-launches=0"]
+    command = shlex.join([sys.executable, "-m", "pytest", "-k", "lora", *words])
+    hook = repository.path / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{command} > hook.txt || cat hook.txt\n")
+    hook.chmod(0o755)
+    (repository.path / "src/underlying.py").write_text(SLOWER)
+    (repository.path / "unfinished.txt").write_text("an edit")
+
+    def git(*words: str) -> str:
+        call = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words]
+        return subprocess.run(call, cwd=repository.path, check=True, capture_output=True, text=True).stdout
+
+    git("commit", "-qam", "slower")
+    assert "this checkout in lock-step with HEAD" in (repository.path / "hook.txt").read_text()
+    assert "101" in (repository.path / "hook.txt").read_text()
+    assert git("show", "HEAD:src/underlying.py") == (repository.path / "src/underlying.py").read_text() == SLOWER
+    assert git("status", "--porcelain").split() == ["??", "hook.txt", "??", "unfinished.txt"]
+    assert git("worktree", "list").count("\n") == 1
 
 
 CONFTEST = """
