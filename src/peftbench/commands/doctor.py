@@ -55,6 +55,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print what was found."""
     from peftbench.doctor import Machine
+    from peftbench.readable import readable_diffs
     from peftbench.runfile import load_run
 
     rule = rule_of(arguments)
@@ -66,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         _measure(folder, arguments.launches, arguments.pytest)
         found = load_run(folder / "run.json")
     threads = int(found.fingerprint.get("threads", "1"))
-    sys.stdout.write("".join(f"{line}\n" for line in report(found, machine, rule, threads, arguments.budget)))
+    lines = [*report(found, machine, rule, threads, arguments.budget), *readable_diffs(Path.cwd())]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
 
 
