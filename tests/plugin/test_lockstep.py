@@ -86,6 +86,29 @@ def test_a_gate_in_a_pre_commit_hook_leaves_the_unfinished_commit_alone(reposito
     assert git("worktree", "list").count("\n") == 1
 
 
+def test_a_history_walks_from_commit_to_commit_and_does_not_look_at_this_checkout(
+    repository: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text, message in ((UNDERLYING.replace("100", "101"), "more"), (SLOWER.replace("101", "102"), "slower")):
+        (repository.path / "src/underlying.py").write_text(text)
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qam", message],
+            cwd=repository.path,
+            check=True,
+        )
+    (repository.path / "src/underlying.py").write_text("this is no Python")
+    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    words = ("history", "--revisions=HEAD~2..", "--format=json", "--", "test_bench.py", *ARGUMENTS, *few)
+    monkeypatch.setenv("COLUMNS", "200")
+    result = repository.run(sys.executable, "-m", "peftbench.cli", *words)
+    assert result.ret == 0
+    rows = json.loads(result.stdout.str())["rows"]
+    assert [row["counters"]["flops"] for row in rows] == [[100, 101], [101, 102]]
+    assert [row["kind"] for row in rows] == ["MORE", "SLOWER"]
+    assert rows[1]["low"] > 1
+    result.stderr.fnmatch_lines(["peftbench: * -> *: 1 case (1 regressed), * s"] * 2)
+
+
 CONFTEST = """
 from peftbench.catalogue import Catalogue
 from dataclasses import replace

@@ -92,6 +92,11 @@ def sheet_of(text: str, path: Path) -> Sheet:
         from peftbench.report.diffs import read_diff
 
         return sheets.of_diff(read_diff(data, str(path)))
+    if kind == "peftbench/history":
+        from peftbench.history.file import from_json as history_from_json
+        from peftbench.report.history import of_history
+
+        return of_history(history_from_json(data, str(path)))
     said = f"its schema is {_schema(data)[:60]!r}" if _schema(data) else "it has no schema"
     raise UserError(f"{path}: is no file that can be shown: {said}; there are {KINDS}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -50,6 +50,7 @@ PARENTS: Final = frozenset(
         "record",
         "gate",
         "against",
+        "candidate",
         "pairs",
         "strict",
         "diff_json",
@@ -74,6 +75,22 @@ def quieten(config: pytest.Config) -> None:
     for name, value in OTHERS.items():
         if hasattr(config.option, name):
             setattr(config.option, name, value)
+
+
+def without_parents(arguments: Iterable[str]) -> list[str]:
+    """Return a command line without the options that a parent follows: an older revision need not know them."""
+    from peftbench.settings import flag_name, options
+
+    valued = {flag_name(name): not options()[name].flag for name in PARENTS}
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in valued:
+            kept.append(word)
+        elif valued[name] and not equals:
+            next(words, None)  # its value
+    return kept
 
 
 def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:

@@ -16,11 +16,13 @@ from peftbench import collection
 from peftbench.baseline.verdict import SuiteVerdict
 from peftbench.device import choose_gpus
 from peftbench.gating import Gate, Judgement, merged
+from peftbench.launches import child
 from peftbench.launches.launcher import Launcher, Target
 from peftbench.launches.process import Command
 from peftbench.record import Record, Run
 from peftbench.report import wording
 from peftbench.selection import Selection
+from peftbench.settings import flag_name
 
 if TYPE_CHECKING:
     import pytest
@@ -113,13 +115,20 @@ def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Tar
 
     from peftbench.lockstep.duel import Duel
     from peftbench.lockstep.pair import State
-    from peftbench.lockstep.states import THIS, other_state
+    from peftbench.lockstep.states import THIS, Asked, other_state
 
     settings, say = bench.settings, _teller(config)
     command = pytest_command(config, settings.launch_timeout)
+
+    def state(name: str) -> State:
+        if not getattr(settings, name):
+            return State(name=THIS, command=command)
+        asked = Asked(getattr(settings, name), flag_name(name))
+        return other_state(asked, command, config.rootpath, user_cache_path("peftbench"), say)
+
     duel = Duel(
-        base=other_state(settings.against, command, config.rootpath, user_cache_path("peftbench"), say),
-        new=State(name=THIS, command=command),
+        base=state("against"),
+        new=state("candidate"),
         folder=bench.work.absolute() / FOLDER,
         session=bench.name,
         say=say,
@@ -181,7 +190,7 @@ def pytest_command(config: pytest.Config, timeout_s: float | None) -> Command:
     parameters = config.invocation_params
     isolated = ["-P"] if not {"", str(Path.cwd())} & set(sys.path) else []  # `pytest` adds no folder, `python -m` does
     return Command(
-        arguments=(sys.executable, *isolated, "-m", "pytest", *map(os.fspath, parameters.args)),
+        arguments=(sys.executable, *isolated, "-m", "pytest", *child.without_parents(map(os.fspath, parameters.args))),
         folder=parameters.dir,
         timeout_s=timeout_s,
     )

@@ -136,4 +136,4 @@ def _run(command: Sequence[str]) -> None:
     )
     if done.returncode:
         said = last_line(done.stderr or done.stdout)
-        raise UserError(f"--peftbench-against: `{' '.join(map(str, command[:4]))} ...` failed: {said}")
+        raise UserError(f"`{' '.join(map(str, command[:4]))} ...` failed: {said}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +23,67 @@ _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:/")
 """Begins an address."""
 
 
-def other_state(text: str, command: Command, folder: Path, cache: Path, say: Callable[[str], None]) -> State:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What names a state, and where it was asked for."""
+
+    text: str
+    """A git revision, requirements, or one and the others, separated by blanks."""
+    option: str = ""
+    """Begins each error."""
+
+    @property
+    def name(self) -> str:
+        """For people, and for files."""
+        return masked(self.text)
+
+    def problem(self, text: object) -> UserError:
+        """Return an error that says where the state was asked for."""
+        return UserError(f"{self.option}: {text}" if self.option else str(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a text names."""
+
+    repository: Repository | None
+    commit: str
+    """Of the repository; '' where no revision is named."""
+    packages: tuple[str, ...]
+    """Requirements."""
+
+    @property
+    def text(self) -> str:
+        """What names it, wherever the branch that it was named by is later."""
+        return " ".join(filter(None, [self.commit, *self.packages]))
+
+
+def parts(asked: Asked, folder: Path) -> Parts:
+    """Return what a text names.
+
+    Args:
+        asked: The text.
+        folder: One in this checkout's repository.
+
+    Raises:
+        UserError: it names nothing; says what git says of it.
+    """
+    words = asked.text.split()
+    if not words:
+        raise asked.problem(f"names no state: give a revision, or {EXAMPLE}")
+    repository, commit = _revision(words[0], folder, asked)
+    packages = tuple(words[1:] if commit else words)
+    for package in packages:
+        if not is_requirement(package):
+            raise asked.problem(f"{package!r} is not {EXAMPLE}")
+    return Parts(repository, commit, packages)
+
+
+def other_state(asked: Asked, command: Command, folder: Path, cache: Path, say: Callable[[str], None]) -> State:
     """Return the state that a text names, with its sources checked out and its packages installed.
 
     Args:
-        text: A git revision, requirements, or one and the others, separated by blanks.
+        asked: The text.
         command: How the same is started in this checkout.
         folder: One in this checkout's repository.
         cache: Where work trees and environments are kept.
@@ -36,46 +92,34 @@ def other_state(text: str, command: Command, folder: Path, cache: Path, say: Cal
     Raises:
         UserError: it names nothing, or cannot be made.
     """
-    words = text.split()
-    repository, commit = _revision(words[0] if words else "", folder)
-    packages = words[1:] if commit else words
-    for package in packages:
-        _require_version(package)
-    avoid = own = ""
-    if repository and commit:
-        worktree = repository.checked_out(commit, cache)
-        command = moved(command, repository.root, worktree, sys.path)
-        packages = [*unsatisfied(requirements(worktree, repository.root)), *packages]
-        avoid, own = str(repository.root), str(worktree)
-    if packages:
-        say(masked(f"making an environment with {' '.join(packages)}"))
-        python = python_with(packages, cache)
-        command = replace(command, arguments=(str(python), *command.arguments[1:]))
-    return State(name=masked(text), command=command, avoid=avoid, worktree=own)
+    found = parts(asked, folder)
+    packages, avoid, own = list(found.packages), "", ""
+    try:
+        if found.repository and found.commit:
+            root, worktree = found.repository.root, found.repository.checked_out(found.commit, cache)
+            command = moved(command, root, worktree, sys.path)
+            packages = [*unsatisfied(requirements(worktree, root)), *packages]
+            avoid, own = str(root), str(worktree)
+        if packages:
+            say(masked(f"making an environment with {' '.join(packages)}"))
+            python = python_with(packages, cache)
+            command = replace(command, arguments=(str(python), *command.arguments[1:]))
+    except UserError as error:
+        raise asked.problem(error) from error
+    return State(name=asked.name, command=command, avoid=avoid, worktree=own)
 
 
-def _revision(word: str, folder: Path) -> tuple[Repository | None, str]:
-    """Return the repository and the commit that a word names, or neither where it is a requirement instead.
-
-    Raises:
-        UserError: it is nothing of the two; says what git says of it.
-    """
-    if not word:
-        raise UserError(f"--peftbench-against names no state: give a revision, or {EXAMPLE}")
+def _revision(word: str, folder: Path, asked: Asked) -> tuple[Repository | None, str]:
+    """Return the repository and the commit that a word names, or neither where it is a requirement instead."""
     if word.startswith("-"):
-        raise UserError(f"--peftbench-against: {word!r} is an option, not a revision; nor is it {EXAMPLE}")
+        raise asked.problem(f"{word!r} is an option, not a revision; nor is it {EXAMPLE}")
     try:
         repository = Repository.of(folder)
         return repository, repository.commit(word)
     except GitError as error:
         if is_requirement(word):
             return None, ""
-        raise UserError(f"--peftbench-against: {word!r} is not {EXAMPLE}; nor is it a revision: {error}") from None
-
-
-def _require_version(text: str) -> None:
-    if not is_requirement(text):
-        raise UserError(f"--peftbench-against: {text!r} is not {EXAMPLE}")
+        raise asked.problem(f"{word!r} is not {EXAMPLE}; nor is it a revision: {error}") from None
 
 
 def is_requirement(text: str) -> bool:

@@ -37,11 +37,20 @@ class Sheet:
     about: Mapping[str, Any]
     """What holds for all rows: text, numbers, or mappings of these."""
     rows: Sequence[Row]
-    """Each with its `case`."""
+    """Each with what `keys` names."""
     columns: Sequence[Column]
     """For people; those whose cells are all empty are left out."""
     notes: Sequence[str] = ()
     """What follows the table, a sentence each."""
+    keys: Sequence[str] = ("case",)
+    """Names of what tells one row from the others."""
+    people: Sequence[Row] | None = None
+    """The rows of the table, where they are not `rows`."""
+
+    @property
+    def table(self) -> Sequence[Row]:
+        """The rows for people."""
+        return self.rows if self.people is None else self.people
 
 
 def render(sheet: Sheet, format_: str, *, width: int) -> str:
@@ -59,10 +68,10 @@ def lines(sheet: Sheet) -> Iterator[str]:
     for name, value in sheet.about.items():
         yield from _numbered(name, value)
     for row in sheet.rows:
-        case = row["case"]
+        which = "  ".join(str(row[key]) for key in sheet.keys)
         for name, value in row.items():
-            if name != "case":
-                yield from _numbered(f"{case}  {name}", value)
+            if name not in sheet.keys:
+                yield from _numbered(f"{which}  {name}", value)
 
 
 def _numbered(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - what JSON holds
@@ -102,10 +111,10 @@ def _scalar(value: object) -> bool:
 def _markdown(sheet: Sheet) -> str:
     columns = _filled(sheet)
     text = [f"* {_escaped(line)}\n" for line in _head(sheet)]
-    if sheet.rows:
+    if sheet.table:
         text += ["\n", _pipes([column.title for column in columns])]
         text.append(_pipes(["---" if column.text else "---:" for column in columns]))
-        text += [_pipes([_escaped(column.cell(row)) for column in columns]) for row in sheet.rows]
+        text += [_pipes([_escaped(column.cell(row)) for column in columns]) for row in sheet.table]
     text += ["\n" if sheet.notes else "", *(f"* {_escaped(note)}\n" for note in sheet.notes)]
     return "".join(text)
 
@@ -128,13 +137,13 @@ def _table(sheet: Sheet, width: int) -> str:
     console = Console(file=file, width=width, force_terminal=False, no_color=True, highlight=False, markup=False)
     for line in _head(sheet):
         console.print(line)
-    columns = _fitting(_filled(sheet), sheet.rows, width)
+    columns = _fitting(_filled(sheet), sheet.table, width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for column in columns:
         table.add_column(column.title, justify="left" if column.text else "right", overflow="fold")
-    for row in sheet.rows:
+    for row in sheet.table:
         table.add_row(*(column.cell(row) for column in columns))
-    if sheet.rows:
+    if sheet.table:
         console.print()
         console.print(table)
     for note in sheet.notes:
@@ -161,7 +170,7 @@ def _short(value: object) -> str:
 
 
 def _filled(sheet: Sheet) -> list[Column]:
-    return [column for column in sheet.columns if any(map(column.cell, sheet.rows))]
+    return [column for column in sheet.columns if any(map(column.cell, sheet.table))]
 
 
 def _fitting(columns: list[Column], rows: Sequence[Row], width: int) -> list[Column]:

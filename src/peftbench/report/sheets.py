@@ -29,7 +29,8 @@ def _number(name: str, show: Callable[[float], str]) -> Callable[[Row], str]:
 
 def _checkpoint(row: Row) -> str:
     """Return the size of a checkpoint, be it told in one number or in parts."""
-    parts = [value for name, value in row.items() if name.startswith("checkpoint") and isinstance(value, int | float)]
+    names = [name for name in row if name.startswith("checkpoint_") and name.endswith("_bytes")]
+    parts = [row[name] for name in names if row[name] is not None]
     return megabytes(sum(parts)) if parts else ""
 
 

@@ -18,7 +18,7 @@ from peftbench.lockstep import overlay, states
 from peftbench.lockstep.overlay import python_with, unsatisfied
 from peftbench.lockstep.pair import State
 from peftbench.lockstep.revision import Repository, moved, requirements
-from peftbench.lockstep.states import other_state
+from peftbench.lockstep.states import Asked, other_state
 
 
 def git(folder: Path, *words: str) -> str:
@@ -141,7 +141,7 @@ def test_an_environment_has_what_is_asked_for_and_shares_the_rest(
     assert said[2] == pluggy.__file__
     made = python.stat().st_mtime_ns
     assert python_with(["zz_first==2.0"], tmp_path / "cache").stat().st_mtime_ns == made
-    with pytest.raises(UserError, match=r"^--peftbench-against: `.*` failed: .*zz.first"):
+    with pytest.raises(UserError, match=r"^`.*` failed: .*zz.first"):
         python_with(["zz_first==9"], tmp_path / "cache")
 
 
@@ -203,7 +203,7 @@ def test_a_state_is_a_revision_or_requirements_or_both(
     command = Command(arguments=(sys.executable, "-m", "pytest"), folder=root)
 
     def state(text: str) -> State:
-        return other_state(text, command, root, tmp_path / "cache", lambda _: None)
+        return other_state(Asked(text), command, root, tmp_path / "cache", lambda _: None)
 
     plain = state("main")
     assert plain.command.arguments == command.arguments  # nothing to install: this very environment
@@ -249,7 +249,7 @@ def test_credentials_of_an_address_are_neither_shown_nor_stored(
     secret = "zz @ https://me:s3cret@example.org/zz.whl?sig=s3cret#sha256=" + "0" * 64
     text = f"yy@{secret.partition('@')[2].strip()}"
     command = Command(arguments=(sys.executable,), folder=root)
-    found = other_state(text, command, root, tmp_path / "cache", said.append)
+    found = other_state(Asked(text), command, root, tmp_path / "cache", said.append)
     assert found.name == f"yy@https://***@example.org/zz.whl?***#sha256={'0' * 64}"
     stored = [path.read_text() for path in (tmp_path / "cache").rglob("peftbench-ready")]
     assert len(said) == len(stored) == 1
@@ -261,7 +261,11 @@ def test_credentials_of_an_address_are_neither_shown_nor_stored(
 
 def state(text: str, root: Path, tmp_path: Path) -> State:
     return other_state(
-        text, Command(arguments=(sys.executable,), folder=root), root, tmp_path / "cache", lambda _: None
+        Asked(text, "--peftbench-against"),
+        Command(arguments=(sys.executable,), folder=root),
+        root,
+        tmp_path / "cache",
+        lambda _: None,
     )
 
 
