@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peftbench.baseline import store
 from peftbench.baseline.compare import compare, siblings, suspects
@@ -14,6 +15,9 @@ from peftbench.baseline.snapshot import Snapshot, snapshot_of
 from peftbench.baseline.verdict import FAIL_ON, STRICT, CaseVerdict, Comparison, SuiteVerdict, Verdict
 from peftbench.launches.merge import merge_launches
 from peftbench.record import Run
+
+if TYPE_CHECKING:
+    from peftbench.lockstep.bisect import Origin
 
 Launch = Callable[[Sequence[str], int], list[Run]]
 """Runs cases, by their ids, in so many fresh processes; returns a run for each that yielded something."""
@@ -29,6 +33,8 @@ class Judgement:
     base: str
     """With what it was compared, or why it was not."""
     strict: bool = False
+    origins: tuple[Origin, ...] = ()
+    """Where cases became worse, if that was looked for."""
 
     @property
     def fail_on(self) -> frozenset[Verdict]:

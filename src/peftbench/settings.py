@@ -208,6 +208,7 @@ class Settings:
         "the state that is compared with --peftbench-against, in place of this checkout; written likewise",
         metavar="STATE",
     )
+    bisect: bool = flag("find the commit or release since which a case is worse than in --peftbench-against")
     pairs: int = option(5, "pairs of processes in lock-step; default: 5", parse=at_least(2, int), metavar="N")
     strict: bool = flag("fail on inconclusive, missing and not comparable cases too, and without a baseline")
     diff_json: Path | None = option(None, "write the comparison to this file", parse=Path, metavar="FILE")
@@ -255,8 +256,9 @@ class Settings:
         for name in ("resume", "gpus", "launches"):
             if self.against and getattr(self, name):
                 raise UserError(f"{flag_name(name)} cannot be combined with {flag_name('against')}")
-        if self.candidate and not self.against:
-            raise UserError(f"{flag_name('candidate')} needs {flag_name('against')}: it is compared with that")
+        for name in ("candidate", "bisect"):
+            if getattr(self, name) and not self.against:
+                raise UserError(f"{flag_name(name)} needs {flag_name('against')}, which says what is compared with")
         if self.gpus and self.device not in ("auto", "cuda"):
             raise UserError(f"--peftbench-gpus and --peftbench-device={self.device}: give one of them")
         if self.reference == "none" and (self.record or self.gate):

@@ -109,6 +109,32 @@ def test_a_history_walks_from_commit_to_commit_and_does_not_look_at_this_checkou
     result.stderr.fnmatch_lines(["peftbench: * -> *: 1 case (1 regressed), * s"] * 2)
 
 
+def test_the_commit_that_made_a_case_slower_is_found_with_the_suspects_alone(repository: pytest.Pytester) -> None:
+    texts = [UNDERLYING.replace("20_000", "20_001"), SLOWER]
+    for number, text in enumerate(texts, start=1):
+        (repository.path / "src/underlying.py").write_text(text)
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qam", f"change {number}"],
+            cwd=repository.path,
+            check=True,
+        )
+    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    words = ("--peftbench-against=HEAD~2", "--peftbench-bisect", "--peftbench-diff-json=diff.json")
+    result = repository.runpytest_subprocess(*ARGUMENTS, *few, *words)
+    result.assert_outcomes(failed=1)
+    (origin,) = json.loads((repository.path / "diff.json").read_text())["bisect"]
+    assert origin["case"] == "train_step[lora-nli-bs2]"
+    assert origin["at"].endswith(" change 2 (this checkout)")
+    assert origin["before"].endswith(" change 1")
+    result.stdout.fnmatch_lines(
+        [
+            "peftbench: bisect: 1 case worse, 1 state between",
+            "peftbench: bisect: * change 1: train_step?lora-nli-bs2? *",
+            "train_step?lora-nli-bs2?: first worse at * change 2 (this checkout); not yet at * change 1",
+        ]
+    )
+
+
 CONFTEST = """
 from peftbench.catalogue import Catalogue
 from dataclasses import replace

@@ -51,6 +51,7 @@ PARENTS: Final = frozenset(
         "gate",
         "against",
         "candidate",
+        "bisect",
         "pairs",
         "strict",
         "diff_json",

@@ -22,7 +22,6 @@ from peftbench.launches.process import Command
 from peftbench.record import Record, Run
 from peftbench.report import wording
 from peftbench.selection import Selection
-from peftbench.settings import flag_name
 
 if TYPE_CHECKING:
     import pytest
@@ -77,8 +76,10 @@ class Outcome:
                 yield failing.id, self._told(failing)
 
     def _told(self, verdict: CaseVerdict) -> str:
-        comparison = self.judgement and self.judgement.comparison
-        return wording.message(verdict, comparison) if comparison else ""
+        if self.judgement is None or self.judgement.comparison is None:
+            return ""
+        told = [origin.sentence for origin in self.judgement.origins if origin.case == verdict.id]
+        return "; ".join([wording.message(verdict, self.judgement.comparison), *told])
 
 
 def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.Item]) -> Outcome:
@@ -113,27 +114,17 @@ def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.I
 def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Target]) -> Outcome:
     from platformdirs import user_cache_path
 
-    from peftbench.lockstep.duel import Duel
-    from peftbench.lockstep.pair import State
-    from peftbench.lockstep.states import THIS, Asked, other_state
+    from peftbench.lockstep.contest import Contest
 
-    settings, say = bench.settings, _teller(config)
-    command = pytest_command(config, settings.launch_timeout)
-
-    def state(name: str) -> State:
-        if not getattr(settings, name):
-            return State(name=THIS, command=command)
-        asked = Asked(getattr(settings, name), flag_name(name))
-        return other_state(asked, command, config.rootpath, user_cache_path("peftbench"), say)
-
-    duel = Duel(
-        base=state("against"),
-        new=state("candidate"),
+    judgement = Contest(
+        settings=bench.settings,
+        command=pytest_command(config, bench.settings.launch_timeout),
+        root=config.rootpath,
+        cache=user_cache_path("peftbench"),
         folder=bench.work.absolute() / FOLDER,
         session=bench.name,
-        say=say,
-    )
-    judgement = duel.judge(cases, settings.pairs, settings.rule, strict=settings.strict)
+        say=_teller(config),
+    ).judge(cases)
     return Outcome(judgement.run, judgement) if judgement else Outcome(None)
 
 

@@ -51,6 +51,14 @@ class SuiteLine(msgspec.Struct, frozen=True):
     change: float
 
 
+class OriginLine(msgspec.Struct, frozen=True):
+    """Where a case became worse."""
+
+    case: str
+    before: str
+    at: str
+
+
 class Diff(msgspec.Struct, frozen=True):
     """A comparison."""
 
@@ -62,6 +70,7 @@ class Diff(msgspec.Struct, frozen=True):
     detectable: float | None = None
     notes: tuple[str, ...] = ()
     suite: tuple[SuiteLine, ...] = ()
+    bisect: tuple[OriginLine, ...] = ()
 
 
 def read_diff(data: Mapping[str, Any], source: str) -> Diff:

@@ -139,7 +139,8 @@ def of_diff(diff: Diff) -> Sheet:
         "note": list(diff.notes),
         "suite": [f"{item.name} {item.verdict} {100 * item.change:+.1f} %" for item in diff.suite],
     }
-    return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], CHANGES)
+    since = [f"{one.case}: first worse at {one.at}; not yet at {one.before}" for one in diff.bisect]
+    return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], CHANGES, since)
 
 
 def of_change(case: CaseLine) -> dict[str, Any]:
