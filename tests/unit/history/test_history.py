@@ -104,6 +104,22 @@ def test_what_is_finished_is_not_made_again_and_a_longer_chain_goes_on(played: P
     assert len(played.steps) == 4
 
 
+def test_an_interrupted_history_keeps_what_is_finished(
+    played: Pytest, said: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(command: Command, log: Path, *, more: Sequence[str]) -> Ending:
+        if played.steps:
+            raise KeyboardInterrupt
+        return played.run(command, log, more=more)
+
+    monkeypatch.setattr(walk, "run", interrupted)
+    assert main(["history", STATES]) == 2
+    assert "interrupted; history.json holds what is finished" in said()[1]
+    monkeypatch.setattr(walk, "run", played.run)
+    assert main(["history", STATES]) == 0
+    assert played.steps == ["zz==1 -> zz==2", "zz==2 -> zz==3"]
+
+
 def test_a_state_that_cannot_be_had_is_one_line_and_passed_over(played: Pytest, said: Read) -> None:
     played.broken = {"zz==2"}
     assert main(["history", f"{STATES},no-such-revision"]) == 1
