@@ -105,10 +105,11 @@ def test_what_git_refuses_is_said_in_its_own_words(root: Path, tmp_path: Path, m
     with pytest.raises(GitError, match=r"^not a git repository"):
         Repository.of(tmp_path)
     with pytest.raises(
-        GitError, match=r"^no revision of .*shallow \(.+; this clone is shallow: `git fetch --unshallow`"
+        GitError,
+        match=r"^'HEAD~1' is no revision of .*shallow \(git: .+; this clone is shallow: `git fetch --unshallow`",
     ):
         Repository.of(shallow).commit("HEAD~1")
-    with pytest.raises(GitError, match=r"^no revision of [^;]*$"):
+    with pytest.raises(GitError, match=r"^'--help' is no revision of [^;]*$"):
         Repository.of(root).commit("--help")
     assert answer(root, "rev-parse", "--verify", "nothing") is None
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")

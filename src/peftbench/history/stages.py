@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
-from peftbench.git import git
+from peftbench.git import GitError, git
 from peftbench.history.file import Stage
 from peftbench.lockstep.revision import Repository
 from peftbench.lockstep.states import Asked, parts
@@ -65,9 +65,12 @@ def revisions(text: str, every: int, folder: Path) -> list[Wanted]:
     oldest, dots, newest = text.partition("..")
     if not dots or not oldest or text.startswith("-") or newest.startswith(("-", ".")):
         raise UserError(f"--revisions {text}: give two revisions with two dots between: v1..HEAD")
-    repository = Repository.of(folder)
-    ends = [repository.commit(end) for end in (oldest, newest or "HEAD")]
-    commits = [ends[0], *between(repository, *ends)]
+    try:
+        repository = Repository.of(folder)
+        ends = [repository.commit(end) for end in (oldest, newest or "HEAD")]
+        commits = [ends[0], *between(repository, *ends)]
+    except GitError as error:
+        raise UserError(f"--revisions {text}: {error}") from None
     chosen = [*commits[:-1:every], commits[-1]]
     _require_two(chosen, f"--revisions {text}")
     return [Wanted(Stage(commit[:_SHORT], commit, subject(repository, commit)), commit) for commit in chosen]

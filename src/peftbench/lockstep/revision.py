@@ -40,7 +40,7 @@ class Repository:
         except GitError as error:
             shallow = answer(self.root, "rev-parse", "--is-shallow-repository") == "true"
             hint = "; this clone is shallow: `git fetch --unshallow` brings the rest" if shallow else ""
-            raise GitError(f"no revision of {self.root} ({error}{hint})") from None
+            raise GitError(f"{revision!r} is no revision of {self.root} (git: {error}{hint})") from None
 
     def checked_out(self, commit: str, cache: Path) -> Path:
         """Return a work tree of a commit in the cache folder; made if it is not there.

@@ -112,14 +112,19 @@ def other_state(asked: Asked, command: Command, folder: Path, cache: Path, say: 
 def _revision(word: str, folder: Path, asked: Asked) -> tuple[Repository | None, str]:
     """Return the repository and the commit that a word names, or neither where it is a requirement instead."""
     if word.startswith("-"):
-        raise asked.problem(f"{word!r} is an option, not a revision; nor is it {EXAMPLE}")
+        raise asked.problem(f"{word!r} is an option, and no revision; nor is it {EXAMPLE}")
     try:
         repository = Repository.of(folder)
-        return repository, repository.commit(word)
     except GitError as error:
-        if is_requirement(word):
-            return None, ""
-        raise asked.problem(f"{word!r} is not {EXAMPLE}; nor is it a revision: {error}") from None
+        problem = f"{word!r} is no revision (git: {error})"
+    else:
+        try:
+            return repository, repository.commit(word)
+        except GitError as error:
+            problem = str(error)
+    if is_requirement(word):
+        return None, ""
+    raise asked.problem(f"{problem}; nor is it {EXAMPLE}")
 
 
 def is_requirement(text: str) -> bool:

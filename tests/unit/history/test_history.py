@@ -128,7 +128,11 @@ def test_a_state_that_cannot_be_had_is_one_line_and_passed_over(played: Pytest, 
     assert "zz==2 is left out: no package zz==2\n" in out
     assert [line for line in err.splitlines() if "left out" in line] == [
         "peftbench: zz==2 is left out: no package zz==2",
-        *(line for line in err.splitlines() if "no-such-revision is left out: 'no-such-revision' is not a req" in line),
+        *(
+            line
+            for line in err.splitlines()
+            if "no-such-revision is left out: 'no-such-revision' is no revision" in line
+        ),
     ]
     assert err.count("left out") == 2
 

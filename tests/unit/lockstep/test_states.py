@@ -222,14 +222,14 @@ def test_a_state_is_a_revision_or_requirements_or_both(
 def test_a_name_that_is_neither_is_refused_before_anything_is_installed(text: str, root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         state(text, root, tmp_path)
-    assert str(caught.value).startswith(f"--peftbench-against: {text!r} is not a requirement such as 'peft==0.20.0'; ")
-    assert f"nor is it a revision: no revision of {root} (" in str(caught.value)
+    assert str(caught.value).startswith(f"--peftbench-against: {text!r} is no revision of {root} (git: ")
+    assert str(caught.value).endswith("); nor is it a requirement such as 'peft==0.20.0'")
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("--help", "'--help' is an option, not a revision; nor is it a requirement"),
+        ("--help", "'--help' is an option, and no revision; nor is it a requirement"),
         (" ", "names no state: give a revision, or a requirement"),
         ("main --index-url=http://localhost", "'--index-url=http://localhost' is not a requirement"),
         ("main peft", "'peft' is not a requirement"),
