@@ -25,7 +25,7 @@ from itertools import cycle, product
 from pathlib import Path
 from typing import Any, Final
 
-from peftbench.git import git
+from peftbench.processes.git import git
 
 PROJECT: Final = Path(__file__).with_name("gate_study_project")
 FELT: Final = "felt.jsonl"

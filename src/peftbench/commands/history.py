@@ -12,7 +12,7 @@ from peftbench.errors import UserError
 from peftbench.report.sheet import FORMATS
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -45,11 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Make what is missing, and print all of it."""
     from platformdirs import user_cache_path
 
-    from peftbench.fileio import locked
-    from peftbench.history.file import continued
-    from peftbench.history.stages import listed, revisions
-    from peftbench.history.walk import Walker
     from peftbench.masking import masked
+    from peftbench.processes.history.stages import listed, revisions
+    from peftbench.processes.history.walk import Walker
+    from peftbench.records.fileio import locked
+    from peftbench.records.history import continued
     from peftbench.report import history as report
     from peftbench.report import sheet
 

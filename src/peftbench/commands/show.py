@@ -13,7 +13,7 @@ from peftbench.errors import UserError
 from peftbench.report.sheet import FORMATS
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
     from peftbench.report.sheet import Sheet
 
 KINDS: Final = "runs, baselines, journals, comparisons (--peftbench-diff-json) and histories"
@@ -42,7 +42,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the file."""
-    from peftbench.fileio import read_text
+    from peftbench.records.fileio import read_text
     from peftbench.report import sheet
 
     if not arguments.textconv:
@@ -71,9 +71,9 @@ def sheet_of(text: str, path: Path) -> Sheet:
     Raises:
         UserError: it is none of ours, or broken; says what is wrong.
     """
-    from peftbench.fileio import parse_json
-    from peftbench.journal import SCHEMA as JOURNAL
-    from peftbench.journal import salvage
+    from peftbench.records.fileio import parse_json
+    from peftbench.records.journal import SCHEMA as JOURNAL
+    from peftbench.records.journal import salvage
     from peftbench.report import sheets
 
     if _schema(_first_line(text)) == JOURNAL:
@@ -81,11 +81,11 @@ def sheet_of(text: str, path: Path) -> Sheet:
     data = parse_json(text, source=str(path), what_to_do="is it the right file?")
     kind = _schema(data).rpartition("/")[0]
     if kind == "peftbench/run":
-        from peftbench.runfile import run_from_json
+        from peftbench.records.runfile import run_from_json
 
         return sheets.of_run(run_from_json(data, str(path)))
     if kind == "peftbench/baseline":
-        from peftbench.baseline.format import from_json
+        from peftbench.gate.format import from_json
 
         return sheets.of_baseline(from_json(data, str(path)))
     if kind == "peftbench/comparison":
@@ -93,7 +93,7 @@ def sheet_of(text: str, path: Path) -> Sheet:
 
         return sheets.of_diff(read_diff(data, str(path)))
     if kind == "peftbench/history":
-        from peftbench.history.file import from_json as history_from_json
+        from peftbench.records.history import from_json as history_from_json
         from peftbench.report.history import of_history
 
         return of_history(history_from_json(data, str(path)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from peftbench.history.file import SCHEMA, History, Stage, Step
+from peftbench.records.history import SCHEMA, History, Stage, Step
 from peftbench.report.diffs import CaseLine, read_diff
 from peftbench.report.sheet import Column, Row, Sheet
 from peftbench.report.sheets import CASE, change, of_change

@@ -7,16 +7,16 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from peftbench.baseline.format import SCHEMA as BASELINE
-from peftbench.jsondata import encode
-from peftbench.record import SCHEMA as RUN
+from peftbench.gate.format import SCHEMA as BASELINE
+from peftbench.records.jsondata import encode
+from peftbench.records.record import SCHEMA as RUN
 from peftbench.report.diffs import CaseLine, Diff
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
 from peftbench.report.sheet import Column, Row, Sheet
 
 if TYPE_CHECKING:
-    from peftbench.baseline.snapshot import Case, Snapshot
-    from peftbench.record import Record, Run
+    from peftbench.gate.snapshot import CaseSnapshot, Snapshot
+    from peftbench.records.record import Record, Run
 
 
 def _word(name: str) -> Callable[[Row], str]:
@@ -115,7 +115,7 @@ def of_baseline(baseline: Snapshot) -> Sheet:
 
 
 def _of_case(name: str, baseline: Snapshot) -> dict[str, Any]:
-    case: Case = baseline.cases[name]
+    case: CaseSnapshot = baseline.cases[name]
     xs = baseline.launches(name)
     return {
         "case": name,

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from peftbench.baseline.compare import compare
-from peftbench.baseline.format import to_text
-from peftbench.baseline.snapshot import Acceptance, Snapshot, snapshot_of
 from peftbench.cli import main
-from peftbench.journal import Journal
-from peftbench.record import Launch, Metric, Record, Run
+from peftbench.gate.compare import compare
+from peftbench.gate.format import to_text
+from peftbench.gate.snapshot import Acceptance, Snapshot, snapshot_of
+from peftbench.records.journal import Journal
+from peftbench.records.record import Launch, Metric, Record, Run
+from peftbench.records.runfile import save_run
 from peftbench.report import exports
-from peftbench.runfile import save_run
 
 LORA = "train_step[lora-nli-bs8]"
 IA3 = "train_step[ia3-nli-bs8]"

@@ -1,0 +1,135 @@
+"""A git revision, checked out beside the user's own files, and what it needs that is not installed here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from peftbench.errors import UserError
+from peftbench.processes.git import GitError, answer, git
+from peftbench.processes.launches.process import Command
+from peftbench.processes.lockstep.sources import place
+from peftbench.records.fileio import locked
+
+_ABSOLUTE: Final = re.compile(r"(?:^|(?<=[=,:])|(?<=^-\w))/[^=,:]*")
+"""An absolute path in an argument: alone, after an option, in a list, before a test's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A git repository with its work tree."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> Repository:
+        """Return the repository that a folder is in; raises GitError where there is none that git would use."""
+        return cls(Path(git(folder, "rev-parse", "--show-toplevel")))
+
+    def commit(self, revision: str) -> str:
+        """Return the hash of a revision; raises GitError if there is none of this name."""
+        try:
+            return git(self.root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        except GitError as error:
+            shallow = answer(self.root, "rev-parse", "--is-shallow-repository") == "true"
+            hint = "; this clone is shallow: `git fetch --unshallow` brings the rest" if shallow else ""
+            raise GitError(f"{revision!r} is no revision of {self.root} (git: {error}{hint})") from None
+
+    def checked_out(self, commit: str, cache: Path) -> Path:
+        """Return a work tree of a commit in the cache folder; made if it is not there.
+
+        It is a repository of its own, which borrows the objects of this one: nothing is written to this one, neither
+        to its index nor to its list of work trees, and git answers for the commit to programs that ask in there.
+
+        Raises:
+            GitError: git cannot make it.
+        """
+        place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
+        folder = cache / "worktrees" / f"{self.root.name}-{place}-{commit[:12]}"
+        with locked(folder, timeout_s=60.0):
+            if answer(folder, "rev-parse", "HEAD^{commit}", "--show-toplevel") != f"{commit}\n{folder.resolve()}":
+                shutil.rmtree(folder, ignore_errors=True)  # of an earlier clone, or cut short
+                try:
+                    self._fill(folder.resolve(), commit)
+                except GitError as error:
+                    raise GitError(f"git cannot check out {commit[:12]} in {folder}: {error}") from None
+        return folder
+
+    def _fill(self, folder: Path, commit: str) -> None:
+        """Write the files with this repository's filters and line ends, and an index of their own; HEAD comes last."""
+        own = folder / ".git"
+        kind = git(self.root, "rev-parse", "--show-object-format")
+        folder.mkdir(parents=True)
+        git(folder, "init", "--quiet", "--template=", f"--object-format={kind}", str(folder))
+        borrowed = own / "objects/info/alternates"
+        borrowed.parent.mkdir(exist_ok=True)
+        borrowed.write_text(f"{self._path('objects')}\n", encoding="utf-8")
+        if (shallow := self._path("shallow")).exists():
+            shutil.copyfile(shallow, own / "shallow")
+        git_dir = git(self.root, "rev-parse", "--absolute-git-dir")
+        here = (f"--git-dir={git_dir}", f"--work-tree={folder}")
+        git(folder, *here, "read-tree", "--reset", "-u", commit, environment={"GIT_INDEX_FILE": str(own / "index")})
+        git(folder, "update-ref", "--no-deref", "HEAD", commit)
+
+    def _path(self, name: str) -> Path:
+        return self.root / git(self.root, "rev-parse", "--git-path", name)
+
+
+def moved(command: Command, root: Path, worktree: Path, path: Iterable[str] = ()) -> Command:
+    """Return a command as it would be given in another work tree, with its sources first on the path.
+
+    Whatever of `root` is on this process's path is taken from the work tree instead, whether it came there by
+    PYTHONPATH, by an editable installation or by a configuration.
+
+    Args:
+        command: How the same is started in `root`.
+        root: The user's checkout.
+        worktree: The other one.
+        path: This process's path.
+    """
+
+    def elsewhere(text: str | Path) -> str | None:
+        found = place(text, root, worktree)
+        return None if found is None else str(worktree / found)
+
+    sources = [found for entry in path if (found := elsewhere(entry))]
+    given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    others = [entry for entry in given if not elsewhere(entry)]
+    python, *words = command.arguments
+    return replace(
+        command,
+        arguments=(python, *(_ABSOLUTE.sub(lambda hit: elsewhere(hit[0]) or hit[0], word) for word in words)),
+        folder=Path(elsewhere(command.folder) or command.folder),
+        environment={**command.environment, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*sources, *others]))},
+    )
+
+
+def requirements(worktree: Path, root: Path) -> list[str]:
+    """Return what a work tree's project asks for: its dependencies, and pins that are not those of this checkout."""
+    dependencies = _project(worktree).get("dependencies", [])
+    ours = set(_pins(root))
+    return [*dependencies, *(pin for pin in _pins(worktree) if pin not in ours)]
+
+
+def _project(folder: Path) -> dict[str, Sequence[str]]:
+    path = folder / "pyproject.toml"
+    if not path.is_file():
+        return {}
+    try:
+        return dict(tomllib.loads(path.read_text(encoding="utf-8")).get("project", {}))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def _pins(folder: Path) -> list[str]:
+    path = folder / "constraints.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    stripped = (line.partition("#")[0].strip() for line in lines)
+    return [line for line in stripped if line and not line.startswith("-")]
