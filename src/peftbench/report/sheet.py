@@ -46,6 +46,8 @@ class Sheet:
     """Names of what tells one row from the others."""
     people: Sequence[Row] | None = None
     """The rows of the table, where they are not `rows`."""
+    appendix: Callable[[int], str] = lambda _: ""
+    """Further tables, for a terminal of so many columns."""
 
     @property
     def table(self) -> Sequence[Row]:
@@ -148,7 +150,8 @@ def _table(sheet: Sheet, width: int) -> str:
         console.print(table)
     for note in sheet.notes:
         console.print(note)
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+    text = file.getvalue() + sheet.appendix(width)
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def _head(sheet: Sheet) -> Iterator[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.format import SCHEMA as BASELINE
 from peftbench.records.jsondata import encode
 from peftbench.records.record import SCHEMA as RUN
+from peftbench.report import studies
 from peftbench.report.diffs import CaseLine, Diff
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
 from peftbench.report.sheet import Column, Row, Sheet
@@ -81,11 +84,28 @@ CHANGES: Final = (
 def of_run(run: Run) -> Sheet:
     """Return a row for each record: its metrics by name, and the ends of their intervals."""
     about = {"fingerprint": dict(run.fingerprint), "settings": encode(run.settings)}
-    return Sheet(RUN, about, [_of_record(record) for record in run.records], COLUMNS)
+    rows = [_of_record(record) for record in run.records]
+    people = [row for row in rows if not row["variant"] or row["status"] != "ok"]
+    return Sheet(RUN, about, rows, COLUMNS, people=people, appendix=partial(_studies, run))
+
+
+def _studies(run: Run, width: int) -> str:
+    """Return the tables of the studies in a run, whose records a row each would not tell."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=False, no_color=True, highlight=False, markup=False)
+    for title, table, notes in studies.tables(run, width):
+        console.print(f"\n{title}")
+        console.print(table)
+        for note in notes:
+            console.print(f"  {note}")
+    return file.getvalue()
 
 
 def _of_record(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {"case": record.id, "status": record.status, "reason": record.reason or None}
+    row["variant"] = dict(record.variant)
     if xs := [launch.x for launch in record.launches if launch.x is not None]:
         row |= _launches(xs)
     for name, metric in record.metrics.items():

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from peftbench.gate.compare import compare
 from peftbench.gate.format import to_text
 from peftbench.gate.snapshot import Acceptance, Snapshot, snapshot_of
 from peftbench.records.journal import Journal
-from peftbench.records.record import Launch, Metric, Record, Run
+from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
 from peftbench.records.runfile import save_run
 from peftbench.report import exports
 
@@ -93,6 +95,20 @@ def test_why_a_case_has_no_numbers_is_shown_and_breaks_no_table(
     assert "needs more | memory" in shown(capsys, files["run"])
     rows = [line for line in shown(capsys, files["run"], "--format=markdown").splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+def test_trainings_are_shown_as_their_run_showed_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points = tuple(CurvePoint(10 * n, 80 * n, 2.0 * n, quality=0.3 * n) for n in (1, 2, 3))
+    training = Record(
+        "convergence[full-nli-bs8]", "convergence", "full", "nli", 8, 32, "ok", variant={"seed": 0, "lr": 3e-5}
+    )
+    path = tmp_path / "run.json"
+    save_run(Run(HEAD["fingerprint"], HEAD["settings"], (replace(training, curve=points),)), path)
+    out = shown(capsys, path)
+    assert "convergence  nli-bs8, target 0.873" in out
+    assert re.search(r"full +3e-05 +1 +0\.900", out)
+    (row,) = json.loads(shown(capsys, path, "--format=json"))["rows"]
+    assert row["variant"] == {"seed": 0, "lr": 3e-5}
 
 
 def test_every_number_of_a_baseline_has_a_line_that_names_it(
