@@ -7,7 +7,10 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Row = Mapping[str, Any]
 """Value by name: text, numbers, None; what is a mapping or a list is not in CSV."""
@@ -70,7 +73,7 @@ def lines(sheet: Sheet) -> Iterator[str]:
     for name, value in sheet.about.items():
         yield from _numbered(name, value)
     for row in sheet.rows:
-        which = "  ".join(str(row[key]) for key in sheet.keys)
+        which = "  ".join(_plain(row[key]) for key in sheet.keys)
         for name, value in row.items():
             if name not in sheet.keys:
                 yield from _numbered(f"{which}  {name}", value)
@@ -133,25 +136,51 @@ def _escaped(text: str) -> str:
 
 def _table(sheet: Sheet, width: int) -> str:
     from rich.console import Console
-    from rich.table import Table
 
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=False, no_color=True, highlight=False, markup=False)
     for line in _head(sheet):
         console.print(line)
-    columns = _fitting(_filled(sheet), sheet.table, width)
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-    for column in columns:
-        table.add_column(column.title, justify="left" if column.text else "right", overflow="fold")
-    for row in sheet.table:
-        table.add_row(*(column.cell(row) for column in columns))
-    if sheet.table:
+    columns = [_Cells(column, [_plain(column.cell(row)) for row in sheet.table]) for column in _filled(sheet)]
+    if columns:
         console.print()
-        console.print(table)
+        _print(_fitting(columns, width), console, file)
     for note in sheet.notes:
         console.print(note)
     text = file.getvalue() + sheet.appendix(width)
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """A column with its cells."""
+
+    column: Column
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        return max(map(len, (self.column.title, *self.cells)))
+
+
+def _print(columns: Sequence[_Cells], console: Console, file: io.StringIO) -> None:
+    """Print columns: plainly where they fit, since there may be very many rows; else rich folds what holds words."""
+    widths = [column.width for column in columns]
+    if sum(widths) + GAP * (len(columns) - 1) <= console.width:
+        sides = [str.ljust if column.column.text else str.rjust for column in columns]
+        rows = zip(*((column.column.title, *column.cells) for column in columns), strict=True)
+        for row in rows:
+            cells = [side(cell, size) for side, cell, size in zip(sides, row, widths, strict=True)]
+            file.write((" " * GAP).join(cells) + "\n")
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="")
+    for column in columns:
+        table.add_column(column.column.title, justify="left" if column.column.text else "right", overflow="fold")
+    for line in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*line)
+    console.print(table)
 
 
 def _head(sheet: Sheet) -> Iterator[str]:
@@ -176,15 +205,11 @@ def _filled(sheet: Sheet) -> list[Column]:
     return [column for column in sheet.columns if any(map(column.cell, sheet.table))]
 
 
-def _fitting(columns: list[Column], rows: Sequence[Row], width: int) -> list[Column]:
+def _fitting(columns: list[_Cells], width: int) -> list[_Cells]:
     """Return as many columns as fit, those of the lowest rank first; those of rank 0 stay, and are folded."""
-    widths = {id(column): max((len(column.cell(row)) for row in rows), default=0, key=int) for column in columns}
-
-    def needed(found: Iterable[Column]) -> int:
-        return sum(max(len(column.title), widths[id(column)]) + GAP for column in found)
-
-    for rank in sorted({column.rank for column in columns if column.rank}, reverse=True):
-        if needed(columns) <= width:
+    widths = {id(column): column.width + GAP for column in columns}
+    for rank in sorted({column.column.rank for column in columns if column.column.rank}, reverse=True):
+        if sum(widths[id(column)] for column in columns) - GAP <= width:
             break
-        columns = [column for column in columns if column.rank < rank]
+        columns = [column for column in columns if column.column.rank < rank]
     return columns

@@ -121,6 +121,15 @@ def test_every_number_of_a_baseline_has_a_line_that_names_it(
     assert "accepted  2026-02-03 abc: 1 case, first" in lines
 
 
+def test_a_name_does_not_reach_the_terminal_as_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.json"
+    save_run(Run(HEAD["fingerprint"], HEAD["settings"], (record("x\x1b[2J\ny", 1, 0.1),)), path)
+    for format_ in ("--format=table", "--textconv"):
+        out = shown(capsys, path, format_)
+        assert "x\\x1b[2J\\ny" in out
+        assert "\x1b" not in out
+
+
 def test_a_narrow_terminal_folds_no_number(
     files: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
