@@ -60,3 +60,10 @@ def test_an_unknown_key_of_the_table_is_refused() -> None:
     refuse_unknown({"batch-sizes": [1], "seq_len": 4})
     with pytest.raises(UserError, match="'batchsizes': did you mean 'batch-sizes'"):
         refuse_unknown({"batchsizes": [1]})
+
+
+@pytest.mark.parametrize(("name", "value"), [("candidate", "v2"), ("bisect", "true")])
+def test_what_only_a_comparison_of_states_follows_is_refused_without_one(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"^--peftbench-{name} needs --peftbench-against"):
+        Settings.read({name: value})
+    assert getattr(Settings.read({name: value, "against": "v1"}), name)
