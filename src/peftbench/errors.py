@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from peftbench.masking import masked
+from peftbench.masking import masked, printable
 
 
 class PeftbenchError(Exception):
@@ -10,8 +10,7 @@ class PeftbenchError(Exception):
 
     def __str__(self) -> str:
         """Escape what would break the line, or the terminal: names come from files; leave out credentials."""
-        text = masked(super().__str__())
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return printable(masked(super().__str__()))
 
 
 class UserError(PeftbenchError):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.masking import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -71,12 +73,12 @@ def render(sheet: Sheet, format_: str, *, width: int) -> str:
 def lines(sheet: Sheet) -> Iterator[str]:
     """Yield the whole sheet, each number on a line that says whose and what it is: made for a diff."""
     for name, value in sheet.about.items():
-        yield from _numbered(name, value)
+        yield from map(printable, _numbered(name, value))
     for row in sheet.rows:
-        which = "  ".join(_plain(row[key]) for key in sheet.keys)
+        which = "  ".join(str(row[key]) for key in sheet.keys)
         for name, value in row.items():
             if name not in sheet.keys:
-                yield from _numbered(f"{which}  {name}", value)
+                yield from map(printable, _numbered(f"{which}  {name}", value))
 
 
 def _numbered(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - what JSON holds
@@ -95,8 +97,7 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, int | float):
-        text = " ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        return " ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
@@ -140,13 +141,13 @@ def _table(sheet: Sheet, width: int) -> str:
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=False, no_color=True, highlight=False, markup=False)
     for line in _head(sheet):
-        console.print(line)
-    columns = [_Cells(column, [_plain(column.cell(row)) for row in sheet.table]) for column in _filled(sheet)]
+        console.print(printable(line))
+    columns = [_Cells(column, [printable(column.cell(row)) for row in sheet.table]) for column in _filled(sheet)]
     if columns:
         console.print()
         _print(_fitting(columns, width), console, file)
     for note in sheet.notes:
-        console.print(note)
+        console.print(printable(note))
     text = file.getvalue() + sheet.appendix(width)
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 

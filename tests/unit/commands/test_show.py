@@ -123,7 +123,7 @@ def test_every_number_of_a_baseline_has_a_line_that_names_it(
 
 def test_a_name_does_not_reach_the_terminal_as_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "run.json"
-    save_run(Run(HEAD["fingerprint"], HEAD["settings"], (record("x\x1b[2J\ny", 1, 0.1),)), path)
+    save_run(Run({"cpu\x1b[2J": "fast\x1b[2J"}, HEAD["settings"], (record("x\x1b[2J\ny", 1, 0.1),)), path)
     for format_ in ("--format=table", "--textconv"):
         out = shown(capsys, path, format_)
         assert "x\\x1b[2J\\ny" in out

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
-from peftbench.masking import masked
+from peftbench.masking import masked, printable
 from peftbench.processes.git import GitError, git
 from peftbench.processes.lockstep.revision import Repository
 from peftbench.processes.lockstep.states import Asked, parts
@@ -84,7 +84,7 @@ def between(repository: Repository, older: str, newer: str) -> list[str]:
 
 def subject(repository: Repository, commit: str) -> str:
     """Return what a commit says of itself, in a line."""
-    return git(repository.root, "show", "--no-patch", "--format=%s", commit)
+    return printable(git(repository.root, "show", "--no-patch", "--format=%s", commit))
 
 
 def _require_two(found: list[str], what: str) -> None:

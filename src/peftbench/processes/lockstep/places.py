@@ -15,6 +15,7 @@ from typing import Final
 from packaging.version import InvalidVersion, Version
 
 from peftbench.errors import UserError
+from peftbench.masking import printable
 from peftbench.processes.git import GitError, git, without_git
 from peftbench.processes.launches.process import last_line
 from peftbench.processes.lockstep.overlay import parse
@@ -83,7 +84,7 @@ def _commits(repository: Repository, older: str, new: Parts | None) -> list[Plac
 
 def _commit(line: str) -> Place:
     commit, _, subject = line.partition(" ")
-    return Place(f"{commit[:_SHORT]} {subject}".strip(), commit)
+    return Place(printable(f"{commit[:_SHORT]} {subject}".strip()), commit)
 
 
 def _releases(requirement: str, new: Parts | None) -> list[Place]:

@@ -110,6 +110,9 @@ def test_commits_between_a_revision_and_this_checkout(root: Path) -> None:
     assert told(root, "HEAD")[-1] == THIS
     (root / "code.py").write_text("VALUE = 9\n")
     assert told(root, "HEAD~1") == ["change 2", "change 3", THIS]
+    git(root, "commit", "-q", "--allow-empty", "-m", "clears \x1b[2J the screen")
+    assert told(root, "HEAD~1", "HEAD")[-1] == "clears \\x1b[2J the screen"
+    git(root, "reset", "-q", "--soft", "HEAD~1")
     git(root, "checkout", "-qf", "-b", "side", "HEAD~2")
     git(root, "commit", "-q", "--allow-empty", "-m", "aside")
     assert told(root, "main") == ["change 3", "change 1", f"aside ({THIS})"]
