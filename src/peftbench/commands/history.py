@@ -69,12 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with locked(arguments.output):
         continued(arguments.output, options, [])  # refuses another file before anything is installed
-        history = continued(arguments.output, options, walker.prepared(wanted))
         try:
+            history = continued(arguments.output, options, walker.prepared(wanted))
             history = walker.walk(history, {one.stage.identity: one.text for one in wanted})
         except KeyboardInterrupt:
             raise UserError(
-                f"interrupted; {arguments.output} holds what is finished, the same command goes on"
+                f"interrupted; {arguments.output} holds what is finished: the same command goes on"
             ) from None
     width = shutil.get_terminal_size((120, 24)).columns
     sys.stdout.write(sheet.render(report.of_history(history), arguments.format, width=width))

@@ -130,6 +130,7 @@ def _pipes(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
+    text = printable(text)
     for character in "\\`*_[]|~":
         text = text.replace(character, "\\" + character)
     return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
