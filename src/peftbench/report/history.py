@@ -75,9 +75,7 @@ def _notes(history: History, rows: Sequence[Row]) -> Iterator[str]:
     if certain:
         yield MARKS
     for row in certain:
-        yield f"{row['case']}, {row['base']} -> {row['new']}: {row['verdict']}" + (
-            f": {row['why']}" if row["why"] else ""
-        )
+        yield f"{row['case']}, {row['base']} -> {row['new']}: {row['verdict']}: {row['why'] or change(row)}"
     for stage in history.stages:
         if stage.problem:
             yield f"{stage.name} is left out: {stage.problem}"
