@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from peftbench.text import visible
+from peftbench.text import masked, visible
 
 _LONGEST: Final = 120
 """Characters of a value that are quoted, and of a name that are compared with those that are known."""
@@ -13,8 +13,8 @@ class PeftbenchError(Exception):
     """Base of all errors that this package raises on purpose; its text is one line for a person."""
 
     def __str__(self) -> str:
-        """Escape what would break the line, or the terminal: names come from files."""
-        return visible(super().__str__())
+        """Escape what would break the line, or the terminal: names come from files; leave out credentials."""
+        return visible(masked(super().__str__()))
 
 
 class UserError(PeftbenchError):

@@ -19,6 +19,12 @@ COMMANDS: Final = (
 READABLE: Final = "peftbench-readable"
 """Name of the handler that writes what an encoding lacks in ASCII."""
 
+MASK: Final = "***"
+"""Stands for a password or a token."""
+_USER: Final = re.compile(r"(?<=://)[^\s/?#]*@")
+"""What stands before the host of an address: a name and a password, or a token."""
+_QUERY: Final = re.compile(r"(?P<address>://[^\s?#'\"`]*\?)[^\s#'\"`]+")
+"""What follows the path of an address: signatures and tokens, as of a storage's links."""
 _COMMAND: Final = re.compile(rf":(?=:(?:{'|'.join(COMMANDS)})\b)|##(?=\[)", re.IGNORECASE)
 _MARKDOWN: Final = re.compile(r"[\\`*_\[\]|~]")
 _ASCII: Final = MappingProxyType(
@@ -56,6 +62,13 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def masked(text: str) -> str:
+    """Return a text without the credentials of its addresses: `https://user:token@host/` is `https://***@host/`."""
+    if "://" not in text:
+        return text
+    return _QUERY.sub(rf"\g<address>{MASK}", _USER.sub(f"{MASK}@", text))
 
 
 def clean_tree(data: Any, destination: Destination) -> Any:  # noqa: ANN401 - JSON
