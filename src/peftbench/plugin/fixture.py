@@ -11,8 +11,10 @@ import pytest
 
 from peftbench.devices.failures import PoisonedError
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.libraries import warnings_only
 from peftbench.measure.time.clock import Timing
 from peftbench.records.record import record_to_json
+from peftbench.text import on_terminal, visible
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class PeftCase:
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
 
+    @warnings_only()
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
         """Measure the workload, or a function of your own, and return the record.
 
@@ -109,7 +112,7 @@ class PeftCase:
         self._attach(record)
         if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
             self.bench.failed_in_its_test(self.id)
-            pytest.fail(message, pytrace=False)
+            pytest.fail(on_terminal(message), pytrace=False)
         return self._shown(record)
 
     def _attach(self, record: Record) -> None:
@@ -119,9 +122,9 @@ class PeftCase:
     def _shown(self, record: Record) -> Record:
         """Return a record that has numbers; a case without is a failure or a skip, with the reason."""
         if record.status in ("invalid", "failed"):
-            pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
+            pytest.fail(on_terminal(f"{self.id}: {record.reason}"), pytrace=False)
         if record.status != "ok":
-            pytest.skip(f"{record.status}: {record.reason}")
+            pytest.skip(on_terminal(f"{record.status}: {record.reason}"))
         return record
 
 
@@ -160,4 +163,4 @@ def _observed(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return visible(f"{type(error).__name__}: {error}".splitlines()[0])
