@@ -31,7 +31,7 @@ def test_an_architecture_is_described_in_a_conftest(run: Run, benches: pytest.Py
     run(*CASES, "--peftbench-json=run.json").assert_outcomes(skipped=3)
     for record in records(benches.path / "run.json").values():
         assert record["status"] == "unsupported"
-        assert "the anatomy of 'biogpt' is not described; describe it in ten lines (peftbench.Anat" in record["reason"]
+        assert "the anatomy of 'biogpt' is not described; add it in ten lines: peftbench.Anatomy" in record["reason"]
 
     benches.makeconftest(PRESET + ANATOMY)
     run(*CASES, "--peftbench-json=run.json").assert_outcomes(passed=3)

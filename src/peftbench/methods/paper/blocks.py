@@ -52,8 +52,7 @@ def why_not_understood(architecture: str, anatomies: Mapping[str, Anatomy]) -> s
     if architecture in anatomies:
         return ""
     return (
-        f"the anatomy of {architecture!r} is not described; describe it in ten lines (peftbench.Anatomy, "
-        f"docs/extending.md), or take one of {', '.join(sorted(anatomies))}"
+        f"the anatomy of {architecture!r} is not described; add it in ten lines: peftbench.Anatomy, docs/extending.md"
     )
 
 
