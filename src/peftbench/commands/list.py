@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -17,7 +16,7 @@ from peftbench.matrix.catalogue import Catalogue
 from peftbench.report.numbers import scaled
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn
-from peftbench.text import on_terminal
+from peftbench.text import as_json, on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         warnings.simplefilter("ignore")  # libraries remark on what each method does to a model
         found = _described(arguments)
     if arguments.json:
-        text = json.dumps(found, indent=2) + "\n"
+        text = as_json(found, indent=2)
     else:
         width = shutil.get_terminal_size((120, 24)).columns
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ

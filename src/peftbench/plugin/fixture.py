@@ -58,7 +58,7 @@ class PeftCase:
             try:
                 benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
             except UnsupportedError as error:
-                pytest.skip(f"unsupported: {error}")
+                pytest.skip(on_terminal(f"unsupported: {error}"))
             except UserError as error:
                 self._exit(error)
             return None
@@ -79,7 +79,7 @@ class PeftCase:
             blank = self.bench.runner.blank(self.case, workload, self.id)
             self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
             if isinstance(error, PoisonedError):
-                pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
+                pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; what was finished is kept"), returncode=1)
             raise
         self.bench.add(record)
         self._attach(record)
@@ -87,7 +87,7 @@ class PeftCase:
 
     def _exit(self, error: UserError) -> NoReturn:
         """End the run: what the user asked for cannot be done."""
-        pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        pytest.exit(on_terminal(f"peftbench: {self.id}: {error}"), returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _once(self) -> None:
         """Refuse a second measurement, which would take the place of the first: a test has one record."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,7 +11,7 @@ from peftbench.claims.paper import CaseFinding, Finding
 from peftbench.report.numbers import between
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn
-from peftbench.text import Destination, clean_tree, in_markdown, on_terminal
+from peftbench.text import as_json, in_markdown, on_terminal
 
 SCHEMA: Final = "peftbench/claims/1"
 """Name and version of the JSON form."""
@@ -54,7 +53,7 @@ def markdown(findings: Sequence[Finding]) -> str:
 def to_json(findings: Sequence[Finding], *, target: str) -> str:
     """Return everything for other programs; an end of an interval that is infinite is null."""
     data = {"schema": SCHEMA, "target": target, "claims": [_finding(finding) for finding in findings]}
-    return json.dumps(clean_tree(data, Destination.EXPORT), indent=1, allow_nan=False) + "\n"
+    return as_json(data)
 
 
 def title(finding: Finding) -> str:

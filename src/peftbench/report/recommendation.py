@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from peftbench.claims.intervals import Interval
 from peftbench.claims.recommend import Choice
 from peftbench.report.numbers import between, significant
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn
-from peftbench.text import Destination, clean
+from peftbench.text import as_json
 
 
 def render(ranked: Sequence[Choice], *, width: int) -> str:
@@ -30,21 +29,22 @@ def render(ranked: Sequence[Choice], *, width: int) -> str:
     return written(console)
 
 
-def to_json(ranked: Sequence[Choice]) -> list[dict[str, Any]]:
-    """Return JSON types; an end of an interval that is not known is null."""
-    return [
+def to_json(ranked: Sequence[Choice]) -> str:
+    """Return everything for other programs; an end of an interval that is not known is null."""
+    data = [
         {
-            "method": clean(choice.method, Destination.EXPORT),
+            "method": choice.method,
             "score": choice.score,
             "low": choice.low if math.isfinite(choice.low) else None,
             "high": choice.high if math.isfinite(choice.high) else None,
             "memory_bytes": choice.memory_bytes,
             "fits": choice.fits,
             "reached": choice.reached,
-            "reason": clean(choice.reason, Destination.EXPORT),
+            "reason": choice.reason,
         }
         for choice in ranked
     ]
+    return as_json(data)
 
 
 def _memory(choice: Choice) -> str:
