@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,19 +14,23 @@ from peftbench.environment import fingerprint
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.clock import clock_for
 from peftbench.measure.device_memory import leak, release
-from peftbench.measure.failures import PoisonedError, classify, context_is_alive, is_sticky
+from peftbench.measure.failures import PoisonedError, classify, context_is_alive, is_sticky, told
 from peftbench.measure.probes import probes_for
 from peftbench.measure.rounds import interleave
 from peftbench.measure.stopwatch import Stopwatch
 from peftbench.passes import Passes
 from peftbench.proofs import Proofs
 from peftbench.record import Record
+from peftbench.state import process, torch_state
+from peftbench.state.batches import batches_facet
+from peftbench.state.facet import look, put_back
 from peftbench.workloads.study import Desk, Study, recorded
 
 if TYPE_CHECKING:
     from peftbench.backend import Backend, Group
     from peftbench.cases import Case
     from peftbench.passes import Observer, Take
+    from peftbench.state.facet import Seen
     from peftbench.workloads.base import Workload
 
 
@@ -43,6 +47,12 @@ class Runner:
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
+        self._watch = Stopwatch()
+        """Of the last case."""
+        self._batches: tuple[Seen, ...] = ()
+        """What is in the batches of the group."""
+        self._left: tuple[str, ...] = ()
+        """What the last case changed for those after it, a line each."""
         self._held_bytes = 0
         """What stays allocated between cases: the batches of the group."""
         self._lost = False
@@ -68,9 +78,8 @@ class Runner:
 
     def release(self) -> None:
         """Forget what the cases of the present group share."""
-        self._group = None
-        self._passes.forget()
-        self._shared.clear()
+        self._group, self._batches = None, ()
+        self._forget()
         if self.backend.settings.compile:
             compiling.reset()
         gc.unfreeze()
@@ -106,17 +115,46 @@ class Runner:
             gc.unfreeze()
             self._held_bytes = self._clean_up()
         self._left_open = True
-        record = self._outcome(case, workload, blank, observer, records)
+        with self._guarded():
+            record = self._outcome(case, workload, blank, observer, records)
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if isinstance(workload, Study) else leak(id, held_bytes, self._held_bytes)  # studies share materials
-        return replace(record, warnings=(*record.warnings, left)) if left else record
+        return replace(record, warnings=(*record.warnings, *self._left, *filter(None, [left])))
+
+    def failed(self, case: Case, workload: Workload, id: str, error: BaseException) -> Record:  # noqa: A002 - see above
+        """Return the record of a case that `measure` raised an error for: what, in which pass, and what it left."""
+        where = self._watch.current
+        place = f" (in {where})" if where and not isinstance(error, PoisonedError) else ""
+        blank = self.blank(case, workload, id)
+        return replace(blank, status="failed", reason=f"{told(error)}{place}", warnings=self._left)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Put back what a case changes for those after it, however it ends, and remember what that was.
+
+        What was built meanwhile, and is shared, is built anew.
+        """
+        before = look((*process.FACETS, *torch_state.FACETS))
+        self._left = ()
+        try:
+            yield
+        finally:
+            batches = () if self._lost else self._batches
+            self._left = put_back((*before, *batches))
+            if self._left:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what cases of a group share beside its batches and its template."""
+        self._passes.forget()
+        self._shared.clear()
 
     def _outcome(
         self, case: Case, workload: Workload, blank: Record, observer: Observer, records: Iterable[Record]
     ) -> Record:
         """Return what a case yields, or the record with the reason why it yields nothing."""
-        watch = Stopwatch()
+        watch = self._watch = Stopwatch()
         try:
             with compiling.faults():
                 if isinstance(workload, Study):
@@ -147,10 +185,14 @@ class Runner:
         if reason := self._unsupported(case, workload):
             raise UnsupportedError(reason)
         if isinstance(workload, Study):
-            workload.conduct(case, self._desk(self.backend.rehearsing(), ()))
+            with self._guarded():
+                workload.conduct(case, self._desk(self.backend.rehearsing(), ()))
             return
-        subject = self._group_of(case).subject(case.method)
-        with compiling.faults(), closing(workload.trial(subject)) as trial:
+        with (
+            self._guarded(),
+            compiling.faults(),
+            closing(workload.trial(self._group_of(case).subject(case.method))) as trial,
+        ):
             self._passes.timed(trial)(0)
 
     def blank(self, case: Case, workload: Workload, id: str) -> Record:  # noqa: A002 - the record's own word
@@ -230,5 +272,6 @@ class Runner:
         if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
             self.release()
             self._group = self.backend.group(case.task, case.batch_size)
+            self._batches = look([batches_facet(self._group.batches)])
             self._held_bytes = release(self.backend.device)
         return self._group
