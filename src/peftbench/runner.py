@@ -49,6 +49,9 @@ class Runner:
         self._shared: dict[str, object] = {}
         self._watch = Stopwatch()
         """Of the last case."""
+        threads = () if backend.settings.compile else (process.THREADS,)
+        self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
+        """What a case can change for those after it, beside the batches."""
         self._batches: tuple[Seen, ...] = ()
         """What is in the batches of the group."""
         self._left: tuple[str, ...] = ()
@@ -135,7 +138,7 @@ class Runner:
 
         What was built meanwhile, and is shared, is built anew.
         """
-        before = look((*process.FACETS, *torch_state.FACETS))
+        before = look(self._facets)
         self._left = ()
         try:
             yield

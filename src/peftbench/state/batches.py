@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -79,10 +80,13 @@ def _shapes(batches: Sequence[Batch]) -> object:
 
 
 def _hash(batches: Sequence[Batch]) -> int:
-    """Return a number for the contents; what is on a device is hashed there, and one number comes from it."""
+    """Return a number for the contents; what is on a device is hashed there, and one number comes from it.
+
+    On a CPU it is their bytes that are hashed, as they lie: a tensor that was shown as an array cannot be resized.
+    """
     parts = [tensor.detach().reshape(-1).view(torch.uint8) for batch in batches for tensor in batch.values()]
     if not any(part.is_cuda for part in parts):
-        return hash(b"".join(part.numpy().tobytes() for part in parts))
+        return hash(b"".join(ctypes.string_at(part.data_ptr(), part.numel()) for part in parts))
     content = torch.cat(parts)
     weights = torch.arange(1, content.numel() + 1, device=content.device).mul_(_ODD).bitwise_or_(1)
     return int((content * weights).sum())

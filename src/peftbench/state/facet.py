@@ -36,10 +36,10 @@ def moved(before: Iterable[object], after: Iterable[object]) -> str:
 
 def shown(value: object) -> str:
     """Return a short name of a value, on one line."""
-    name = getattr(value, "__qualname__", None)
+    name = getattr(value, "__name__", None)
     text = " ".join((name if isinstance(name, str) else str(value)).split())
     if text.startswith("<") and " at 0x" in text:
-        text = type(value).__qualname__
+        text = type(value).__name__
     return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
 
 

@@ -32,14 +32,20 @@ _SIGNALS: Final = tuple(
     if name in signal.Signals.__members__
 )
 """That a program handles: to look at all takes long."""
+_LIBRARIES: Final = ("TORCHINDUCTOR_", "_TORCHINDUCTOR_", "TRITON_")
+"""How the environment variables begin that torch.compile sets for itself: they are left as they are."""
 _ASLEEP: Final = frozenset({"tqdm_monitor"})
 """Threads of libraries that do next to nothing."""
 _TOOLS: Final = range(6 if sys.version_info >= (3, 12) else 0)
 """Tool ids of `sys.monitoring`."""
 
 
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_LIBRARIES)}
+
+
 def _set_environment(before: Mapping[str, str]) -> None:
-    for name in [name for name in os.environ if name not in before]:
+    for name in _environment().keys() - before.keys():
         del os.environ[name]
     os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
 
@@ -108,9 +114,14 @@ def _set_numpy_state(before: tuple[Any, ...]) -> None:
 
 FACETS: Final = (
     Facet("the working directory", os.getcwd, os.chdir),
-    Facet("the environment variables", lambda: dict(os.environ), _set_environment, _told_environment),
+    Facet("the environment variables", _environment, _set_environment, _told_environment),
     Facet("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
-    Facet("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    Facet(
+        "the recursion limit",
+        sys.getrecursionlimit,
+        sys.setrecursionlimit,
+        lambda old, new: instead(old, new) if new < old else "",  # torch.compile raises it
+    ),
     Facet("the switch interval of threads", sys.getswitchinterval, sys.setswitchinterval),
     Facet("sys.settrace", sys.gettrace, sys.settrace),
     Facet("sys.setprofile", sys.getprofile, sys.setprofile),
@@ -135,8 +146,11 @@ FACETS: Final = (
         lambda cores: os.sched_setaffinity(0, cores),
         instead,
     ),
-    Facet("threads", lambda: {one.ident: one.name for one in threading.enumerate()}, None, _told_threads),
     Facet("Python's random generator", random.getstate, random.setstate, quiet),
     Facet("numpy's random generator", _numpy_state, _set_numpy_state, quiet),
 )
 """Restored in this order."""
+THREADS: Final = Facet(
+    "the running threads", lambda: {one.ident: one.name for one in threading.enumerate()}, None, _told_threads
+)
+"""Apart from the others, since torch.compile keeps threads of its own."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -25,18 +25,18 @@ _REGISTRIES: Final = tuple(
     if name.startswith("_global_") and isinstance(value, dict)
 )
 """Of hooks on all modules and optimizers."""
-_PRECISIONS: Final[Sequence[Callable[[], Any]]] = (
-    lambda: _backends,
-    lambda: _backends.cuda.matmul,
-    lambda: _backends.cudnn,
-    lambda: _backends.cudnn.conv,
-    lambda: _backends.cudnn.rnn,
-    lambda: _backends.mkldnn,
-    lambda: _backends.mkldnn.conv,
-    lambda: _backends.mkldnn.rnn,
-    lambda: _backends.mkldnn.matmul,
-)
-"""What has a `fp32_precision` of its own, the general before the special; its mixture with the older flags raises."""
+_PRECISIONS: Final[Mapping[str, Callable[[], Any]]] = {
+    "fp32_precision": lambda: _backends,
+    "cuda.matmul.fp32_precision": lambda: _backends.cuda.matmul,
+    "cudnn.fp32_precision": lambda: _backends.cudnn,
+    "cudnn.conv.fp32_precision": lambda: _backends.cudnn.conv,
+    "cudnn.rnn.fp32_precision": lambda: _backends.cudnn.rnn,
+    "mkldnn.fp32_precision": lambda: _backends.mkldnn,
+    "mkldnn.conv.fp32_precision": lambda: _backends.mkldnn.conv,
+    "mkldnn.rnn.fp32_precision": lambda: _backends.mkldnn.rnn,
+    "mkldnn.matmul.fp32_precision": lambda: _backends.mkldnn.matmul,
+}
+"""What has a precision of its own, from torch 2.9 on; the general before the special."""
 _SMALLEST: Final = float.fromhex("0x1p-1074")
 
 
@@ -134,14 +134,31 @@ def _set_saved_hooks(before: Any) -> None:  # noqa: ANN401 - see above
         _autograd._push_saved_tensors_default_hooks(*before)
 
 
-def _precisions() -> list[str]:
-    return [owner().fp32_precision for owner in _PRECISIONS]
+def _precisions() -> dict[str, str]:
+    """Return the older settings, each of which stands for several of the newer ones, and these."""
+    try:
+        older = {"matmul": torch.get_float32_matmul_precision(), "cudnn.allow_tf32": str(_backends.cudnn.allow_tf32)}
+    except RuntimeError:  # somebody has set some of the older and some of the newer
+        older = {}
+    return older | {name: own for name, owner in _PRECISIONS.items() if (own := _precision(owner()))}
 
 
-def _set_precisions(before: Sequence[str]) -> None:
-    for owner, value in zip(_PRECISIONS, before, strict=True):
-        if owner().fp32_precision != value:
-            owner().fp32_precision = value
+def _precision(owner: Any) -> str:  # noqa: ANN401 - a module of torch, or an object in one
+    return getattr(owner, "fp32_precision", "")
+
+
+def _set_precisions(before: Mapping[str, str]) -> None:
+    if before.keys() >= {"matmul", "cudnn.allow_tf32"}:
+        torch.set_float32_matmul_precision(before["matmul"])
+        _backends.cudnn.allow_tf32 = before["cudnn.allow_tf32"] == str(True)
+    for name, owner in _PRECISIONS.items():
+        if name in before and _precision(owner()) != before[name]:
+            owner().fp32_precision = before[name]
+
+
+def _told_precisions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    old, new = ({f"{name} {value}" for name, value in part.items()} for part in (before, after))
+    return f"{', '.join(sorted(new - old)) or 'none'} instead of {', '.join(sorted(old - new))}"
 
 
 def _flushes() -> bool:
@@ -210,9 +227,7 @@ FACETS: Final = (
         lambda old, new: f"{('off', 'warn', 'on')[new]} instead of {('off', 'warn', 'on')[old]}",
     ),
     _flag(lambda: torch.utils.deterministic, "torch.utils.deterministic", "fill_uninitialized_memory"),
-    Facet("torch's fp32_precision", _precisions, _set_precisions),
-    Facet("torch's float32 matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    _flag(lambda: _backends.cudnn, "TF32 in cuDNN", "allow_tf32"),
+    Facet("torch's float32 precision", _precisions, _set_precisions, _told_precisions),
     _flag(lambda: _backends.cudnn, "torch.backends.cudnn.benchmark", "benchmark"),
     _flag(lambda: _backends.cudnn, "torch.backends.cudnn.deterministic", "deterministic"),
     _flag(lambda: _backends.cudnn, "torch.backends.cudnn.enabled", "enabled"),
