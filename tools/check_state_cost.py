@@ -1,4 +1,4 @@
-"""Prints what it costs, a case, to look for state that the case left behind: on the preset `tiny`, outside of all rounds."""
+"""Prints what it costs, a case, to look for what it left behind: on the preset `tiny`, outside of all rounds."""
 
 from __future__ import annotations
 
