@@ -7,12 +7,12 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from peftbench.backend import Backend
-from peftbench.catalogue import Catalogue
-from peftbench.settings import Settings
+from peftbench.config.settings import Settings
+from peftbench.matrix.catalogue import Catalogue
 from peftbench.state import process, torch_state
 from peftbench.state.batches import batches_facet
 from peftbench.state.facet import look, put_back
+from peftbench.workloads.backend import Backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable

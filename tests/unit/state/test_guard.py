@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 import torch
 
-from peftbench.backend import Backend
-from peftbench.cases import Case, MethodSpec
-from peftbench.catalogue import Catalogue
-from peftbench.measure.rounds import TimedRound
-from peftbench.record import Record
-from peftbench.runner import Runner
-from peftbench.settings import Settings
-from peftbench.workloads.base import Mark, Subject, Trial, Workload
+from peftbench.config.settings import Settings
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.time.rounds import TimedRound
+from peftbench.measure.trial import Mark, Trial
+from peftbench.records.ids import Case, MethodSpec
+from peftbench.records.record import Record
+from peftbench.run.runner import Runner
+from peftbench.studies.base import Study, StudyFindings
+from peftbench.workloads.backend import Backend
+from peftbench.workloads.base import Benchmark, Workbench
 from peftbench.workloads.function import FunctionWorkload
 from peftbench.workloads.step import Inference
-from peftbench.workloads.study import Desk, Findings, Study
+from peftbench.workloads.subject import Subject
 
 CASE = Case(MethodSpec("head"), "nli", 1)
 TOLD = "changed torch's deterministic algorithms: on instead of off; put back after the case"
@@ -40,7 +42,7 @@ def unobserved(timed: TimedRound) -> TimedRound:
     return timed
 
 
-def measure(runner: Runner, workload: Workload) -> Record:
+def measure(runner: Runner, workload: Benchmark) -> Record:
     return runner.measure(CASE, workload, id="a case", observer=unobserved)
 
 
@@ -50,11 +52,11 @@ class Looking(Study):
 
     raises: type[BaseException] | None = None
 
-    def conduct(self, case: Case, desk: Desk) -> Findings:
+    def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
         del case
-        found = Findings({}, stop=f"{torch.are_deterministic_algorithms_enabled()} {sorted(desk.shared)}")
+        found = StudyFindings({}, stop=f"{torch.are_deterministic_algorithms_enabled()} {sorted(bench.shared)}")
         torch.use_deterministic_algorithms(mode=True)
-        desk.shared["made"] = "under other rules"
+        bench.shared["made"] = "under other rules"
         if self.raises is not None:
             raise self.raises
         return found
@@ -85,7 +87,7 @@ def test_an_error_is_no_way_out(runner: Runner, raises: type[BaseException]) -> 
     broken = replace(LOOKING, raises=raises)
     with pytest.raises(raises):
         measure(runner, broken)
-    assert runner.failed(CASE, broken, "a case", raises("why")).warnings == (TOLD,)
+    assert runner.failed(CASE, broken, raises("why"), id="a case").warnings == (TOLD,)
     assert measure(runner, LOOKING).stop == "False []"
 
 
