@@ -146,6 +146,7 @@ class Trials:
         except subprocess.TimeoutExpired:
             deliver(process, kind, self.chance)
             self.kills[kind] += 1
+            print(f"\r{sum(self.kills.values())} kills, {len(self.faults)} faults", end="", file=sys.stderr, flush=True)
         else:
             self._look_at_end(process)
             known.clear()
@@ -251,6 +252,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="kill-test-") as name:
         trials = Trials(Path(name) / "project", options.launches, options.stand_in, random.Random(options.seed))
         trials.conduct(options.kills)
+    print(file=sys.stderr)
     for kind, count in sorted(trials.kills.items()):
         print(f"{count:4} x {kind}")
     print(f"{sum(trials.kills.values())} kills, {trials.ends} runs that ended, {len(trials.faults)} faults")

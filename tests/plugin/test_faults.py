@@ -206,3 +206,49 @@ def test_a_process_that_dies_in_a_phase_costs_that_case_alone(
     assert list(Journal(journal, {"settings": {}, "fingerprint": {}}, resume=True).finished) == ["head"]
     assert sweep() == (1 if phase == "saving" else 0)
     assert list(temporary.glob("peftbench-*")) == []
+
+
+def test_an_interrupt_ends_the_run_in_order_and_the_case_is_measured_when_it_is_resumed(
+    benches: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.plugin.faulty.KINDS", {"once": _interrupt_once(benches.path / "interrupted")})
+    benches.makeconftest(
+        "from tests.plugin.faulty import methods\n\n\ndef pytest_peftbench_methods():\n    return methods()"
+    )
+    arguments = (
+        *("--benchmark-only", "-k", "train_step", "--peftbench-json=run.json", "--peftbench-rounds=1"),
+        *("--peftbench-seq-len=8", "--peftbench-tasks=nli", "--peftbench-batch-sizes=1"),
+        "--peftbench-methods=head,fault4,bitfit",  # in its first step
+    )
+    result = benches.runpytest_inprocess(*arguments, no_reraise_ctrlc=True)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    first = records(benches.path / "run.json")
+    assert [record["method"] for record in first.values()] == ["head"]
+    benches.runpytest_inprocess(*arguments, "--peftbench-resume").assert_outcomes(passed=2, skipped=1)
+    second = records(benches.path / "run.json")
+    assert [record["method"] for record in second.values()] == ["head", "fault4", "bitfit"]
+    assert second.items() > first.items()
+
+
+def _interrupt_once(marker: Path) -> Callable[[], None]:
+    def deed() -> None:
+        if not marker.exists():
+            marker.touch()
+            raise KeyboardInterrupt
+
+    return deed
+
+
+def test_a_skip_of_the_users_own_is_a_row_with_its_reason(benches: pytest.Pytester) -> None:
+    benches.makepyfile(
+        bench_all="""
+        import pytest
+
+        def test_mine(peft_case):
+            peft_case.measure(lambda model, batch: pytest.skip("not on Tuesdays"))
+        """
+    )
+    arguments = ("--peftbench-methods=head", "--peftbench-tasks=nli", "--peftbench-batch-sizes=1")
+    benches.runpytest_inprocess(*arguments, "--peftbench-json=run.json").assert_outcomes(skipped=1)
+    (record,) = records(benches.path / "run.json").values()
+    assert (record["status"], record["reason"]) == ("unsupported", "Skipped: not on Tuesdays")
