@@ -2,8 +2,9 @@
 
     python tools/gate_study.py --aa=30 --trials=20 --lockstep=20 --folder=/tmp/study
 
-Prints the tables of docs/gate.md. Every run is real: processes, models, rounds; slowdowns are extra work within the
-round (`gate_study_project/conftest.py`). What is finished is kept in the folder: started again, a study goes on.
+Prints the tables of docs/evidence/gate-runs.md. Every run is real: processes, models, rounds; slowdowns are extra work
+within the round (`gate_study_project/conftest.py`). What is finished is kept in the folder: started again, a study goes
+on.
 """
 
 from __future__ import annotations

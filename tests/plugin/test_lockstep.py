@@ -42,8 +42,8 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
         "lora or ordinary",
         "--peftbench-against=HEAD",
         "--peftbench-pairs=2",
-        "--peftbench-gate-launches=2",
-        "--peftbench-gate-more-launches=0",
+        "--peftbench-gate-rule=launches=2",
+        "--peftbench-gate-rule=more-launches=0",
         "--peftbench-diff-json=diff.json",
         "--peftbench-json=run.json",
     )
@@ -84,7 +84,7 @@ def test_what_only_this_checkout_has_is_new(repository: pytest.Pytester, named: 
         "--peftbench-methods=mine,lora",
         "--peftbench-against=HEAD",
         "--peftbench-pairs=2",
-        "--peftbench-gate-more-launches=0",
+        "--peftbench-gate-rule=more-launches=0",
         "--peftbench-diff-json=diff.json",
         *cases[named],
     )

@@ -1,4 +1,7 @@
-"""The commands of `peftbench`, a module each: `add_parser` describes it, `run` does it and returns the exit status."""
+"""The command line, a module a command.
+
+It may import every other room but the plugin.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
 from peftbench.report.wording import cases
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
@@ -71,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     with writing(path):
         accepted = accept(load(path) if path.exists() else None, new, request, rule)
         save(accepted.baseline, path)
-    sys.stdout.write("".join(f"{line}\n" for line in _summary(path, accepted, rule)))
+    sys.stdout.write("".join(f"{on_terminal(line)}\n" for line in _summary(path, accepted, rule)))
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.commands.arguments import add_rule, rule_of
 from peftbench.errors import UserError
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
@@ -66,7 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
         _measure(folder, arguments.launches, arguments.pytest)
         found = load_run(folder / "run.json")
     threads = int(found.fingerprint.get("threads", "1"))
-    sys.stdout.write("".join(f"{line}\n" for line in report(found, machine, rule, threads, arguments.budget)))
+    sys.stdout.write(
+        "".join(f"{on_terminal(line)}\n" for line in report(found, machine, rule, threads, arguments.budget))
+    )
     return 0
 
 

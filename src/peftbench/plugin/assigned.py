@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.config.settings import options
+
 if TYPE_CHECKING:
     import pytest
 
@@ -39,25 +41,6 @@ PARENT_ONLY: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Options of pytest and well-known plugins that write files, select by the last run, or wait for a person."""
-PARENTS: Final = frozenset(
-    {
-        "json",
-        "resume",
-        "launches",
-        "launch_timeout",
-        "record",
-        "gate",
-        "against",
-        "pairs",
-        "strict",
-        "diff_json",
-        "bencher_json",
-        "action_json",
-        "shard",
-        "gpus",
-    }
-)
-"""Settings that a parent follows, and its children do not."""
 
 
 def assignment(path: str) -> Assignment:
@@ -81,5 +64,6 @@ def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapp
         told["device"] = own.device
     if own.socket is not None:
         told["reference"] = "none"  # the other state's rounds are the reference
-    followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
+    of_parent = {name for name, option in options().items() if option.parent}
+    followed = [{name: value for name, value in source.items() if name not in of_parent} for source in found]
     return [told, *followed]

@@ -11,8 +11,10 @@ import pytest
 
 from peftbench.devices.failures import PoisonedError, told
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.libraries import warnings_only
 from peftbench.measure.time.clock import Timing
 from peftbench.records.record import record_to_json
+from peftbench.text import on_terminal, visible
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class PeftCase:
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
 
+    @warnings_only()
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
         """Measure the workload, or a function of your own, and return the record.
 
@@ -86,7 +89,7 @@ class PeftCase:
         except ENDINGS:
             raise
         except pytest.skip.Exception as error:  # by a function of the user's
-            add(replace(runner.blank(self.case, workload, self.id), status="unsupported", reason=told(error)))
+            add(replace(runner.blank(self.case, workload, self.id), status="unsupported", reason=visible(told(error))))
             raise
         except BaseException as error:
             add(runner.failed(self.case, workload, error, id=self.id))
@@ -121,7 +124,7 @@ class PeftCase:
         self._attach(record)
         if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
             self.bench.failed_in_its_test(self.id)
-            pytest.fail(message, pytrace=False)
+            pytest.fail(on_terminal(message), pytrace=False)
         return self._shown(record)
 
     def _attach(self, record: Record) -> None:
@@ -131,9 +134,9 @@ class PeftCase:
     def _shown(self, record: Record) -> Record:
         """Return a record that has numbers; a case without is a failure or a skip, with the reason."""
         if record.status in ("invalid", "failed"):
-            pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
+            pytest.fail(on_terminal(f"{self.id}: {record.reason}"), pytrace=False)
         if record.status != "ok":
-            pytest.skip(f"{record.status}: {record.reason}")
+            pytest.skip(on_terminal(f"{record.status}: {record.reason}"))
         return record
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
+from peftbench.report.page import page, written
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,21 +37,18 @@ def render(
         everything: List unchanged cases too.
         color: Whether to use escape codes.
     """
-    from rich.console import Console
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
-    console.print(wording.headline(comparison, fail_on), style="bold")
+    console = page(width=width, color=color)
+    console.print(on_terminal(wording.headline(comparison, fail_on)), style="bold")
     console.print(f"{wording.counts(comparison)}; {wording.sensitivity(comparison)}")
     for line in (*map(wording.suite_line, comparison.suite), *comparison.notes):
-        console.print(line)
+        console.print(on_terminal(line))
     rows = [case for case in wording.loudest_first(comparison) if everything or case.verdict != "unchanged"]
     if rows:
         console.print(_table(rows, comparison, reasons=width >= WIDE))
     for case in rows if width < WIDE else ():
         reason = wording.explanation(case, comparison)
-        console.print(f"{case.id}: {reason}" if reason else "", end="\n" if reason else "")
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+        console.print(on_terminal(f"{case.id}: {reason}") if reason else "", end="\n" if reason else "")
+    return written(console)
 
 
 def _table(rows: Iterable[CaseVerdict], comparison: Comparison, *, reasons: bool) -> Table:
@@ -73,5 +71,5 @@ def _table(rows: Iterable[CaseVerdict], comparison: Comparison, *, reasons: bool
         ]
         if reasons:
             cells.append(wording.explanation(case, comparison))
-        table.add_row(*cells, style=STYLES.get(case.verdict, ""))
+        table.add_row(*map(on_terminal, cells), style=STYLES.get(case.verdict, ""))
     return table

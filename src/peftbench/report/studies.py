@@ -13,6 +13,7 @@ from peftbench.config.target import QualityTarget
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.studies.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
 from peftbench.studies.training.stopping import Cost, Goal, cost
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -212,5 +213,5 @@ def _table(columns: Sequence[Column], width: int) -> Table:
     for number, column in enumerate(shown):
         table.add_column(column.title, justify="left" if number == 0 else "right", overflow="fold")
     for row in zip(*(column.cells for column in shown), strict=True):
-        table.add_row(*row)
+        table.add_row(*map(on_terminal, row))
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +10,8 @@ from peftbench.records.estimate import LEAST_VALUES
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
+from peftbench.report.page import page, written
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,32 +38,29 @@ class Column:
 
 def render(run: Run, *, width: int, color: bool = False) -> str:
     """Return the table of a run, no line longer than `width`."""
-    from rich.console import Console
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
+    console = page(width=width, color=color)
     for line in head(run):
-        console.print(line)
+        console.print(on_terminal(line))
     found = blocks(record for record in run.records if not record.variant)
     columns = _fitting(console, [records for _, records in found])
     for title, records in found:
         console.print()
-        console.print(title, style="bold")
+        console.print(on_terminal(title), style="bold")
         console.print(_table(columns, records))
         for reason in holes(records):
-            console.print(reason)
+            console.print(on_terminal(reason))
     for title, table, notes in studies.tables(run, width):
         console.print()
-        console.print(title, style="bold")
+        console.print(on_terminal(title), style="bold")
         console.print(table)
         for note in notes:
-            console.print(f"  {note}")
+            console.print(f"  {on_terminal(note)}")
     for reason in holes(record for record in run.records if record.variant):
-        console.print(reason)
+        console.print(on_terminal(reason))
     console.print()
     for line in foot(run):
-        console.print(line)
-    return file.getvalue()
+        console.print(on_terminal(line))
+    return written(console)
 
 
 def head(run: Run) -> list[str]:
@@ -159,7 +157,7 @@ def _table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
         text = number in (0, len(columns) - 1)
         table.add_column(column.title, justify="left" if text else "right", no_wrap=True)
     for row in _rows(records):
-        table.add_row(*(column.cell(row) for column in columns))
+        table.add_row(*(on_terminal(column.cell(row)) for column in columns))
     return table
 
 

@@ -24,6 +24,7 @@ from peftbench.run.proofs import Proofs
 from peftbench.state import process, torch_state
 from peftbench.state.batches import batches_facet
 from peftbench.state.facet import look, put_back
+from peftbench.text import visible
 from peftbench.workloads.base import Measurement, Workbench
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Runner:
         """Return the record of a case that `measure` raised an error for: what, in which pass, and what it changed."""
         where = self._watch.current
         place = f" (in {where})" if where and not isinstance(error, PoisonedError) else ""
-        reason = f"{told(error)}{place}"
+        reason = visible(f"{told(error)}{place}")
         return replace(self.blank(case, benchmark, id), status="failed", reason=reason, warnings=self._changes)
 
     @contextmanager

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from peftbench.text import visible
+
 Tell = Callable[[Any, Any], str]
 """Says in a few words what became of a value, given what it was and what it is; '' where nobody need know."""
 
@@ -40,7 +42,7 @@ def shown(value: object) -> str:
     text = " ".join((name if isinstance(name, str) else str(value)).split())
     if text.startswith("<") and " at 0x" in text:
         text = type(value).__name__
-    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
+    return visible(text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}...")
 
 
 @dataclass(frozen=True, slots=True)
