@@ -188,10 +188,12 @@ class Trials:
         self.faults += [f"left behind: {path}" for path in self._left_behind()]
 
     def _left_behind(self) -> Iterator[str]:
-        """Yield temporary files; an empty folder that pytest keeps for itself is none."""
+        """Yield temporary files; the folders that pytest and torch keep for later runs are none."""
         for path in self.folder.rglob("*"):
             name = str(path.relative_to(self.folder))
-            if name.endswith((".tmp", ".lock")) or (path.parent == self.folder / "tmp" and "pytest" not in name):
+            if name.endswith((".tmp", ".lock")) or (
+                path.parent == self.folder / "tmp" and path.name.startswith("peftbench-")
+            ):
                 yield name
 
     def _look_for_processes(self, session: int, kind: str) -> None:
