@@ -54,6 +54,8 @@ CASES: Final = 8
 KINDS: Final = ("SIGKILL of the run", "SIGKILL of a launch", "SIGKILL of the group", "SIGTERM", "SIGINT twice")
 PATIENCE_S: Final = 60.0
 """For which what was killed may take to be gone."""
+LONGEST_S: Final = 900.0
+"""For which a run may go on that nobody kills."""
 
 Finished = dict[tuple[str, str], dict[str, Any]]
 """Journal and id of a case -> its record."""
@@ -151,7 +153,7 @@ class Trials:
             self._look_at_end(process)
             known.clear()
             return False
-        process.wait(PATIENCE_S + 10 * self.lasts_s)  # who lost a launch goes on with the next
+        process.wait(LONGEST_S)  # who lost a launch goes on with the next
         self._look_for_processes(session, kind)
         now = self.journals()
         for key, record in known.items():
@@ -164,7 +166,7 @@ class Trials:
         return True
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        process.wait(PATIENCE_S + 10 * self.lasts_s)
+        process.wait(LONGEST_S)
         self._look_at_end(process)
 
     def _look_at_end(self, process: subprocess.Popen[bytes]) -> None:

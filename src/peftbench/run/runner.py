@@ -116,6 +116,7 @@ class Runner:
             PoisonedError: the device is of no more use to this process.
             Exception: a fault that is neither the case's nor the machine's.
         """
+        self._watch, self._changes = Stopwatch(), ()
         blank = self.blank(case, benchmark, id)
         if reason := benchmark.unsupported_case(case, self.backend):
             return replace(blank, status="unsupported", reason=reason)
@@ -144,7 +145,6 @@ class Runner:
         What was built meanwhile, and is shared, is built anew.
         """
         before = look(self._facets)
-        self._changes = ()
         try:
             yield
         finally:
@@ -231,7 +231,6 @@ class Runner:
         return Workbench(self.backend, self._clock, tuple(records), self._shared)
 
     def _measurement(self, blank: Record, observer: Observer) -> Measurement:
-        self._watch = Stopwatch()
         return Measurement(blank=blank, observer=observer, watch=self._watch, take_passes=self._take_passes)
 
     def _take_round(self, workload: Workload, case: Case) -> None:

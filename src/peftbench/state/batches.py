@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
 
 _ODD: Final = 0x9E3779B97F4A7C15 - 2**64
-"""Bytes are weighted by odd numbers that look random: one that changes, or two that swap places, change the sum."""
+_HALF: Final = 31
+"""Bytes are weighted by odd numbers that look random: one that changes, or some that swap places, change the sum."""
 
 
 def batches_facet(batches: Sequence[Batch]) -> Facet:
@@ -87,6 +88,11 @@ def _hash(batches: Sequence[Batch]) -> int:
     parts = [tensor.detach().reshape(-1).view(torch.uint8) for batch in batches for tensor in batch.values()]
     if not any(part.is_cuda for part in parts):
         return hash(b"".join(ctypes.string_at(part.data_ptr(), part.numel()) for part in parts))
-    content = torch.cat(parts)
-    weights = torch.arange(1, content.numel() + 1, device=content.device).mul_(_ODD).bitwise_or_(1)
+    return weighted_sum(torch.cat(parts))
+
+
+def weighted_sum(content: torch.Tensor) -> int:
+    """Return the sum of bytes (uint8, one dimension), each with a weight of its own, modulo 2**64."""
+    weights = torch.arange(1, content.numel() + 1, device=content.device).mul_(_ODD)
+    weights = weights.bitwise_xor_(weights >> _HALF).mul_(_ODD).bitwise_or_(1)
     return int((content * weights).sum())

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from peftbench.state import process, torch_state
-from peftbench.state.batches import batches_facet
+from peftbench.state.batches import batches_facet, weighted_sum
 from peftbench.state.facet import Facet, Seen, look, put_back, shown
 
 FACETS = (*process.FACETS, *torch_state.FACETS, process.THREADS)
@@ -370,3 +370,15 @@ def test_batches_are_put_back_and_told_by_name(deed: Callable[[Any], object], wo
             assert list(batch) == list(old)
             assert all(batch[name].equal(old[name]) for name in old)
     assert put_back(seen) == ()
+
+
+def test_the_hash_of_a_device_sees_each_byte_and_its_place() -> None:
+    content = torch.randint(0, 256, (512,), dtype=torch.uint8)
+    content[1::2] = content[::2] + 1
+    found = {weighted_sum(content)}
+    for place in range(content.numel()):
+        changed, swapped = content.clone(), content.clone()
+        changed[place] += 1
+        swapped[[place, place ^ 1]] = content[[place ^ 1, place]]
+        found |= {weighted_sum(changed), weighted_sum(swapped)}
+    assert len(found) == 1 + 512 + 256

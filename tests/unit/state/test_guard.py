@@ -91,6 +91,18 @@ def test_an_error_is_no_way_out(runner: Runner, raises: type[BaseException]) -> 
     assert measure(runner, LOOKING).stop == "False []"
 
 
+def test_what_fails_before_it_begins_is_not_told_of_the_case_before(runner: Runner) -> None:
+    class Broken(Looking):
+        def unsupported_case(self, case: Case, backend: Backend) -> str:
+            raise ValueError(case, backend)
+
+    measure(runner, LOOKING)
+    with pytest.raises(ValueError, match="Backend"):
+        measure(runner, Broken(name="broken", summary=""))
+    record = runner.failed(CASE, LOOKING, ValueError("why"), id="a case")
+    assert (record.reason, record.warnings) == ("ValueError: why", ())
+
+
 def test_a_case_that_is_only_tried_leaves_nothing_either(runner: Runner) -> None:
     for workload in (LOOKING, FunctionWorkload.of(lambda *_: torch.use_deterministic_algorithms(mode=True))):
         runner.try_once(CASE, workload)
