@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from peftbench.session import BenchSession
     from peftbench.tasks.base import Batch
     from peftbench.workloads.base import Workload
+
+
+NOT_OVER: Final = (KeyboardInterrupt, pytest.exit.Exception, pytest.skip.Exception)
+"""What ends a test, or all of them, and is no fault of the case."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,24 @@ class PeftCase:
             )
         except UserError as error:
             self._exit(error)
-        except Exception as error:
+        except NOT_OVER:
+            raise
+        except BaseException as error:  # SystemExit as well, after which pytest goes on with the next test
             blank = self.bench.runner.blank(self.case, workload, self.id)
-            self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
+            self._keep(replace(blank, status="failed", reason=_one_line(error)))
             if isinstance(error, PoisonedError):
                 pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
             raise
-        self.bench.add(record)
+        self._keep(record)
         self._attach(record)
         return self._shown(record)
+
+    def _keep(self, record: Record) -> None:
+        """Put a record where a killed run leaves it; where that fails, each case that followed would fail too."""
+        try:
+            self.bench.add(record)
+        except UserError as error:
+            self._exit(error)
 
     def _exit(self, error: UserError) -> NoReturn:
         """End the run: what the user asked for cannot be done."""
@@ -160,5 +173,5 @@ def _told(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
     return observed
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]

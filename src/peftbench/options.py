@@ -53,6 +53,13 @@ def comma_separated(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+def words(text: str) -> str:
+    """Read a text that names something."""
+    if not text.strip():
+        raise ValueError("names nothing")
+    return text.strip()
+
+
 def at_least(minimum: float, kind: Callable[[str], T]) -> Callable[[str], T]:
     """Read a number with `kind` (int, float) that is not below `minimum`."""
 

@@ -20,7 +20,7 @@ from peftbench.measure.rounds import interleave
 from peftbench.measure.stopwatch import Stopwatch
 from peftbench.passes import Passes
 from peftbench.proofs import Proofs
-from peftbench.record import Record
+from peftbench.record import Record, Status
 from peftbench.workloads.study import Desk, Study, recorded
 
 if TYPE_CHECKING:
@@ -134,9 +134,10 @@ class Runner:
             if failure.kind == "poison":
                 self._lost = True
                 raise PoisonedError(failure.reason) from error
-            if failure.kind != "out-of-memory":
+            if failure.kind == "failed":
                 raise
-            return replace(blank, status="out-of-memory", reason=failure.reason)
+            status: Status = "out-of-memory" if failure.kind == "out-of-memory" else "failed"
+            return replace(blank, status=status, reason=failure.reason)
 
     def try_once(self, case: Case, workload: Workload) -> None:
         """Run one round, or the least of a study, and measure nothing.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from peftbench.baseline.rule import Rule
 from peftbench.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES, STOPS
 from peftbench.errors import UserError, unknown
-from peftbench.options import Option, above_zero, at_least, comma_separated, each, flag, fraction, one_of, option
+from peftbench.options import Option, above_zero, at_least, comma_separated, each, flag, fraction, one_of, option, words
 
 if TYPE_CHECKING:
     from peftbench.precision import Precision
@@ -201,6 +201,7 @@ class Settings:
         "",
         'another state of the code, run in lock-step with this one: a git revision, requirements ("peft==0.20.0"), '
         "or both, separated by spaces",
+        parse=words,
         metavar="STATE",
     )
     pairs: int = option(5, "pairs of processes in lock-step; default: 5", parse=at_least(2, int), metavar="N")
