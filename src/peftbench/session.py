@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pytest
 
 from peftbench.errors import UserError
+from peftbench.fileio import is_stream
 from peftbench.launches import child
 from peftbench.settings import Settings
+from peftbench.workfolder import make_ready, owned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 WORK: Final = ".peftbench"
 """Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
 
+LAUNCHES: Final = "launches"
+"""Folder of the launches' files, relative to that one."""
+
 LAUNCHING: Final = ("gate", "against", "record", "launches", "gpus")
 """Settings with which cases are measured in processes of their own."""
 
@@ -42,10 +47,10 @@ T = TypeVar("T")
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn what is the user's mistake into pytest's one line and its exit status for it."""
+    """Turn what is the user's mistake, or the disk's, into pytest's one line and its exit status for it."""
     try:
         yield
-    except UserError as error:
+    except (UserError, OSError) as error:
         raise pytest.UsageError(f"peftbench: {error}") from error
 
 
@@ -81,6 +86,7 @@ class BenchSession:
         self._backend: Backend | None = None
         self._runner: Runner | None = None
         self._journal: Journal | None = None
+        self._owned = ExitStack()
         self._threads: int | None = None
         self._studies = False
         self.ids: Mapping[str, str] = {}
@@ -145,8 +151,8 @@ class BenchSession:
         select("task", settings.tasks, self.catalogue.tasks)
         select_methods(settings.methods, self.catalogue.methods)
         for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json):
-            if path is not None and path.is_dir():
-                raise UserError(f"{path}: is a folder; name the file to be written")
+            if path is not None:
+                is_stream(path)
 
     def cases(self, mark: CaseMark, *, named: bool = False) -> tuple[Case, ...]:
         """Return the cases of a benchmark function: none if its workload is not selected.
@@ -196,9 +202,28 @@ class BenchSession:
         if measuring:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
+            self._tell_of_broken(self._journal)
             finished = self._journal.finished
             self.resumed = frozenset(finished).intersection(self.ids.values())
             self.records.update({key: found for key, found in finished.items() if key in self.resumed})
+
+    def _tell_of_broken(self, journal: Journal) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if journal.broken and reporter is not None:
+            lines = ", ".join(map(str, journal.broken))
+            reporter.ensure_newline()
+            reporter.write_line(f"peftbench: lines of the journal cannot be read, and are measured again: {lines}")
+
+    def own_work(self) -> Path:
+        """Own the folder of launches until the session is closed; return it, without what an earlier run left there.
+
+        Raises:
+            UserError: another run owns it, or it holds what peftbench did not make.
+        """
+        self._owned.enter_context(owned(self.work))
+        folder = self.work.absolute() / LAUNCHES
+        make_ready(folder, keep=self.settings.resume)
+        return folder
 
     def _check_studies(self, planned: Sequence[tuple[str, Case]]) -> bool:
         """Refuse what studies cannot do; return whether there are any."""
@@ -286,6 +311,7 @@ class BenchSession:
             self._runner.close()
         if self._journal is not None:
             self._journal.close()
+        self._owned.close()
         if self._threads is not None:
             import torch
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from peftbench.session import BenchSession
     from peftbench.settings import Settings
 
-FOLDER: Final = "launches"
-"""Relative to the folder of the journal."""
 BASELINES: Final = "baselines"
 """Relative to pytest's root directory."""
 
@@ -86,12 +84,12 @@ def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.I
         UserError: a child refused what it was asked for, or the baseline cannot be read.
     """
     settings = bench.settings
-    cases = targets(bench, items)
+    cases, folder = targets(bench, items), bench.own_work()
     if settings.against:
-        return _in_lockstep(config, bench, cases)
+        return _in_lockstep(config, bench, cases, folder)
     launcher = Launcher(
         command=pytest_command(config, settings.launch_timeout),
-        folder=bench.work.absolute() / FOLDER,
+        folder=folder,
         session=bench.name,
         say=_teller(config),
         devices=choose_gpus(settings.gpus) if settings.gpus else (),
@@ -108,7 +106,7 @@ def conduct(config: pytest.Config, bench: BenchSession, items: Sequence[pytest.I
     return run_launches(launcher, cases, launches(settings), gate)
 
 
-def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Target]) -> Outcome:
+def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Target], folder: Path) -> Outcome:
     from platformdirs import user_cache_path
 
     from peftbench.lockstep.duel import Duel
@@ -120,7 +118,7 @@ def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Tar
     duel = Duel(
         base=other_state(settings.against, command, config.rootpath, user_cache_path("peftbench"), say),
         new=State(name=THIS, command=command),
-        folder=bench.work.absolute() / FOLDER,
+        folder=folder,
         session=bench.name,
         say=say,
     )
@@ -130,7 +128,6 @@ def _in_lockstep(config: pytest.Config, bench: BenchSession, cases: Sequence[Tar
 
 def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: Gate | None) -> Outcome:
     """Launch the cases `count` times, or as often as the gate says."""
-    launcher.clear()
     made = 0
 
     def launch(ids: Sequence[str], times: int) -> list[Run]:
