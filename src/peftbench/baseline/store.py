@@ -14,6 +14,7 @@ from typing import Any, Final
 from peftbench.baseline.format import from_text, to_text
 from peftbench.baseline.scope import differences
 from peftbench.baseline.snapshot import Snapshot
+from peftbench.errors import UserError
 from peftbench.fileio import locked, read_text, write_atomically
 
 NAMED: Final = ("device", "model", "dtype")
@@ -43,8 +44,17 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def save(baseline: Snapshot, path: Path) -> None:
-    """Write a baseline, whole or not at all."""
-    write_atomically(path, to_text(baseline))
+    """Write a baseline, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written, or would be refused when it is read.
+    """
+    text = to_text(baseline)
+    try:
+        from_text(text, str(path))
+    except UserError as error:
+        raise UserError(f"not written, since it could not be read back: {error}") from error
+    write_atomically(path, text)
 
 
 @dataclass(frozen=True, slots=True)
