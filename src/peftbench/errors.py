@@ -1,14 +1,20 @@
 """The errors that are meant for people: one line, what is wrong, where, and what to do."""
 
 from collections.abc import Iterable
+from typing import Final
+
+LONGEST: Final = 4000
+"""Characters of an error that are shown; of a longer one the middle is left out."""
 
 
 class PeftbenchError(Exception):
     """Base of all errors that this package raises on purpose; its text is one line for a person."""
 
     def __str__(self) -> str:
-        """Escape what would break the line, or the terminal: names come from files."""
+        """Escape what would break the line, or the terminal, and cut what nobody reads: names come from files."""
         text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -24,7 +24,7 @@ from peftbench.baseline.lines import NOT_AS_WRITTEN, CaseLine, require_each_name
 from peftbench.baseline.snapshot import Acceptance, Case, Profile, Session, Snapshot, are_logarithms
 from peftbench.errors import UserError
 from peftbench.fileio import parse_json
-from peftbench.jsondata import Json, decode, encode
+from peftbench.jsondata import MAX_TEXT, Json, decode, encode
 from peftbench.versions import Migration, bring_up_to_date
 
 SCHEMA: Final = "peftbench/baseline/1"
@@ -146,6 +146,8 @@ def _quick(text: str, source: str) -> Json | None:
         if _whole({name: bytes(part).decode() for name, part in parts.items()}) != text:
             return None  # among others, a part stands twice
         cases_text = parts.pop("cases")
+        if max(map(len, bytes(cases_text).split(b"\n"))) > MAX_TEXT:
+            return None
         cases = msgspec.json.decode(cases_text, type=dict[str, CaseLine])
         require_each_name_once(cases_text, cases)
         rest = {name: parse_json(bytes(part).decode(), source=source) for name, part in parts.items()}

@@ -15,7 +15,7 @@ from peftbench.baseline.lines import NOT_AS_WRITTEN, RecordLine, require_each_na
 from peftbench.baseline.snapshot import Snapshot, collect, snapshot_of
 from peftbench.errors import UserError
 from peftbench.fileio import parse_json, read_text
-from peftbench.jsondata import decode
+from peftbench.jsondata import MAX_TEXT, decode
 from peftbench.record import SCHEMA as RUN_SCHEMA
 from peftbench.record import Record, Run, record_from_json
 from peftbench.runfile import run_from_json
@@ -85,10 +85,16 @@ def _records(file: Iterator[bytes], source: str) -> Iterator[RecordLine | Record
         text = line.removesuffix(b"\n")
         another = text.endswith(b",")
         text = text.removesuffix(b",")
-        try:
-            record = decoder.decode(text)
-            require_each_name_once(text, record)
-        except (ValueError, msgspec.MsgspecError):  # a line that differs a little does not make all others slow
-            yield record_from_json(parse_json(text.decode(), source=source), source)
-        else:
-            yield record
+        yield _quick(decoder, text) or record_from_json(parse_json(text.decode(), source=source), source)
+
+
+def _quick(decoder: msgspec.json.Decoder[RecordLine], text: bytes) -> RecordLine | None:
+    """Return a record; None where the careful reader is to look: that does not make all the others slow."""
+    if len(text) > MAX_TEXT:
+        return None
+    try:
+        record = decoder.decode(text)
+        require_each_name_once(text, record)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    return record
