@@ -6,8 +6,8 @@ import pytest
 from tests.plugin.processes import World
 from tests.plugin.running import Run, records
 
-from peftbench import journal
-from peftbench.workfolder import owned
+from peftbench.records import journal
+from peftbench.records.workfolder import owned
 
 LAUNCHED = ("--peftbench-launches=2", "--peftbench-methods=full,lora", "--peftbench-tasks=nli")
 
@@ -32,7 +32,7 @@ def test_a_second_run_with_launches_is_refused_while_the_first_goes_on(
             told[0] = one_error(project.runpytest_inprocess(*LAUNCHED))
         return play(*arguments, **more)  # type: ignore[arg-type] # as it was called
 
-    monkeypatch.setattr("peftbench.launches.launcher.run", run_another)
+    monkeypatch.setattr("peftbench.processes.launches.launcher.run", run_another)
     project.runpytest_inprocess(*LAUNCHED, "--peftbench-json=run.json").assert_outcomes(passed=4)
     assert "another run (process " in told[0]
     assert "give this run another folder with --peftbench-work" in told[0]

@@ -1,0 +1,206 @@
+"""Files that are written whole or not at all, and read with errors that say where."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from peftbench.errors import UserError
+from peftbench.records.jsondata import Json
+
+
+class NotJsonError(UserError):
+    """A text is no JSON at all: cut off, garbled, or something else."""
+
+
+_STRING_OR_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<constant>NaN|-?Infinity)')
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a UTF-8 file such that a reader, or a crash at any moment, sees the old text or the new one, never a part.
+
+    The text goes to a temporary file in the same folder (made if need be), to the disk, and then takes the name.
+    An existing file keeps its permissions; a link keeps pointing where it points. Only a plain file is replaced: a
+    pipe or a character device (/dev/stdout, /dev/null) is written to.
+
+    Raises:
+        UserError: the file cannot be written; the old one is untouched, and nothing is left beside it.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name itself may be as long as can be
+    try:
+        if is_stream(path):
+            _pour(path, text)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+        _flush_folder(target.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Tell whether a path is written to from the front to the end, never replaced: a pipe or a character device.
+
+    Raises:
+        UserError: it is neither that nor a plain file (a folder, a disk, a socket), or cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        return True
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "socket" if stat.S_ISSOCK(mode) else "disk"
+        raise UserError(f"{path}: is a {kind}; name the file to be written")
+    return False
+
+
+def _pour(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)  # blocking, it would wait for a reader
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise UserError(f"{path}: nobody reads from it; start the reader first, or name a file") from error
+        raise
+    with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - a descriptor, no path
+        os.set_blocking(descriptor, True)
+        file.write(text)
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened, and the rename is journaled
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, *, timeout_s: float = 0.0) -> Iterator[None]:
+    """Keep a second writer of `path` out, on this machine and on others that share the folder.
+
+    The lock is a file beside `path`, gone at the end; one that a dead process left is taken over.
+
+    Raises:
+        UserError: somebody else holds the lock for longer than `timeout_s`, or the folder cannot be written.
+    """
+    from filelock import SoftFileLock, Timeout
+
+    target = Path(os.path.realpath(path))
+    lock_path = target.with_name(f".{target.name}.lock")
+    lock = SoftFileLock(lock_path, timeout=timeout_s)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{path}: another process is writing it; wait for it to end, or delete {lock_path} if there is none"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be locked: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        UserError: it cannot be read, or is not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (byte {error.start}); is it the right file?") from error
+
+
+def read_json(path: Path, *, what_to_do: str = "restore it, or make it again") -> Json:
+    """Return what a JSON file holds, refusing what JSON does not know (NaN) and what it leaves open (a name twice).
+
+    Args:
+        path: The file.
+        what_to_do: The end of each message, for people.
+
+    Raises:
+        UserError: the file cannot be read or parsed; says where in it.
+    """
+    return parse_json(read_text(path), source=str(path), what_to_do=what_to_do)
+
+
+def parse_json(text: str, *, source: str, line: int = 1, what_to_do: str = "restore it, or make it again") -> Json:
+    """Parse as `read_json` does; `text` begins on `line` of `source`, which errors name.
+
+    Raises:
+        NotJsonError: it is no JSON at all.
+        UserError: it is JSON, and not as it may be here; says where.
+    """
+
+    def refuse(position: int, problem: str, kind: type[UserError] = UserError) -> NoReturn:
+        number = line + text.count("\n", 0, position)
+        raise kind(f"{source}:{number}: {problem}; {what_to_do}")
+
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        if not text[error.pos :].strip():
+            problem = "the file ends too early" if text.strip() else "the file is empty"
+            refuse(len(text.rstrip()), problem, NotJsonError)
+        column = error.pos - text.rfind("\n", 0, error.pos)
+        refuse(error.pos, f"not JSON at column {column} ({error.msg})", NotJsonError)
+    except _ConstantError as error:
+        hits = (hit for hit in _STRING_OR_CONSTANT.finditer(text) if hit["constant"])
+        refuse(next(hits).start(), f"{error} is not a finite number")
+    except _TwiceError as error:
+        name = json.dumps(str(error))
+        places = [hit.start() for hit in re.finditer(re.escape(name) + r"\s*:", text)]
+        refuse(places[1] if len(places) == 2 else 0, f"{name} stands twice in one object")  # noqa: PLR2004 - "twice"
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets in thousands
+        refuse(0, f"not JSON that can be read ({error})", NotJsonError)
+
+
+class _ConstantError(Exception):
+    """NaN or an infinity, which Python's reader would let pass."""
+
+
+class _TwiceError(Exception):
+    """A name that stands twice in one object: the last would win silently."""
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise _ConstantError(text)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return data
