@@ -15,9 +15,9 @@ from peftbench.gate.format import from_json, from_text
 from peftbench.gate.lines import NOT_AS_WRITTEN, RecordLine, require_each_name_once
 from peftbench.gate.snapshot import Snapshot, collect, snapshot_of
 from peftbench.records.fileio import parse_json, read_text
-from peftbench.records.jsondata import MAX_TEXT, decode
+from peftbench.records.jsondata import MAX_TEXT
 from peftbench.records.record import SCHEMA as RUN_SCHEMA
-from peftbench.records.record import Record, Run, record_from_json
+from peftbench.records.record import Record, record_from_json
 from peftbench.records.runfile import run_from_json
 
 _BASELINE: Final = f'{{\n"schema": "{BASELINE_SCHEMA}"'
@@ -64,9 +64,9 @@ def _stream_run(path: Path) -> Snapshot | None:
         with path.open("rb") as file:
             head = b"".join(takewhile(lambda line: line != _RECORDS, islice(file, _HEAD_LINES)))
             content = parse_json(head.decode() + '"records": []}', source=str(path))
-            if content.pop("schema") != RUN_SCHEMA:
+            if content["schema"] != RUN_SCHEMA:
                 return None
-            run = decode(Run, content, str(path))
+            run = run_from_json(content, str(path))
             snapshot = collect(run.fingerprint, run.settings, _records(file, str(path)))
             return snapshot if file.read() == b"}\n" else None
     except (OSError, *NOT_AS_WRITTEN):

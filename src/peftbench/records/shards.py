@@ -6,13 +6,15 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, filterfalse, islice, pairwise
 from typing import Any, Final
 
 from peftbench.errors import UserError
 from peftbench.records.joining import join
 from peftbench.records.record import Run
 
+MOST: Final = 100
+"""Shards that are missing are listed up to so many."""
 NOTE: Final = "shard"
 """What a run's notes say of the part that it is: number, how many there are, how many cases in all, its own."""
 
@@ -48,7 +50,7 @@ def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
     Raises:
         UserError: they differ in settings, fingerprint or number of parts, or a case is in two of them.
     """
-    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE, {}) for name, run in runs.items()}
+    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE) or {} for name, run in runs.items()}
     for kind in ("parts", "cases"):
         found = {note[kind]: name for name, note in notes.items() if note}
         if len(found) > 1:
@@ -69,5 +71,6 @@ def _missing(shards: Sequence[Mapping[str, Any]], done: Collection[str]) -> Iter
     parts, present = shards[0]["parts"], {shard["part"] for shard in shards}
     elsewhere = shards[0]["cases"] - sum(len(shard["planned"]) for shard in shards)
     if elsewhere > 0:
-        absent = ", ".join(str(part) for part in range(1, parts + 1) if part not in present)
-        yield f"{elsewhere} cases, of shard {absent} of {parts}"
+        absent = [str(part) for part in islice(filterfalse(present.__contains__, count(1)), MOST + 1) if part <= parts]
+        named = ", ".join([*absent[:MOST], *(["..."] if len(absent) > MOST else [])])
+        yield f"{elsewhere} cases, of shard {named} of {parts}"
