@@ -96,11 +96,12 @@ def _written(value: Any, *, like: str) -> bytes:  # noqa: ANN401 - JSON
 
 
 def _block(value: Any) -> str:  # noqa: ANN401 - JSON
-    dense = {"separators": (",", ":")}
     if isinstance(value, dict) and value:
-        lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(part, **dense)}" for name, part in value.items())
+        lines = ",\n".join(
+            f"{json.dumps(name)}:{json.dumps(part, separators=(',', ':'))}" for name, part in value.items()
+        )
         return f"{{\n{lines}\n}}"
-    return json.dumps(value, **dense)
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _with_a_name_twice(text: str, value: Any, random: Random) -> bytes:  # noqa: ANN401 - JSON

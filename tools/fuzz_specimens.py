@@ -236,19 +236,18 @@ def _adapter(base: Path) -> tuple[bytes, Callable[[Path], bool]]:
 
 def _data() -> Iterator[Specimen]:
     """Yield files of rows in each format."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from datasets import Dataset
 
     rows = [{"premise": f"a {n}", "hypothesis": 'b, "c"', "label": n % 3} for n in range(20)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     table = "premise,hypothesis,label\n" + "".join(f'a {n},"b, ""c""",{n % 3}\n' for n in range(20))
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
+    sink = io.BytesIO()
+    Dataset.from_list(rows).to_parquet(sink)
     tagged = json.dumps([{"tokens": ["a", "queen"], "ner_tags": ["O", "B-PER"]}] * 5)
     for name, task, data in (
         ("train.jsonl", "nli", lines.encode()),
         ("train.csv", "nli", table.encode()),
-        ("train.parquet", "nli", sink.getvalue().to_pybytes()),
+        ("train.parquet", "nli", sink.getvalue()),
         ("train.json", "ner", tagged.encode()),
     ):
         yield Specimen(f"data {name.partition('.')[2]}", f"{task}/{name}", data, partial(_read_rows, task))
