@@ -84,14 +84,14 @@ class PeftCase:
             if isinstance(error, PoisonedError):
                 pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
             raise
-        self._keep(record)
+        record = self._keep(record)
         self._attach(record)
         return self._shown(record)
 
-    def _keep(self, record: Record) -> None:
+    def _keep(self, record: Record) -> Record:
         """Put a record where a killed run leaves it; where that fails, each case that followed would fail too."""
         try:
-            self.bench.add(record)
+            return self.bench.add(record)
         except UserError as error:
             self._exit(error)
 

@@ -268,14 +268,21 @@ class BenchSession:
         """Return what a case is called in a record."""
         return self._ids[item.nodeid]
 
-    def add(self, record: Record) -> None:
-        """Keep a finished record, and write it to the journal before anything else happens."""
-        from peftbench.devices.environment import resident_bytes
+    def add(self, record: Record) -> Record:
+        """Keep a finished record, write it to the journal before anything else happens, and return what is kept.
 
+        Raises:
+            UserError: it cannot be written.
+        """
+        from peftbench.devices.environment import resident_bytes
+        from peftbench.records.journal import readable
+
+        record = readable(record)
         self._records[record.id] = record
         if self._journal is not None:
             self._journal.append(record)
         self._resident_bytes.append(resident_bytes())
+        return record
 
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""

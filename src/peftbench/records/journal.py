@@ -78,6 +78,33 @@ class Journal:
         self._resources.close()
 
 
+def readable(record: Record) -> Record:
+    """Return a record as it will be read back; of one that could not be (a number is not finite), that it failed.
+
+    Raises:
+        UserError: not even that could be read: its id is too long.
+    """
+    try:
+        return _read_back(record)
+    except UserError as error:
+        reason = f"what was measured cannot be kept: {error}"
+    bare = Record(
+        id=record.id,
+        workload=record.workload,
+        method=record.method,
+        task=record.task,
+        batch_size=record.batch_size,
+        seq_len=record.seq_len,
+        status="failed",
+        reason=reason,
+    )
+    return _read_back(bare)
+
+
+def _read_back(record: Record) -> Record:
+    return record_from_json(json.loads(json.dumps(record_to_json(record), default=str)))
+
+
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_APPEND)

@@ -3,14 +3,16 @@ import json
 import os
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peftbench.errors import UserError
-from peftbench.records.journal import Journal, read, salvage
+from peftbench.records.journal import Journal, read, readable, salvage
 from peftbench.records.record import Launch, Metric, Record, record_to_json
 
 HEADER = {"settings": {"seed": 0, "dtype": "float32"}, "fingerprint": {"torch": "2.13.0"}}
@@ -109,6 +111,17 @@ def test_a_journal_cut_at_any_byte_loses_at_most_the_last_record(tmp_path: Path)
                 assert read(path, header) == {}
 
     cut()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "0.5", complex(1)])
+def test_a_record_that_could_not_be_read_back_is_one_of_a_failure(tmp_path: Path, value: Any) -> None:  # noqa: ANN401 - anything
+    bad = replace(record("bad"), metrics={"loss": Metric(value, "1")})
+    kept = readable(bad)
+    assert (kept.id, kept.status, kept.metrics) == ("bad", "failed", {})
+    assert kept.reason.startswith("what was measured cannot be kept: record bad: metrics.loss.value: expected a finite")
+    path = written(tmp_path / "j.jsonl", record("a"), kept)
+    assert set(read(path, {"schema": "peftbench/journal/1", **HEADER})) == {"a"}
+    assert readable(record("a")) == record("a")
 
 
 def half_a_line(path: Path, name: str) -> None:
