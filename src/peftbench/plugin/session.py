@@ -156,6 +156,7 @@ class BenchSession:
             tasks=_flat(hook.pytest_peftbench_tasks()),
             models=_flat(hook.pytest_peftbench_models()),
             workloads=_flat(hook.pytest_peftbench_workloads()),
+            anatomies=_flat(hook.pytest_peftbench_anatomies()),
         )
 
     def check(self) -> None:
