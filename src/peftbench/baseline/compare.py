@@ -1,7 +1,8 @@
-"""Two snapshots to a verdict for each case: time by the statistics of the launches, counters exactly."""
+"""Two snapshots to a verdict for each case: time by the statistics of the launches, counters by what they mean."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from peftbench.baseline.counters import CounterVerdict, compare_counters, moved_
 from peftbench.baseline.pairs import pair_shifts
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.scope import Scope, other_clock, scope
-from peftbench.baseline.snapshot import Case, Snapshot
+from peftbench.baseline.snapshot import Case, Profile, Snapshot
 from peftbench.baseline.statistics import Array, Shifts
 from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
 from peftbench.record import function_of
@@ -184,29 +185,44 @@ def _case(
 ) -> CaseVerdict:
     if base is None or new is None or base.status != "ok" or new.status != "ok":
         return CaseVerdict(name, *_unpaired(base, new))
-    counters = compare_counters(base, new, allowed, rule)
+    excluded = time is not None and time.excludes(rule)
+    counters = compare_counters(base, new, allowed, rule, excluded=excluded)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
     clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
     if clock and verdict != "regressed":  # by its counters, which no clock moves
         verdict = "not comparable"
-    moved = (
-        base.profile is not new.profile and (verdict != "unchanged" or bool(counters.changes)) and not allowed.counters
-    )
-    operators = moved_counts(base.profile.operators, new.profile.operators) if moved else ()
-    hashes = base.profile.operator_hash, new.profile.operator_hash
+    profiled = base.profile is not new.profile and not allowed.counters
+    moved = profiled and (verdict != "unchanged" or bool(counters.changes))
     return CaseVerdict(
         id=name,
         verdict=verdict,
         reason="; ".join(filter(None, [clock, _reason(time, counters, allowed, rule)])),
         time=time,
-        base_s=base.time_s,
+        base_s=_at_one_pace(base.time_s, new.time_s, time),
         new_s=new.time_s,
         counters=counters.changes,
         same_counters=counters.same,
-        operators=operators,
+        operators=moved_counts(base.profile.operators, new.profile.operators) if moved else (),
         modules=moved_counts(base.profile.modules, new.profile.modules) if moved else (),
-        reordered=moved and not operators and all(hashes) and hashes[0] != hashes[1],
+        reordered=profiled and _reordered(base.profile, new.profile),
     )
+
+
+def _at_one_pace(base_s: float | None, new_s: float | None, time: Time | None) -> float | None:
+    """Return the base's time at the pace that the machine has now, so that the two differ by the shift of the case.
+
+    The machine may have been faster or slower when the base was timed, which the reference shows and the shift leaves
+    out: side by side, the two raw times would contradict it.
+    """
+    if time is None or base_s is None or new_s is None:
+        return base_s
+    return new_s * math.exp(-time.shift)
+
+
+def _reordered(base: Profile, new: Profile) -> bool:
+    """Tell whether the same operators are called as often, in another order."""
+    hashes = {base.operator_hash, new.operator_hash}
+    return len(hashes) > 1 and "" not in hashes and base.operators == new.operators
 
 
 def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from peftbench.baseline.meaning import OF_PYTHON
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.snapshot import Case, Snapshot
 
 COUNTER_VERSIONS: Final = ("torch", "transformers", "peft", "peftbench")
 """Entries of the fingerprint that determine the counters."""
 INTERPRETER_VERSIONS: Final = (*COUNTER_VERSIONS, "python")
-"""Those that determine the counters of the interpreter."""
-INTERPRETER_COUNTERS: Final = frozenset({"python_calls", "bytecodes"})
+"""Those that determine the counters that another Python changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Scope:
 
     def of_counter(self, name: str) -> str:
         """Return why a counter is not comparable, or ''."""
-        return self.counters or (self.interpreter if name in INTERPRETER_COUNTERS else "")
+        return self.counters or (self.interpreter if name in OF_PYTHON else "")
 
 
 def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scope:

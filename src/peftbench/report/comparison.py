@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.baseline.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
+from peftbench.report.cause import interval, milliseconds_moved
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,8 +69,8 @@ def _table(rows: Iterable[CaseVerdict], comparison: Comparison, *, reasons: bool
         cells = [
             case.id,
             case.verdict.upper() if loud else case.verdict,
-            wording.interval(case.time) if case.time is not None else "",
-            wording.milliseconds_moved(case),
+            interval(case.time) if case.time is not None else "",
+            milliseconds_moved(case),
         ]
         if reasons:
             cells.append(wording.explanation(case, comparison))

@@ -11,6 +11,7 @@ from peftbench.baseline.snapshot import Case, Snapshot
 from peftbench.baseline.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.jsondata import Json, encode
 from peftbench.report import wording
+from peftbench.report.cause import cause
 
 SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
@@ -33,7 +34,7 @@ def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
             {"name": item.name, "verdict": item.verdict, "change": share(item.shift), "limit": item.limit}
             for item in comparison.suite
         ],
-        "cases": [_case(case) for case in comparison.cases],
+        "cases": [_case(case, comparison) for case in comparison.cases],
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 
@@ -54,8 +55,8 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
     return json.dumps(data, indent=1) + "\n"
 
 
-def _case(case: CaseVerdict) -> Json:
-    data: dict[str, Any] = encode(case)
+def _case(case: CaseVerdict, comparison: Comparison) -> Json:
+    data: dict[str, Any] = {**encode(case), "cause": cause(case, comparison)}
     if case.time is not None:
         data["time"] = _time(case.time)
     return data

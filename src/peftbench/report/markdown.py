@@ -7,6 +7,7 @@ from typing import Final
 
 from peftbench.baseline.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
+from peftbench.report.cause import interval, milliseconds_moved
 
 MAX_BYTES: Final = 1_000_000
 """GitHub refuses a step summary above 1 MiB."""
@@ -65,8 +66,8 @@ def _row(case: CaseVerdict, comparison: Comparison) -> str:
     cells = (
         case.id,
         f"{_MARKS.get(case.verdict, '')} {case.verdict}".strip(),
-        wording.interval(case.time) if case.time is not None else "",
-        wording.milliseconds_moved(case),
+        interval(case.time) if case.time is not None else "",
+        milliseconds_moved(case),
         wording.explanation(case, comparison),
     )
     return f"| {' | '.join(map(_escaped, cells))} |\n"

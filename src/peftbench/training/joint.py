@@ -18,7 +18,7 @@ from peftbench.training.course import Course, Outcome, follow, judge, plan_for
 from peftbench.training.material import Material
 from peftbench.training.multitask_model import MultiTaskModel, marked
 from peftbench.training.results import FULL, full_quality, trainings
-from peftbench.training.run import findings, material_of, saved_bytes, score, training_metrics
+from peftbench.training.run import findings, material_of, saved_size, score, training_metrics
 from peftbench.training.sampling import replayed
 from peftbench.training.stopping import Target
 from peftbench.workloads.base import Optimization, Subject
@@ -155,6 +155,6 @@ def _bytes(outcome: Outcome, tasks: Sequence[str]) -> dict[str, Metric]:
         save_model(model, str(folder / "model.safetensors"))
 
     return {
-        "checkpoint_bytes": Metric(saved_bytes(save), "B"),
+        **saved_size(save).metrics(),
         "head_bytes": Metric(sum(model.head_bytes(task) for task in tasks), "B"),
     }
