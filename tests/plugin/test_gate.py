@@ -52,16 +52,30 @@ def test_a_slower_case_is_launched_again_later_with_siblings_and_is_red(
     result = gate("--junitxml=junit.xml", "--peftbench-json=run.json", "--peftbench-diff-json=diff.json")
     result.assert_outcomes(passed=5, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert [len(methods) for methods in world.asked] == [6] * 3 + [1] * 2 + [5] * 5
+    assert [len(methods) for methods in world.asked] == [6] * 3 + [1] * 2 + [5]  # certain after six
     assert all("lora" in methods for methods in world.asked)
     result.stdout.fnmatch_lines([f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed: [56].* % slower [[]*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     (failure,) = ET.parse(pytester.path / "junit.xml").iter("failure")  # noqa: S314 - written by pytest
     assert " % slower [" in failure.attrib["message"]
-    assert len(records(pytester.path / "run.json")[LORA]["launches"]) == 10
+    assert len(records(pytester.path / "run.json")[LORA]["launches"]) == 6
     diff = json.loads((pytester.path / "diff.json").read_text())
     assert diff["failed"] is True
-    assert [case["id"] for case in diff["cases"] if case["verdict"] == "regressed"] == [LORA]
+    (case,) = (case for case in diff["cases"] if case["verdict"] == "regressed")
+    assert case["id"] == LORA
+    assert case["cause"] in failure.attrib["message"]
+
+
+@pytest.mark.parametrize("what", ["clock", "counter"])
+def test_a_case_that_is_certain_is_launched_no_more(gate: Gate, world: World, what: str) -> None:
+    """After three launches p was 1e-20, and the gate went on to ten: 241 s instead of 90."""
+    world.shift["lora"] = 0.2 if what == "clock" else 0.03
+    world.flops["lora"] = 1000 if what == "clock" else 1001
+    result = gate()
+    result.assert_outcomes(passed=5, failed=1)
+    assert [len(methods) for methods in world.asked] == [6, 6, 6]
+    cause = "*regressed: 2*% slower *" if what == "clock" else "*regressed: 0.1 % more FLOPs *; its time *"
+    result.stdout.fnmatch_lines([f"FAILED bench_all.py::{brackets(LORA)} - Failed: {cause}"])
 
 
 def test_a_suspect_that_is_cleared_is_launched_no_more(gate: Gate, world: World) -> None:

@@ -14,6 +14,7 @@ from peftbench.baseline.pairs import pair_shifts
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.scope import Scope, other_clock, scope
 from peftbench.baseline.snapshot import Case, Profile, Snapshot
+from peftbench.baseline.stages import pending
 from peftbench.baseline.statistics import Array, Shifts
 from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
 from peftbench.record import function_of
@@ -66,12 +67,29 @@ def compare(
 
 
 def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
-    """Return the cases that another launch may tell more of; none where the times of the two are not comparable."""
+    """Return the cases that another launch may tell more of; none where the times of the two are not comparable.
+
+    Nor those that a counter has condemned: they fail whatever the clock says.
+    """
     if scope(base, new).time:
         return []
     timed = _timed(base, new, rule)
     _, shifts = _shifts(base, new, timed, rule)
-    return [timed[place] for place in np.flatnonzero(statistics.pending(shifts, rule))]
+    doubtful = [timed[place] for place in np.flatnonzero(pending(shifts, rule))]
+    guilty = condemned(base, new, rule)
+    return [name for name in doubtful if name not in guilty]
+
+
+def condemned(base: Snapshot, new: Snapshot, rule: Rule, *, under_test: Iterable[str] = ()) -> frozenset[str]:
+    """Return the cases that fail by a counter that no clock excuses: a resource, or the files of a checkpoint."""
+    allowed = scope(base, new, under_test)
+    both = [name for name in base.cases.keys() & new.cases.keys() if base.cases[name].status == "ok"]
+    return frozenset(
+        name
+        for name in both
+        if new.cases[name].status == "ok"
+        and compare_counters(base.cases[name], new.cases[name], allowed, rule, excluded=True).verdict == "regressed"
+    )
 
 
 def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:

@@ -40,6 +40,7 @@ class Rule:
     tolerance: float = _share(0.01, "share that a case may be slower by: p is the probability under a true shift of it")
     alpha: float = _share(0.001, "a case is slower when p is below this, with a full baseline")
     alpha_young: float = _share(0.002, "the same while the baseline is not full")
+    early_alpha: float = _share(0.1, "share of alpha that is spent on calling a case slower before its last launch")
     confidence: float = _share(0.95, "confidence of each bound of a shift")
     power: float = _share(0.90, "probability with which the smallest detectable slowdown is found")
     suspect_p: float = _share(0.2, "a case with a p below this after the first launches is looked at again")

@@ -18,7 +18,7 @@ from peftbench.baseline.compare import compare
 from peftbench.baseline.pairs import pair_shifts
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.snapshot import Snapshot, snapshot_of
-from peftbench.baseline.statistics import pending
+from peftbench.baseline.stages import Looks, pending
 from peftbench.gating import Judgement, merged
 from peftbench.launches.assignment import Assignment
 from peftbench.launches.launcher import Target
@@ -139,7 +139,7 @@ def numbers(pairs: Sequence[Pair]) -> dict[str, list[float]]:
 def suspects(found: Mapping[str, Sequence[float]], rule: Rule, first: int, last: int) -> list[str]:
     """Return the cases that another pair may tell more of: of `first` pairs of all cases, and `last` of suspects."""
     names = sorted(found)
-    doubtful = pending(pair_shifts([found[name] for name in names], rule), rule, first, last)
+    doubtful = pending(pair_shifts([found[name] for name in names], rule), rule, Looks(first, last))
     return [names[place] for place in np.flatnonzero(doubtful)]
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from peftbench.baseline.meaning import weighs
+from peftbench.baseline.rule import Rule
 from peftbench.baseline.verdict import CaseVerdict, Change, Comparison, Time, share
-from peftbench.report.numbers import PREFIXES, scaled, significant
+from peftbench.report.numbers import PREFIXES, counted, scaled, significant
 
 NOUNS: Final = {
     "flops": "FLOPs",
@@ -45,9 +46,9 @@ def cause(case: CaseVerdict, comparison: Comparison) -> str:
     leads += [amount(change, case) for change in _guilty(case, comparison)]
     parts = [some(leads)] if leads else [case.reason] if case.verdict in _WITHOUT_NUMBERS else []
     if time is not None and not led:
-        parts.append(_time(time))
+        parts.append(_time(time, comparison.rule))
     if not any(parts) and case.verdict == "unchanged" and case.same_counters and not case.counters:
-        parts.append(f"none of its {len(case.same_counters)} counters moved")
+        parts.append(f"none of its {counted(len(case.same_counters), 'counter')} moved")
     return "; ".join(filter(None, parts))
 
 
@@ -130,9 +131,10 @@ def _moved_time(time: Time, case: CaseVerdict) -> str:
     return f"{abs(100 * share(time.shift)):.1f} % {word} {_bounds(time)}" + (f" ({times} ms)" if times else "")
 
 
-def _time(time: Time) -> str:
+def _time(time: Time, rule: Rule) -> str:
+    hardly = f"its time has moved by less than {100 * rule.limit:g} %"
     told = {
-        "unchanged": "its time has not changed",
+        "unchanged": "its time has not changed" if time.low <= 0 <= time.high else hardly,
         "improved": "it is faster",
         "regressed": "it is slower",
         "inconclusive": "its time is in doubt",

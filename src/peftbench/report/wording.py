@@ -7,6 +7,7 @@ from typing import Final
 
 from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.report.cause import cause, notes, percent, some
+from peftbench.report.numbers import counted
 
 NAMES: Final = {"flops": "FLOPs", "python_calls": "Python calls", "trainable_body": "trained", "trainable_head": "head"}
 """Counters whose name is not their key with blanks."""
@@ -97,7 +98,7 @@ def _counters(case: CaseVerdict, comparison: Comparison) -> str:
     if case.counters or noted:
         still = f"{some(same)} unchanged" if same else ""
     else:
-        still = f"all {len(same)} counters unchanged" if same and case.verdict != "unchanged" else ""
+        still = f"{counted(len(same), 'counter')} unchanged" if same and case.verdict != "unchanged" else ""
     return "; ".join(filter(None, [told, still]))
 
 

@@ -316,13 +316,16 @@ def test_suspects_are_in_doubt_and_siblings_are_others_of_the_suite(
 ) -> None:
     base = make_baseline(cases=20)
     assert suspects(base, make_run(cases=20, launches=3), Rule()) == []
-    new = make_run({"c": 0.06, "m": 0.06}, cases=20, launches=3)
-    assert suspects(base, new, Rule()) == ["c", "m"]
+    new = make_run({"c": 0.025, "m": 0.025, "p": 0.1}, cases=20, launches=3)
+    assert suspects(base, new, Rule()) == ["c", "m"]  # p is certain already
+    for name, value, left in [("flops", 1001, ["m"]), ("bytecodes", 9000, ["c", "m"])]:
+        told = with_case(new, "c", counters={**new.cases["c"].counters, name: value})
+        assert suspects(base, told, Rule()) == left  # a resource has condemned c: no launch would turn that
     beside = siblings(base, new, Rule(), ["c", "m"])
     assert (len(beside), {"c", "m"} & {*beside}) == (4, set())
     assert siblings(base, new, Rule(), "abcdefghijklmnopqr") == ["s", "t"]
-    assert suspects(base, make_run({"c": 0.06, "m": 0.06}, cases=20, launches=10), Rule()) == []
-    few, slow = make_baseline(cases=3), make_run({"a": 0.06}, cases=3, launches=3)
+    assert suspects(base, make_run({"c": 0.03, "m": 0.03}, cases=20, launches=10), Rule()) == []
+    few, slow = make_baseline(cases=3), make_run({"a": 0.03}, cases=3, launches=3)
     assert (suspects(few, slow, Rule()), siblings(few, slow, Rule(), "a")) == (["a"], [])
 
 
