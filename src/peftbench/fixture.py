@@ -35,6 +35,7 @@ class PeftCase:
     case: Case
     workload: Workload
     id: str
+    node: str
     bench: BenchSession = field(repr=False)
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
@@ -69,7 +70,12 @@ class PeftCase:
         self._skip_needless(workload, records)
         try:
             record = self.bench.runner.measure(
-                self.case, workload, id=self.id, observer=partial(_told, benchmark), records=records
+                self.case,
+                workload,
+                id=self.id,
+                observer=partial(_told, benchmark),
+                records=records,
+                only_time=self.node in self.bench.known,
             )
         except UserError as error:
             self._exit(error)

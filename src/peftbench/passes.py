@@ -16,6 +16,7 @@ from peftbench.measure.device_memory import release
 from peftbench.measure.estimate import quantiles
 from peftbench.measure.failures import is_out_of_memory
 from peftbench.measure.parameters import count_parameters
+from peftbench.measure.probes import Findings
 from peftbench.measure.rounds import Plan, Rounds, TimedRound, undisturbed, warm_up
 from peftbench.methods.base import head_names
 from peftbench.record import Metric, Record
@@ -84,6 +85,7 @@ class Passes:
         observer: Observer,
         take: Take,
         watch: Stopwatch,
+        only_time: bool = False,
     ) -> Record:
         """Return the record of a trial, filled in from `blank`.
 
@@ -95,17 +97,13 @@ class Passes:
             observer: Wraps the timed rounds.
             take: How rounds of case and reference are taken.
             watch: Learns how long each pass took.
+            only_time: Whether the passes beside the time pass are left out.
         """
         timed = self.timed(trial)
         seed = f"{self._backend.settings.seed} {blank.id}"
-        heads = head_names(group.template)
         with watch.during("first step"):
             first_s, compilation = self._first(workload, self.timed(_telling(trial, workload.phases, watch)))
-        with watch.during("counters"):
-            counted = self._count(workload, trial, heads)
-            parameters = counted.parameters if counted else count_parameters(trial.model, heads)
-        with watch.during("memory"):
-            memory = self._memory(trial, timed, counted)
+        facts = blank if only_time else self._facts(workload, trial, group, blank=blank, watch=watch)
         with watch.during("time"), undisturbed():
             reference, alone = self._warmed(timed, workload, group)
             anchor = Anchor(self._clock, self._backend.device) if reference else None
@@ -116,31 +114,39 @@ class Passes:
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
         with watch.during("energy"):
-            after = self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
+            after = Findings() if only_time else self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
         if compilation:
             times |= metrics.compile_metric(first_s, rounds)
         return replace(
-            blank,
-            metrics={
-                **times,
-                **memory,
-                **(counted.metrics() if counted else parameters.metrics()),
-                **state.metrics,
-                **after.metrics,
-            },
+            facts,
+            metrics={**times, **facts.metrics, **state.metrics, **after.metrics},
             launches=(kept,),
-            operators=counted.operators.operators if counted else {},
-            operator_hash=counted.operators.operator_hash if counted else "",
-            modules=parameters.modules,
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
             warnings=(
                 *(compilation.warnings if compilation else ()),
-                *(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
+                *facts.warnings,
                 *filter(None, [alone]),
                 *state.warnings,
                 *after.warnings,
             ),
+        )
+
+    def _facts(self, workload: Workload, trial: Trial, group: Group, *, blank: Record, watch: Stopwatch) -> Record:
+        """Return the record of a trial with what no clock tells: counters, parameters and memory."""
+        heads = head_names(group.template)
+        with watch.during("counters"):
+            counted = self._count(workload, trial, heads)
+            parameters = counted.parameters if counted else count_parameters(trial.model, heads)
+        with watch.during("memory"):
+            memory = self._memory(trial, self.timed(trial), counted)
+        return replace(
+            blank,
+            metrics={**memory, **(counted.metrics() if counted else parameters.metrics())},
+            operators=counted.operators.operators if counted else {},
+            operator_hash=counted.operators.operator_hash if counted else "",
+            modules=parameters.modules,
+            warnings=tuple(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
         )
 
     def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:

@@ -119,6 +119,7 @@ def peft_case(request: pytest.FixtureRequest, benchmark: Any) -> PeftCase:  # no
         case=request.param,
         workload=bench.catalogue.workload(mark.workload),
         id=bench.id_of(request.node),
+        node=request.node.nodeid,
         bench=bench,
         benchmark=benchmark,
     )

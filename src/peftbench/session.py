@@ -83,6 +83,8 @@ class BenchSession:
         self._journal: Journal | None = None
         self._threads: int | None = None
         self._studies = False
+        self.known: set[str] = set(assignment.known if assignment else ())
+        """Node ids of the cases of which only the time is taken: an earlier process has taken all other passes."""
         self.ids: Mapping[str, str] = {}
         """What each case is called in a record, by node id."""
         self.deselected: list[pytest.Item] = []

@@ -58,6 +58,8 @@ class World:
         self.fingerprint: Mapping[str, str] = FINGERPRINT
         self.nodes: list[tuple[str, ...]] = []
         """Of each process."""
+        self.known: list[tuple[str, ...]] = []
+        """The nodes of each process of which only the time was wanted."""
         self.devices: list[str] = []
 
     @property
@@ -70,6 +72,7 @@ class World:
         assert "pytest" in command.arguments
         assignment = Assignment.read(Path(more[0].partition("=")[2]))
         self.nodes.append(assignment.nodes)
+        self.known.append(assignment.known)
         if device := command.environment.get("CUDA_VISIBLE_DEVICES"):
             self.devices.append(device)
         number = len(self.nodes)

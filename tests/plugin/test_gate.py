@@ -45,6 +45,23 @@ def test_a_clean_suite_takes_three_launches_and_passes(gate: Gate, world: World)
     result.stdout.fnmatch_lines(["*peftbench gate*", "against *baselines*", "Passed: 6 of 6 cases compared*"])
 
 
+def test_the_first_launch_proves_and_counts_and_the_others_only_time(gate: Gate, world: World) -> None:
+    world.at_first["dora"] = 0.02
+    gate().assert_outcomes(passed=6)
+    first, *others = world.known
+    assert first == ()
+    assert others == world.nodes[1:]
+    assert len(others) == 3
+
+
+def test_what_failed_is_proven_again_and_a_counter_that_rose_is_counted_again(gate: Gate, world: World) -> None:
+    world.out_of_memory.add("lora")
+    world.flops["dora"] = 1001
+    gate().assert_outcomes(passed=4, failed=2)
+    assert [len(nodes) for nodes in world.known] == [0, 4, 4]
+    assert not any("lora" in node or "dora" in node for nodes in world.known for node in nodes)
+
+
 def test_a_slower_case_is_launched_again_later_with_siblings_and_is_red(
     gate: Gate, world: World, pytester: pytest.Pytester
 ) -> None:

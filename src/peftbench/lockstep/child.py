@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peftbench.lockstep.channel import PROTOCOL, Channel, PeerLostError
+from peftbench.lockstep.channel import ONLY_TIME, PROTOCOL, Channel, PeerLostError
 from peftbench.lockstep.sources import place
 from peftbench.measure.rounds import Rounds
 from peftbench.record import record_to_json
@@ -37,9 +37,12 @@ class Server:
         items = {item.nodeid: item for item in session.items}
         try:
             identity = bench.identity() if items else {"settings": {}, "fingerprint": {}}
-            self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **identity})
+            self._channel.send({"protocol": PROTOCOL, "knows": [ONLY_TIME], "nodes": list(items), **identity})
             while True:
-                item = items[self._channel.receive()["node"]]
+                request = self._channel.receive()
+                item = items[request["node"]]
+                if request.get(ONLY_TIME):
+                    bench.known.add(item.nodeid)
                 self._rounds = None
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
                 record = bench.records.get(bench.id_of(item))
