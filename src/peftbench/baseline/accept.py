@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from peftbench.baseline import statistics
 from peftbench.baseline.compare import compare
 from peftbench.baseline.keyword import matcher
+from peftbench.baseline.meaning import parted
 from peftbench.baseline.rule import Rule
 from peftbench.baseline.scope import scope
 from peftbench.baseline.snapshot import Acceptance, Case, Session, Snapshot
@@ -161,10 +162,10 @@ def _replace(old: Case | None, new: Case, keys: Mapping[str, str], rule: Rule) -
 
 
 def _append(old: Case | None, new: Case, keys: Mapping[str, str], rule: Rule) -> Case:
-    """Add launches only: counters that may rise a little each time must not creep."""
+    """Add launches only: counters that may rise a little each time must not creep; a sum may get its parts."""
     if old is None or old.status != "ok":
         return _replace(old, new, keys, rule)
-    return replace(old, x=_appended(old.x, new.x, keys, rule))
+    return replace(old, x=_appended(old.x, new.x, keys, rule), counters=parted(old.counters, new.counters))
 
 
 def _references(

@@ -76,6 +76,15 @@ def without_totals(counters: Mapping[str, float]) -> Mapping[str, float]:
     return {name: value for name, value in counters.items() if name not in known} if known else counters
 
 
+def parted(counters: Mapping[str, float], newer: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the counters with the parts of a sum in its place, where newer ones know them and they add up to it."""
+    for total, parts in TOTALS.items():
+        if total in counters and newer.keys() >= {*parts} and sum(newer[part] for part in parts) == counters[total]:
+            rest = {name: value for name, value in counters.items() if name != total}
+            counters = {**rest, **{part: newer[part] for part in parts}}
+    return counters
+
+
 def on_one_footing(
     base: Mapping[str, float], new: Mapping[str, float]
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
