@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
 
 from peftbench.baseline.snapshot import Case, Snapshot
 from peftbench.baseline.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
@@ -22,7 +24,7 @@ MAX_ANNOTATIONS: Final = 10
 def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
     """Return the whole comparison; changes are shares (0.05 is 5 % slower)."""
     verdicts = frozenset(fail_on)
-    data = {
+    head = {
         "schema": SCHEMA,
         "failed": bool(comparison.failing(verdicts)),
         "headline": wording.headline(comparison, verdicts),
@@ -34,14 +36,13 @@ def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
             {"name": item.name, "verdict": item.verdict, "change": share(item.shift), "limit": item.limit}
             for item in comparison.suite
         ],
-        "cases": [_case(case, comparison) for case in comparison.cases],
     }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return _lines(head, (_case(case, comparison) for case in comparison.cases))
 
 
 def nothing_to_json(why: str, *, failed: bool) -> str:
     """Return the same document of a comparison that was not made."""
-    data = {
+    head = {
         "schema": SCHEMA,
         "failed": failed,
         "headline": why,
@@ -50,16 +51,35 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
         "notes": [],
         "rule": None,
         "suite": [],
-        "cases": [],
     }
-    return json.dumps(data, indent=1) + "\n"
+    return _lines(head, ())
+
+
+def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
+    """Return the document, a line each: there may be very many cases, and a line is short to read in a diff."""
+    encoder = msgspec.json.Encoder()
+    parts = [f'"{name}": {encoder.encode(value).decode()},\n' for name, value in head.items()]
+    rows = ",\n".join([encoder.encode(case).decode() for case in cases])
+    return "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
 
 
 def _case(case: CaseVerdict, comparison: Comparison) -> Json:
-    data: dict[str, Any] = {**encode(case), "cause": cause(case, comparison)}
-    if case.time is not None:
-        data["time"] = _time(case.time)
-    return data
+    """Return a case, without what is not known of it."""
+    data: dict[str, Json] = {
+        "id": case.id,
+        "verdict": case.verdict,
+        "cause": cause(case, comparison),
+        "reason": case.reason or None,
+        "time": _time(case.time) if case.time is not None else None,
+        "base_s": case.base_s,
+        "new_s": case.new_s,
+        "counters": [encode(change) for change in case.counters],
+        "same_counters": case.same_counters,
+        "operators": [encode(change) for change in case.operators],
+        "modules": [encode(change) for change in case.modules],
+        "reordered": case.reordered,
+    }
+    return {name: value for name, value in data.items() if value is not None}
 
 
 def _time(time: Time) -> Json:

@@ -2,7 +2,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -248,6 +248,10 @@ def test_json_holds_everything_in_shares() -> None:
     assert lora["time"]["change"] == pytest.approx(0.061, abs=1e-4)
     assert lora["operators"] == [{"name": "aten::clone", "before": 0, "after": 8, "fails": False}]
     assert data["rule"]["limit"] == Rule().limit
+    lost = {field.name for field in fields(CaseVerdict)} - lora.keys()
+    assert lost == {"reason"}  # which it has none
+    assert set(json.loads(exports.nothing_to_json("why", failed=True))) == set(data)
+    assert exports.to_json(FOUND, fail_on=FAIL).count("\n{") == len(FOUND.cases)  # a line each
     assert json.loads(exports.to_json(Comparison(()), fail_on=FAIL))["failed"] is False
 
 
