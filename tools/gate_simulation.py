@@ -20,10 +20,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from peftbench.baseline.pairs import pair_shifts
-from peftbench.baseline.rule import Rule
-from peftbench.baseline.stages import Looks, certain, pending
-from peftbench.baseline.statistics import (
+from peftbench.gate.pairs import pair_shifts
+from peftbench.gate.rule import Rule
+from peftbench.gate.stages import Looks, certain, pending
+from peftbench.gate.statistics import (
     Moments,
     Shifts,
     moments,

@@ -7,10 +7,10 @@ from typing import Final
 
 from tests.plugin.standin import FINGERPRINT
 
-from peftbench.launches.assignment import Assignment
-from peftbench.launches.process import Command, Ending
-from peftbench.record import Launch, Metric, Record, Run
-from peftbench.runfile import save_run
+from peftbench.processes.launches.assignment import Assignment
+from peftbench.processes.launches.process import Command, Ending
+from peftbench.records.record import Launch, Metric, Record, Run
+from peftbench.records.runfile import save_run
 
 METHODS: Final = ("full", "head", "bitfit", "lora", "dora", "ia3")
 BENCH: Final = """
@@ -24,7 +24,7 @@ SETTINGS: Final = {"model": "tiny", "dtype": "float32", "data": "none", "referen
 LORA: Final = "train_step[lora-nli-bs2]"
 
 
-def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 1000) -> Record:
+def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 1000, bytecodes: int = 5000) -> Record:
     """Launches that differ by 1 % or so, in a way of their own for each method."""
     xs = [0.3 + shift + 0.01 * ((7 * number + 3 * METHODS.index(method)) % 5 - 2) for number in launches]
     return Record(
@@ -35,7 +35,11 @@ def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 10
         batch_size=2,
         seq_len=8,
         status="ok",
-        metrics={"flops": Metric(flops, "FLOP"), "time_s": Metric(0.01, "s", noise="timed")},
+        metrics={
+            "flops": Metric(flops, "FLOP"),
+            "bytecodes": Metric(bytecodes, "1"),
+            "time_s": Metric(0.01, "s", noise="timed"),
+        },
         launches=tuple(Launch("day", 40, 0.01, x=x) for x in xs),
     )
 
@@ -53,6 +57,7 @@ class World:
         self.at_first: dict[str, float] = {}
         """The same, of the first three launches only."""
         self.flops: dict[str, int] = {}
+        self.bytecodes: dict[str, int] = {}
         self.out_of_memory: set[str] = set()
         self.skipped: set[str] = set()
         self.fingerprint: Mapping[str, str] = FINGERPRINT
@@ -86,7 +91,13 @@ class World:
 
     def _record(self, method: str, number: int) -> Record:
         shift = self.shift.get(method, 0.0) + (self.at_first.get(method, 0.0) if number <= 3 else 0.0)
-        found = made_up(method, launches=range(number, number + 1), shift=shift, flops=self.flops.get(method, 1000))
+        found = made_up(
+            method,
+            launches=range(number, number + 1),
+            shift=shift,
+            flops=self.flops.get(method, 1000),
+            bytecodes=self.bytecodes.get(method, 5000),
+        )
         if method in self.out_of_memory:
             return replace(found, status="out-of-memory", reason="needs 2 GiB", metrics={}, launches=())
         return found

@@ -11,9 +11,9 @@ from tests.plugin.processes import BENCH, LORA, METHODS, SETTINGS, World, bracke
 from tests.plugin.running import records
 from tests.plugin.standin import FINGERPRINT
 
-from peftbench.baseline import store
-from peftbench.baseline.snapshot import snapshot_of
-from peftbench.record import Run
+from peftbench.gate import store
+from peftbench.gate.snapshot import snapshot_of
+from peftbench.records.record import Run
 
 Gate = Callable[..., pytest.RunResult]
 
@@ -113,6 +113,20 @@ def test_a_counter_that_rises_is_red_on_any_machine_after_one_launch(gate: Gate,
     result.stdout.fnmatch_lines(
         ["*times are shown, not judged: other machine*another*", "FAILED *regressed: 0.1 % more FLOPs (1000 -> 1001)*"]
     )
+
+
+def test_a_loop_in_python_is_found_by_counters_alone_and_is_a_note_where_the_clock_excludes_a_slowdown(
+    gate: Gate, world: World
+) -> None:
+    world.bytecodes["lora"] = 5085
+    result = gate("--peftbench-diff-json=diff.json")
+    result.assert_outcomes(passed=6)
+    case = next(case for case in json.loads(Path("diff.json").read_text())["cases"] if case["id"] == LORA)
+    assert case["counters"] == [{"name": "bytecodes", "before": 5000, "after": 5085, "fails": False}]
+    world.fingerprint = {**FINGERPRINT, "cpu": "another"}
+    result = gate()
+    result.assert_outcomes(passed=5, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *regressed: 1.7 % more bytecodes (5000 -> 5085)*"])
 
 
 def test_a_case_that_runs_out_of_memory_now_is_red_and_no_skip(gate: Gate, world: World) -> None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from peftbench.errors import UnsupportedError
+from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,11 +18,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
-    from peftbench.workloads.base import Optimization
-
-Scalar = bool | int | float | str
-"""A value of a configuration as it can be written on the command line."""
 
 NO_OVERRIDES: Mapping[str, Scalar] = MappingProxyType({})
 

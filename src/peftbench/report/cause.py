@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from peftbench.baseline.meaning import weighs
-from peftbench.baseline.rule import Rule
-from peftbench.baseline.verdict import CaseVerdict, Change, Comparison, Time, share
+from peftbench.gate.meaning import weighs
+from peftbench.gate.rule import Rule
+from peftbench.gate.verdict import CaseVerdict, Change, Comparison, Time, share
 from peftbench.report.numbers import PREFIXES, counted, scaled, significant
 
 NOUNS: Final = {

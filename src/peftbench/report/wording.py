@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
+from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.report.cause import cause, notes, percent, some
 from peftbench.report.numbers import counted
 

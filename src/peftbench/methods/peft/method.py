@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from peftbench.devices.seeding import seeded
 from peftbench.errors import PeftbenchError, UnsupportedError, UserError
 from peftbench.methods.base import Application, Method, head_names
 from peftbench.methods.peft.layers import NO_LAYERS, Layers, query_and_value
 from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.overrides import checked
-from peftbench.seeding import seeded
 from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel
 
+    from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
-    from peftbench.workloads.base import Optimization
 
 FIRST: Final = "default"
 SECOND: Final = "second"

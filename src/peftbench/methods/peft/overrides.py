@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from peftbench.errors import UserError, unknown
-from peftbench.methods.base import Scalar
+from peftbench.records.ids import Scalar
 
 RESERVED: Final = frozenset(
     {
