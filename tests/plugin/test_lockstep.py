@@ -172,7 +172,8 @@ def test_what_only_this_checkout_has_is_new(repository: pytest.Pytester, named: 
     assert len(verdicts) == 2
 
 
-def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest.Pytester) -> None:
+@pytest.mark.parametrize("only_time", [False, True])
+def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest.Pytester, *, only_time: bool) -> None:
     ours, theirs = socket.socketpair()
     node = "bench_all.py::train_step[lora-nli-bs2]"
     assignment = Assignment(session="day", nodes=(node,), folder=str(benches.path / "child"), socket=theirs.fileno())
@@ -184,7 +185,9 @@ def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest
         channel = Channel(ours)
         rounds: list[dict[str, Any]] = [{"do": "round", "number": number} for number in range(4)]
         answers.append(channel.receive())
-        answers.extend(map(channel.ask, [{"do": "case", "node": node}, *rounds, {"do": "done"}]))
+        answers.extend(
+            map(channel.ask, [{"do": "case", "node": node, "only_time": only_time}, *rounds, {"do": "done"}])
+        )
         channel.close()
 
     parent = threading.Thread(target=ask)
@@ -201,5 +204,6 @@ def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest
     (launch,) = done["record"]["launches"]
     assert launch["rounds"] == 4
     assert "x" not in launch
-    assert done["record"]["metrics"]["flops"]["value"] > 0
+    assert hello["knows"] == ["only_time"]
+    assert all((name in done["record"]["metrics"]) != only_time for name in ("flops", "validity_s", "weights_bytes"))
     assert not (benches.path / "never.json").exists()
