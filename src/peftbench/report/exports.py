@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -68,9 +69,10 @@ def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
 
 def _encoded(value: Json) -> str:
     """Return a value in one line, its text clean; nearly always it is, which the encoded form tells at once."""
-    text = ENCODER.encode(value).decode()
-    if text.isprintable() and not _ESCAPE.search(text):
-        return text
+    with contextlib.suppress(UnicodeEncodeError):  # half of a character
+        text = ENCODER.encode(value).decode()
+        if text.isprintable() and not _ESCAPE.search(text):
+            return text
     return ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode()
 
 
