@@ -19,7 +19,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise pytest.UsageError(f"peftbench: {error}") from error
+        raise pytest.UsageError(f"peftbench: {on_terminal(str(error))}") from error
 
 
 @contextmanager

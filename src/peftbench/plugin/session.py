@@ -206,9 +206,11 @@ class BenchSession:
         import torch
 
         from peftbench.records.journal import Journal
+        from peftbench.records.scratch import sweep
         from peftbench.run.runner import Runner
         from peftbench.workloads.backend import Backend
 
+        sweep()
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
         self._studies = self._check(planned)

@@ -9,8 +9,9 @@ from typing import Any, Final
 from peftbench.records.history import SCHEMA, History, Stage, Step
 from peftbench.report.diffs import CaseLine, read_diff
 from peftbench.report.numbers import counted
-from peftbench.report.sheet import Column, Row, Sheet
+from peftbench.report.sheet import Row, Sheet
 from peftbench.report.sheets import CASE, change, of_change
+from peftbench.report.table import Column
 
 CERTAIN: Final = ("regressed", "improved")
 """Verdicts of a change that is certain."""

@@ -15,7 +15,8 @@ from peftbench.records.record import SCHEMA as RUN
 from peftbench.report import studies
 from peftbench.report.diffs import CaseLine, Diff
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
-from peftbench.report.sheet import Column, Row, Sheet
+from peftbench.report.sheet import Row, Sheet
+from peftbench.report.table import Column
 
 if TYPE_CHECKING:
     from peftbench.gate.snapshot import CaseSnapshot, Snapshot

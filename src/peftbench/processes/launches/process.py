@@ -102,10 +102,12 @@ def started(
     try:
         yield process
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):  # it has reached the child as well
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE_S)
-        process.kill()
+        try:
+            if isinstance(error, KeyboardInterrupt):  # it has reached the child as well
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_S)
+        finally:  # interrupted again, it waits no longer
+            process.kill()
         raise
     finally:
         process.wait()

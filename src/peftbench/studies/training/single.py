@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from peftbench.measure.counters.parameters import count_parameters
@@ -14,6 +13,7 @@ from peftbench.measure.energy.nvml import sampled
 from peftbench.methods.base import Application, head_names
 from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.studies.base import StudyFindings
 from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, plan_for
 from peftbench.studies.training.task_data import TaskData
@@ -117,6 +117,6 @@ def score(value: float) -> Metric:
 
 def saved_bytes(save: Callable[[Path], object]) -> int:
     """Return the size of the files that `save` writes into a folder."""
-    with TemporaryDirectory(prefix="peftbench-") as folder:
-        save(Path(folder))
-        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    with scratch_folder() as folder:
+        save(folder)
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
