@@ -63,7 +63,7 @@ def _column(new: Stage) -> Column:
         found = row.get(new.name)
         return f"{change(found)} {found['kind']}".strip() if found else ""
 
-    return Column(new.name, cell, text=True)
+    return Column(new.name, cell, text=True, folds=True)
 
 
 def _wide(rows: Sequence[Row]) -> list[Row]:

@@ -94,6 +94,15 @@ def test_each_neighbouring_pair_is_compared_and_a_certain_change_is_marked(playe
     assert err.count("3 cases (") == 2
 
 
+def test_a_narrow_terminal_cuts_nothing_off(played: Pytest, said: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    del played
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["history", STATES]) == 0
+    out, _ = said()
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 40
+
+
 def test_what_is_finished_is_not_made_again_and_a_longer_chain_goes_on(played: Pytest, said: Read) -> None:
     played.fails = {"zz==3"}
     assert main(["history", STATES]) == 1
