@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -80,6 +81,12 @@ def clean_tree(data: Any, destination: Destination) -> Any:  # noqa: ANN401 - JS
     if isinstance(data, list | tuple):
         return [clean_tree(item, destination) for item in data]
     return data
+
+
+def as_json(data: Any, *, indent: int = 1) -> str:  # noqa: ANN401 - JSON
+    """Return clean JSON for other programs, a line that a job's log does not take for a command where it is printed."""
+    text = json.dumps(clean_tree(data, Destination.EXPORT), indent=indent, allow_nan=False)
+    return text.replace("##[", r"#\u0023[") + "\n"  # the same JSON: the mark can stand within a text only
 
 
 def fitted(text: str, encoding: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from peftbench.devices.failures import PoisonedError
+from peftbench.devices.failures import PoisonedError, told
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.libraries import warnings_only
 from peftbench.measure.time.clock import Timing
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
     from peftbench.workloads.base import Benchmark
 
+ENDINGS: Final = (KeyboardInterrupt, pytest.exit.Exception)
+"""Somebody has ended the run: the case has no record, and is measured when the run is resumed."""
+
 
 @dataclass(frozen=True)
 class PeftCase:
@@ -36,6 +39,7 @@ class PeftCase:
     case: Case
     workload: Benchmark
     id: str
+    node: str
     bench: BenchSession = field(repr=False)
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
@@ -58,7 +62,7 @@ class PeftCase:
             try:
                 benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
             except UnsupportedError as error:
-                pytest.skip(f"unsupported: {error}")
+                pytest.skip(on_terminal(f"unsupported: {error}"))
             except UserError as error:
                 self._exit(error)
             return None
@@ -69,25 +73,45 @@ class PeftCase:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
         records = tuple(self.bench.records.values())
         self._skip_needless(workload, records)
-        try:
-            record = self.bench.runner.measure(
-                self.case, workload, id=self.id, observer=partial(_observed, benchmark), records=records
-            )
-        except UserError as error:
-            self._exit(error)
-        except Exception as error:
-            blank = self.bench.runner.blank(self.case, workload, self.id)
-            self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
-            if isinstance(error, PoisonedError):
-                pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
-            raise
-        self.bench.add(record)
+        record = self._keep(self._taken(workload, records))
         self._attach(record)
         return self._shown(record)
 
+    def _taken(self, workload: Benchmark, records: Sequence[Record]) -> Record:
+        """Return the record of a case that is measured here; an error leaves one as well, and is raised again."""
+        runner, add = self.bench.runner, self._keep
+        try:
+            return runner.measure(
+                self.case,
+                workload,
+                id=self.id,
+                observer=partial(_observed, self.benchmark),
+                records=records,
+                only_time=self.bench.is_known(self.node),
+            )
+        except UserError as error:
+            self._exit(error)
+        except ENDINGS:
+            raise
+        except pytest.skip.Exception as error:  # by a function of the user's
+            add(replace(runner.blank(self.case, workload, self.id), status="unsupported", reason=visible(told(error))))
+            raise
+        except BaseException as error:
+            add(runner.failed(self.case, workload, error, id=self.id))
+            if isinstance(error, PoisonedError):
+                pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; what was finished is kept"), returncode=1)
+            raise
+
+    def _keep(self, record: Record) -> Record:
+        """Put a record where a killed run leaves it; where that fails, each case that followed would fail too."""
+        try:
+            return self.bench.add(record)
+        except UserError as error:
+            self._exit(error)
+
     def _exit(self, error: UserError) -> NoReturn:
         """End the run: what the user asked for cannot be done."""
-        pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        pytest.exit(on_terminal(f"peftbench: {self.id}: {error}"), returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _once(self) -> None:
         """Refuse a second measurement, which would take the place of the first: a test has one record."""
@@ -160,7 +184,3 @@ def _observed(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
         return timing
 
     return observed
-
-
-def _one_line(error: Exception) -> str:
-    return visible(f"{type(error).__name__}: {error}".splitlines()[0])

@@ -7,30 +7,15 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from peftbench.text import visible
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from peftbench.report.page import page, written
+from peftbench.report.table import GAP, Column, drawn, filled, fitting
+from peftbench.text import in_markdown, on_terminal, visible
 
 Row = Mapping[str, Any]
 """Value by name: text, numbers, None; what is a mapping or a list is not in CSV."""
 FORMATS: Final = ("table", "markdown", "json", "csv")
-GAP: Final = 2
-"""Blanks between two columns."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column for people."""
-
-    title: str
-    cell: Callable[[Row], str]
-    rank: int = 0
-    """Columns of the highest rank are left out first where the terminal is narrow."""
-    text: bool = False
-    """Whether it holds words, which stand on the left and may be broken into lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +100,13 @@ def _scalar(value: object) -> bool:
 
 
 def _markdown(sheet: Sheet) -> str:
-    columns = _filled(sheet)
-    text = [f"* {_escaped(line)}\n" for line in _head(sheet)]
+    columns = filled(sheet.columns, sheet.table)
+    text = [f"* {in_markdown(line)}\n" for line in _head(sheet)]
     if sheet.table:
         text += ["\n", _pipes([column.title for column in columns])]
         text.append(_pipes(["---" if column.text else "---:" for column in columns]))
-        text += [_pipes([_escaped(column.cell(row)) for column in columns]) for row in sheet.table]
-    text += ["\n" if sheet.notes else "", *(f"* {_escaped(note)}\n" for note in sheet.notes)]
+        text += [_pipes([in_markdown(column.cell(row)) for column in columns]) for row in sheet.table]
+    text += ["\n" if sheet.notes else "", *(f"* {in_markdown(note)}\n" for note in sheet.notes)]
     return "".join(text)
 
 
@@ -129,60 +114,32 @@ def _pipes(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
-def _escaped(text: str) -> str:
-    text = visible(text)
-    for character in "\\`*_[]|~":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())
-
-
 def _table(sheet: Sheet, width: int) -> str:
-    from rich.console import Console
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=False, no_color=True, highlight=False, markup=False)
+    console = page(width=width)
     for line in _head(sheet):
-        console.print(visible(line))
-    columns = [_Cells(column, [visible(column.cell(row)) for row in sheet.table]) for column in _filled(sheet)]
+        console.print(on_terminal(line))
+    columns = fitting(filled(sheet.columns, sheet.table), [sheet.table], width)
     if columns:
         console.print()
-        _print(_fitting(columns, width), console, file)
+        plain = _plainly(columns, sheet.table, width)
+        console.print(plain or drawn(columns, sheet.table, lined=False), end="" if plain else "\n")
     for note in sheet.notes:
-        console.print(visible(note))
-    text = file.getvalue() + sheet.appendix(width)
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+        console.print(on_terminal(note))
+    return written(console) + sheet.appendix(width)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """A column with its cells."""
-
-    column: Column
-    cells: Sequence[str]
-
-    @property
-    def width(self) -> int:
-        return max(map(len, (self.column.title, *self.cells)))
-
-
-def _print(columns: Sequence[_Cells], console: Console, file: io.StringIO) -> None:
-    """Print columns: plainly where they fit, since there may be very many rows; else rich folds what holds words."""
-    widths = [column.width for column in columns]
-    if sum(widths) + GAP * (len(columns) - 1) <= console.width:
-        sides = [str.ljust if column.column.text else str.rjust for column in columns]
-        rows = zip(*((column.column.title, *column.cells) for column in columns), strict=True)
-        for row in rows:
-            cells = [side(cell, size) for side, cell, size in zip(sides, row, widths, strict=True)]
-            file.write((" " * GAP).join(cells) + "\n")
-        return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="")
-    for column in columns:
-        table.add_column(column.column.title, justify="left" if column.column.text else "right", overflow="fold")
-    for line in zip(*(column.cells for column in columns), strict=True):
-        table.add_row(*line)
-    console.print(table)
+def _plainly(columns: Sequence[Column], rows: Sequence[Row], width: int) -> str:
+    """Return the lines of a table that fits without a fold, '' for another: there may be very many rows."""
+    cells = [(column.title, *(on_terminal(column.cell(row)) for row in rows)) for column in columns]
+    widths = [max(map(len, column)) for column in cells]
+    if sum(widths) + GAP * (len(columns) - 1) > width:
+        return ""
+    sides = [str.ljust if column.text else str.rjust for column in columns]
+    lines = zip(*cells, strict=True)
+    return "".join(
+        (" " * GAP).join(side(cell, size) for side, cell, size in zip(sides, line, widths, strict=True)) + "\n"
+        for line in lines
+    )
 
 
 def _head(sheet: Sheet) -> Iterator[str]:
@@ -201,17 +158,3 @@ def _short(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{key} {_short(item)}" for key, item in value.items())
     return _plain(value)
-
-
-def _filled(sheet: Sheet) -> list[Column]:
-    return [column for column in sheet.columns if any(map(column.cell, sheet.table))]
-
-
-def _fitting(columns: list[_Cells], width: int) -> list[_Cells]:
-    """Return as many columns as fit, those of the lowest rank first; those of rank 0 stay, and are folded."""
-    widths = {id(column): column.width + GAP for column in columns}
-    for rank in sorted({column.column.rank for column in columns if column.column.rank}, reverse=True):
-        if sum(widths[id(column)] for column in columns) - GAP <= width:
-            break
-        columns = [column for column in columns if column.column.rank < rank]
-    return columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 
 from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError, ValidityError
+from peftbench.measure.counters.checkpoint_size import checkpoint_size
 from peftbench.methods.base import Application, Method
 from peftbench.methods.basic import METHODS as BASIC
 from peftbench.tasks.classification import TASKS
@@ -149,8 +151,8 @@ def test_the_checkpoint_is_as_large_as_its_files(bert: PreTrainedModel, tmp_path
     head = next(method for method in BASIC if method.name == "head")
     validity = proof(bert, head)
     head.save(subject(bert, head).applied_model(), tmp_path)
-    assert validity.checkpoint_bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
-    assert validity.metrics()["checkpoint_bytes"].value == validity.checkpoint_bytes
+    assert validity.checkpoint == checkpoint_size(tmp_path)
+    assert validity.metrics()["checkpoint_bytes"].value == sum(file.stat().st_size for file in tmp_path.iterdir())
     assert validity.metrics()["validity_s"].unit == "s"
 
 
@@ -470,9 +472,29 @@ def test_a_checkpoint_that_cannot_be_read_is_found(bert: PreTrainedModel) -> Non
 
 def test_a_method_that_cannot_save_says_so(bert: PreTrainedModel) -> None:
     validity = proof(bert, Spoiled(saves=refuse))
-    assert validity.checkpoint_bytes is None
+    assert validity.checkpoint is None
     assert validity.notes == ("saving and reloading not available: lora has no files",)
     assert validity.metrics()["checkpoint_bytes"].reason
+
+
+def full(folder: Path) -> None:
+    raise OSError(28, "No space left on device", str(folder))
+
+
+def test_a_full_temporary_disk_is_no_fault_of_the_method(bert: PreTrainedModel) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        proof(bert, Spoiled(saves=full))
+
+
+def test_a_file_that_the_system_does_not_let_grow_is_no_fault_of_the_method(bert: PreTrainedModel) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))  # a disk that is nearly full, as far as a writer can tell
+    try:
+        with pytest.raises(Exception, match="File too large") as caught:
+            proof(bert, Spoiled())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not isinstance(caught.value, ValidityError)
 
 
 @pytest.mark.parametrize("part", ["query", "value"])

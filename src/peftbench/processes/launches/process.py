@@ -102,10 +102,12 @@ def started(
     try:
         yield process
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):  # it has reached the child as well
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE_S)
-        process.kill()
+        try:
+            if isinstance(error, KeyboardInterrupt):  # it has reached the child as well
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_S)
+        finally:  # interrupted again, it waits no longer
+            process.kill()
         raise
     finally:
         process.wait()
@@ -113,7 +115,10 @@ def started(
 
 @contextlib.contextmanager
 def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Iterator[threading.Event]:
-    """Kill a process that has not ended in time, and set the event; a thread sleeps until then, nothing polls."""
+    """Kill a process that has not ended in time, and set the event; a thread sleeps until then, nothing polls.
+
+    No thread can sleep for longer than `threading.TIMEOUT_MAX` (292 years), so that is as late as it gets.
+    """
     expired = threading.Event()
 
     def kill() -> None:
@@ -121,7 +126,7 @@ def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Itera
             expired.set()
             process.kill()
 
-    timer = threading.Timer(timeout_s or 0, kill)
+    timer = threading.Timer(min(timeout_s or 0.0, threading.TIMEOUT_MAX), kill)
     timer.daemon = True
     if timeout_s is not None:
         timer.start()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -19,6 +18,7 @@ from peftbench.data import sources as data
 from peftbench.measure.time.rounds import undisturbed
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.studies.base import StudyFindings
 from peftbench.studies.deployment.requests import MIXES, Request, latency_metrics, requests, slope, windows
 from peftbench.studies.deployment.servers import ModelPerTaskServer, Server, ServingParts, SharedModelServer
@@ -61,8 +61,8 @@ ALIKE: Final = frozenset({"models", "multitask", "fusion"})
 def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
     """Load N tasks, and answer uniform and skewed requests."""
     backend, count = bench.backend, int(case.varied("n"))
-    with TemporaryDirectory(prefix="peftbench-") as folder:
-        parts = _kit(case, backend, method, Path(folder))
+    with scratch_folder() as folder:
+        parts = _kit(case, backend, method, folder)
         server = SERVERS[str(case.varied("by"))](parts)
         if isinstance(server, ModelPerTaskServer):
             _require_memory(parts, backend.device, count)
