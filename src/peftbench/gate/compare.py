@@ -17,7 +17,7 @@ from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
 from peftbench.gate.stages import pending
 from peftbench.gate.statistics import Array, Shifts
 from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
-from peftbench.records.record import function_of
+from peftbench.records.ids import CaseId
 
 
 def compare(
@@ -132,7 +132,7 @@ def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> 
 
 def kinds_of(names: Iterable[str]) -> Array:
     """Return of which kind each case is: its benchmark function."""
-    return np.array([function_of(name) for name in names])
+    return np.array([CaseId(name).function for name in names])
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:
@@ -207,14 +207,15 @@ def _case(
     counters = compare_counters(base, new, allowed, rule, excluded=excluded)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
     clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
-    if clock and verdict != "regressed":  # by its counters, which no clock moves
+    untimed = "its time is not measured any more" if not clock and _is_untimed(base, new, time, allowed, rule) else ""
+    if (clock or untimed or counters.lost) and verdict != "regressed":  # by counters, which no clock moves
         verdict = "not comparable"
     profiled = base.profile is not new.profile and not allowed.counters
     moved = profiled and (verdict != "unchanged" or bool(counters.changes))
     return CaseVerdict(
         id=name,
         verdict=verdict,
-        reason="; ".join(filter(None, [clock, _reason(time, counters, allowed, rule)])),
+        reason="; ".join(filter(None, [clock, untimed, _reason(time, counters, allowed, rule)])),
         time=time,
         base_s=_at_one_pace(base.time_s, new.time_s, time),
         new_s=new.time_s,
@@ -241,6 +242,11 @@ def _reordered(base: Profile, new: Profile) -> bool:
     """Tell whether the same operators are called as often, in another order."""
     hashes = {base.operator_hash, new.operator_hash}
     return len(hashes) > 1 and "" not in hashes and base.operators == new.operators
+
+
+def _is_untimed(base: CaseSnapshot, new: CaseSnapshot, time: Time | None, allowed: Scope, rule: Rule) -> bool:
+    """Tell whether a case's time was gated before, and cannot be now."""
+    return time is None and not allowed.time and not new.x and sum(map(len, base.x.values())) >= rule.min_baseline
 
 
 def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:

@@ -24,7 +24,7 @@ class CounterVerdict:
     """The failing ones first, of these the resources; then in the order of the table of meanings."""
     same: tuple[str, ...]
     lost: tuple[str, ...]
-    """Counters of the baseline that are not measured any more."""
+    """Counters of the baseline that could be compared, and are not measured any more."""
 
 
 def compare_counters(
@@ -42,7 +42,7 @@ def compare_counters(
     if base.counters == new.counters and not scope.interpreter:  # nearly always, and there may be very many cases
         return CounterVerdict("unchanged" if base.counters else None, (), tuple(base.counters), ())
     old, now = on_one_footing(base.counters, new.counters)
-    lost = tuple(sorted(old.keys() - now.keys()))
+    lost = tuple(sorted(name for name in old if name not in now and not scope.of_counter(name)))
     names = [name for name in old if name in now and not scope.of_counter(name)]
     same = tuple([name for name in names if old[name] == now[name]])
     if len(same) == len(names):

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
+from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import decode, encode
 
 SCHEMA: Final = "peftbench/run/1"
 """Name and version of the run file's format; it rises when a reader of the old one would misread the new one."""
+
+NAMED: Final = 200
+"""Characters of an id that an error shows."""
 
 Status = Literal["ok", "unsupported", "out-of-memory", "invalid", "failed"]
 Better = Literal["lower", "higher", "neither"]
@@ -106,12 +110,12 @@ class Record:
     @property
     def function(self) -> str:
         """Name of the benchmark function: what stands before the parameters of the test's name."""
-        return function_of(self.id)
+        return CaseId(self.id).function
 
     @property
     def group(self) -> str:
         """Task and batch size: cases of one group are compared with each other."""
-        return f"{self.task}-bs{self.batch_size}"
+        return group_name(self.task, self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +141,6 @@ class Run:
         }
 
 
-def function_of(case_id: str) -> str:
-    """Return the benchmark function of a case: what stands before the parameters of the test's name."""
-    return case_id.partition("[")[0]
-
-
 def differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return what differs: name -> (base, new), None where one does not have it."""
     return {name: (base.get(name), new.get(name)) for name in sorted({*base, *new}) if base.get(name) != new.get(name)}
@@ -160,4 +159,4 @@ def record_from_json(data: object, where: str = "") -> Record:
             and the record's id, and says which.
     """
     name = data.get("id", "?") if isinstance(data, Mapping) else "?"
-    return decode(Record, data, f"{where}record {name}")
+    return decode(Record, data, f"{where}record {str(name)[:NAMED]}")

@@ -13,6 +13,8 @@ from peftbench.errors import UserError
 from peftbench.records.joining import join
 from peftbench.records.record import Run
 
+MOST: Final = 100
+"""Shards that are missing are listed up to so many."""
 NOTE: Final = "shard"
 """What a run's notes say of the part that it is: number, how many there are, how many cases in all, its own."""
 
@@ -39,6 +41,13 @@ def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
     return [sorted(places) for places in found]
 
 
+def own_part(groups: Sequence[str], part: int, parts: int) -> list[int]:
+    """Return which cases a part takes, counted from 1, as `divide` shares them; in a moment, however many parts."""
+    if len(set(groups)) < parts:
+        return list(range(len(groups) * (part - 1) // parts, len(groups) * part // parts))
+    return divide(groups, parts)[part - 1]
+
+
 def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
     """Return the shards of a run as one, in their order, and what is missing: cases, and shards that had any.
 
@@ -48,7 +57,7 @@ def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
     Raises:
         UserError: they differ in settings, fingerprint or number of parts, or a case is in two of them.
     """
-    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE, {}) for name, run in runs.items()}
+    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE) or {} for name, run in runs.items()}
     for kind in ("parts", "cases"):
         found = {note[kind]: name for name, note in notes.items() if note}
         if len(found) > 1:
@@ -69,5 +78,11 @@ def _missing(shards: Sequence[Mapping[str, Any]], done: Collection[str]) -> Iter
     parts, present = shards[0]["parts"], {shard["part"] for shard in shards}
     elsewhere = shards[0]["cases"] - sum(len(shard["planned"]) for shard in shards)
     if elsewhere > 0:
-        absent = ", ".join(str(part) for part in range(1, parts + 1) if part not in present)
-        yield f"{elsewhere} cases, of shard {absent} of {parts}"
+        yield f"{elsewhere} cases, of shard {_absent(present, parts)} of {parts}"
+
+
+def _absent(present: Collection[int], parts: int) -> str:
+    """Return the parts that are not present: `2, 4-16`."""
+    borders = [0, *sorted(present), parts + 1]
+    gaps = [(low + 1, high - 1) for low, high in pairwise(borders) if high - low > 1]
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -14,6 +13,7 @@ from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, 
 from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
 from peftbench.report.cause import cause
+from peftbench.text import Destination, as_json, clean
 
 SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
@@ -56,11 +56,21 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
 
 
 def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
-    """Return the document, a line each: there may be very many cases, and a line is short to read in a diff."""
-    encoder = msgspec.json.Encoder()
-    parts = [f'"{name}": {encoder.encode(value).decode()},\n' for name, value in head.items()]
-    rows = ",\n".join([encoder.encode(case).decode() for case in cases])
-    return "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
+    """Return the document, a case a line: there may be very many, and a line is short to read in a diff."""
+    rows = ",\n".join(map(_encoded, cases))
+    text = as_json({**head, "cases": []}).rstrip()
+    assert text.endswith("[]\n}")  # noqa: S101 - the cases stand last
+    return text.removesuffix("]\n}") + (f"\n{rows}\n" if rows else "") + "]\n}\n"
+
+
+def _encoded(data: Json) -> str:
+    """Return clean JSON as `as_json` does, in one line, and as fast as very many cases need it."""
+    try:
+        text = msgspec.json.encode(data).decode()
+    except UnicodeEncodeError:  # halves of characters
+        text = ""
+    clean_as_it_is = text.isprintable() and not ("\\" in text or "##[" in text)
+    return text if text and clean_as_it_is else as_json(data, indent=None).rstrip()
 
 
 def _case(case: CaseVerdict, comparison: Comparison) -> Json:
@@ -116,12 +126,7 @@ def _annotation(item: CaseVerdict | SuiteVerdict, comparison: Comparison) -> str
 
 def github_error(title: str, text: str) -> str:
     """Return the line that makes GitHub show an error."""
-    escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::error title={escaped}::{_data(text)}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::error title={clean(title, Destination.GITHUB_PROPERTY)}::{clean(text, Destination.GITHUB)}"
 
 
 def to_bencher(snapshot: Snapshot) -> str:
@@ -138,13 +143,13 @@ def to_bencher(snapshot: Snapshot) -> str:
         measures |= {counter.replace("_", "-"): {"value": value} for counter, value in sorted(case.counters.items())}
         if measures:
             data[name] = measures
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return as_json(data)
 
 
 def to_action_benchmark(snapshot: Snapshot) -> str:
     """Return the entries of github-action-benchmark's tool `customSmallerIsBetter`."""
     entries = [entry for name, case in sorted(snapshot.cases.items()) for entry in _entries(snapshot, name, case)]
-    return json.dumps(entries, indent=1, allow_nan=False) + "\n"
+    return as_json(entries)
 
 
 def _entries(snapshot: Snapshot, name: str, case: CaseSnapshot) -> Iterable[Json]:

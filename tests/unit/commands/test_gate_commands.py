@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,6 +172,43 @@ def test_every_format_goes_to_stdout(
         assert "more FLOPs (1000" in captured.out
 
 
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda metrics: metrics.pop("flops"), 1),
+        (lambda metrics: metrics["flops"].update(value=None, reason="not counted"), 1),
+        (lambda metrics: metrics["flops"].update(value=3000, better="higher"), 1),
+        (lambda metrics: metrics["flops"].update(value=3000, noise="timed"), 1),
+        (lambda metrics: metrics["flops"].update(value=3000, better="Lower"), 2),
+        (lambda metrics: metrics["flops"].update(value=3000, noise="Exact"), 2),
+    ],
+)
+@pytest.mark.parametrize("layout", ["written", "dense"])
+def test_a_counter_that_was_gated_and_is_not_there_does_not_pass(
+    record: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, Any]], object],
+    status: int,
+    layout: str,
+) -> None:
+    main(["accept", str(record("first")), "--why", "first"])
+    new = record("new")
+    data = json.loads(new.read_text())
+    change(data["records"][2]["metrics"])
+    lines = new.read_text().splitlines(keepends=True)
+    (at,) = [number for number, line in enumerate(lines) if line.startswith('{"id": "c"')]
+    lines[at] = json.dumps(data["records"][2]) + ",\n"
+    new.write_text("".join(lines) if layout == "written" else json.dumps(data))
+    capsys.readouterr()
+    assert main(["compare", "baselines", str(new), "--fail-on", "strict"]) == status
+    captured = capsys.readouterr()
+    if status == 1:
+        assert "not measured any more: flops" in captured.out
+    else:
+        assert "record c: metrics.flops." in captured.err
+    assert main(["accept", str(new), "--why", "new", "--append"]) == 2
+
+
 def test_versions_under_test_may_differ(record: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     base, new = record("base"), record("new", flops=1001)
     new.write_text(new.read_text().replace('"peft": "0.21.2"', '"peft": "0.22.0"'))
@@ -181,7 +219,7 @@ def test_versions_under_test_may_differ(record: Callable[..., Path], capsys: pyt
 
 def test_a_constant_of_the_rule_is_an_option(record: Callable[..., Path]) -> None:
     base, new = record("base"), record("new", {"c": 0.2})
-    assert main(["compare", str(base), str(new), "--gate-min-baseline", "6"]) == 0
+    assert main(["compare", str(base), str(new), "--gate-rule", "min-baseline=6"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -192,7 +230,10 @@ def test_a_constant_of_the_rule_is_an_option(record: Callable[..., Path]) -> Non
         (["compare", "run.json", "bad.json"], "bad.json:1: the file ends too early"),
         (["compare", "run.json", "run.json", "--fail-on", "slow"], "unknown verdict 'slow'"),
         (["compare", "run.json", "run.json", "-k", "a and"], "-k 'a and': column 6"),
-        (["compare", "run.json", "run.json", "--gate-alpha", "2"], "gate alpha 2.0: must be between 0.0 and 1.0"),
+        (
+            ["compare", "run.json", "run.json", "--gate-rule", "alpha=2"],
+            "--gate-rule alpha 2.0: must be between 0.0 and 1.0",
+        ),
         (["accept", "run.json", "--why", ""], "--why: say in one line why"),
         (["accept", "run.json", "--why", "x", "-k", "zzz"], "nothing to accept: no case of the run matches -k 'zzz'"),
         (["accept", "run.json", "--why", "x", "--append"], "--append: there is no baseline of this fingerprint yet"),
@@ -225,7 +266,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"compare", "accept"} <= set(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
-    assert "--gate-max-reference-shift" in capsys.readouterr().out
+    assert "--gate-rule NAME=VALUE" in capsys.readouterr().out
 
 
 def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

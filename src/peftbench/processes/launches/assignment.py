@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,6 +30,8 @@ class Assignment:
     """Where its journal and its run file go."""
     resume: bool = False
     """Whether finished cases are taken from a journal that is there already."""
+    parent: int = 0
+    """Process id of who waits for it; 0: not told, by an earlier revision."""
     device: str = ""
     """In place of the user's --peftbench-device."""
     socket: int | None = None
@@ -50,12 +54,14 @@ class Assignment:
     def write(self) -> Path:
         """Write it into its folder; return the file."""
         path = Path(self.folder) / "assignment.json"
-        write_atomically(path, json.dumps(encode(self)))
+        write_atomically(path, json.dumps(encode(replace(self, parent=os.getpid()))))
         return path
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read it back, without what a later revision's parent may have added; raises UserError for any other file."""
         data = read_json(path)
-        known = {item.name for item in fields(cls)}
-        return decode(cls, {name: value for name, value in dict(data).items() if name in known}, str(path))
+        if isinstance(data, Mapping):
+            known = {item.name for item in fields(cls)}
+            data = {name: value for name, value in data.items() if name in known}
+        return decode(cls, data, str(path))

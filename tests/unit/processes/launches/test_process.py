@@ -1,11 +1,14 @@
+import os
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.processes.launches.process import Command, describe, last_line, run
+from peftbench.processes.launches.process import Command, deadline, describe, last_line, run, started
 
 
 def python(code: str, folder: Path, **more: float) -> Command:
@@ -40,6 +43,17 @@ def test_a_child_that_takes_too_long_is_killed_and_nothing_polls(tmp_path: Path)
     assert threading.active_count() == before
 
 
+def test_a_timeout_that_no_clock_can_hold_is_one_all_the_same(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with started(python("import time; time.sleep(60)", tmp_path), tmp_path / "log") as process:
+        with deadline(process, 1e300):
+            assert threading.active_count() == before + 1
+            time.sleep(0.1)  # a thread that cannot sleep so long dies at once
+            assert threading.active_count() == before + 1
+        process.kill()
+    assert threading.active_count() == before
+
+
 def test_a_usage_error_of_a_child_is_the_users(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("ERROR: usage: pytest\nERROR: peftbench: unknown method 'lorra'\n\n")
@@ -56,3 +70,13 @@ def test_a_usage_error_of_a_child_is_the_users(tmp_path: Path) -> None:
 def test_the_last_line_says_something() -> None:
     assert last_line("a\n=== b ===\n\n!!!\n") == "b"
     assert last_line(" \n") == "it said nothing"
+
+
+def test_who_interrupts_twice_does_not_wait_for_a_child_that_will_not_end(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(4); open('late', 'w').close()"
+    timers = [threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGINT)) for delay_s in (0.5, 1.0)]
+    for timer in timers:
+        timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(python(code, tmp_path), tmp_path / "log")
+    assert not (tmp_path / "late").exists()
