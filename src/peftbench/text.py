@@ -83,7 +83,7 @@ def clean_tree(data: Any, destination: Destination) -> Any:  # noqa: ANN401 - JS
     return data
 
 
-def as_json(data: Any, *, indent: int | None = 1) -> str:  # noqa: ANN401 - JSON
+def as_json(data: Any, *, indent: int = 1) -> str:  # noqa: ANN401 - JSON
     """Return clean JSON for other programs, a line that a job's log does not take for a command where it is printed."""
     text = json.dumps(clean_tree(data, Destination.EXPORT), indent=indent, allow_nan=False)
     return text.replace("##[", r"#\u0023[") + "\n"  # the same JSON: the mark can stand within a text only

@@ -227,6 +227,11 @@ def _case(
     )
 
 
+def _is_untimed(base: CaseSnapshot, new: CaseSnapshot, time: Time | None, allowed: Scope, rule: Rule) -> bool:
+    """Tell whether a case's time was gated before, and cannot be now."""
+    return time is None and not allowed.time and not new.x and sum(map(len, base.x.values())) >= rule.min_baseline
+
+
 def _at_one_pace(base_s: float | None, new_s: float | None, time: Time | None) -> float | None:
     """Return the base's time at the pace that the machine has now, so that the two differ by the shift of the case.
 
@@ -242,11 +247,6 @@ def _reordered(base: Profile, new: Profile) -> bool:
     """Tell whether the same operators are called as often, in another order."""
     hashes = {base.operator_hash, new.operator_hash}
     return len(hashes) > 1 and "" not in hashes and base.operators == new.operators
-
-
-def _is_untimed(base: CaseSnapshot, new: CaseSnapshot, time: Time | None, allowed: Scope, rule: Rule) -> bool:
-    """Tell whether a case's time was gated before, and cannot be now."""
-    return time is None and not allowed.time and not new.x and sum(map(len, base.x.values())) >= rule.min_baseline
 
 
 def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:

@@ -42,7 +42,7 @@ def compare_counters(
     if base.counters == new.counters and not scope.interpreter:  # nearly always, and there may be very many cases
         return CounterVerdict("unchanged" if base.counters else None, (), tuple(base.counters), ())
     old, now = on_one_footing(base.counters, new.counters)
-    lost = tuple(sorted(name for name in old if name not in now and not scope.of_counter(name)))
+    lost = tuple(sorted(name for name in old.keys() - now.keys() if not scope.of_counter(name)))
     names = [name for name in old if name in now and not scope.of_counter(name)]
     same = tuple([name for name in names if old[name] == now[name]])
     if len(same) == len(names):
