@@ -3,10 +3,10 @@
     python tools/gate_simulation.py --suites=200
 
 Prints the tables of docs/evidence/gate-simulated.md: suspects launched again seven times at once, one launch after the
-other until they are cleared, or until the launches left would hardly tell; the first of these
-without siblings; and (as the gate does)
-until they are certainly slower. Then what that certainty costs: the rate of false alarms of cases that are slower by
-just the tolerance, none of them cleared. The statistics are the gate's own; only the launches are made up.
+other until they are cleared, or until the launches left would hardly tell; the first of these without siblings; and (as
+the gate does) until they are certainly slower. Then what that certainty costs: the rate of false alarms of cases that
+are slower by just the tolerance, none of them cleared.
+The statistics are the gate's own; only the launches are made up.
 """
 
 from __future__ import annotations
