@@ -14,7 +14,7 @@ from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, 
 from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
 from peftbench.report.cause import cause
-from peftbench.text import Destination, as_json, clean, clean_tree
+from peftbench.text import Destination, as_json, clean, clean_tree, unmarked
 
 SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
@@ -68,10 +68,13 @@ def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
 
 def _encoded(value: Json) -> str:
     """Return a value in one line, its text clean; nearly always it is, which the encoded form tells at once."""
-    text = ENCODER.encode(value).decode()
+    try:
+        text = ENCODER.encode(value).decode()
+    except UnicodeEncodeError:  # halves of characters
+        text = "\n"
     if text.isprintable() and not _ESCAPE.search(text):
-        return text
-    return ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode()
+        return unmarked(text)
+    return unmarked(ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode())
 
 
 def _case(case: CaseVerdict, comparison: Comparison) -> Json:
