@@ -64,7 +64,7 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
 
 
 def test_a_gate_in_a_pre_commit_hook_leaves_the_unfinished_commit_alone(repository: pytest.Pytester) -> None:
-    words = [*ARGUMENTS, "--peftbench-against=HEAD", "--peftbench-pairs=2", "--peftbench-gate-more-launches=0"]
+    words = [*ARGUMENTS, "--peftbench-against=HEAD", "--peftbench-pairs=2", "--peftbench-gate-rule=more-launches=0"]
     command = shlex.join([sys.executable, "-m", "pytest", "-k", "lora", *words])
     hook = repository.path / ".git/hooks/pre-commit"
     hook.parent.mkdir(exist_ok=True)
@@ -96,7 +96,13 @@ def test_a_history_walks_from_commit_to_commit_and_does_not_look_at_this_checkou
             check=True,
         )
     (repository.path / "src/underlying.py").write_text("this is no Python")
-    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    few = (
+        "--peftbench-pairs=2",
+        "--peftbench-gate-rule=more-launches=0",
+        "--peftbench-gate-rule=launches=2",
+        "-k",
+        "lora",
+    )
     words = ("history", "--revisions=HEAD~2..", "--format=json", "--", "test_bench.py", *ARGUMENTS, *few)
     monkeypatch.setenv("COLUMNS", "200")
     result = repository.run(sys.executable, "-m", "peftbench.cli", *words)
@@ -117,7 +123,13 @@ def test_the_commit_that_made_a_case_slower_is_found_with_the_suspects_alone(rep
             cwd=repository.path,
             check=True,
         )
-    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    few = (
+        "--peftbench-pairs=2",
+        "--peftbench-gate-rule=more-launches=0",
+        "--peftbench-gate-rule=launches=2",
+        "-k",
+        "lora",
+    )
     words = ("--peftbench-against=HEAD~2", "--peftbench-bisect", "--peftbench-diff-json=diff.json")
     result = repository.runpytest_subprocess(*ARGUMENTS, *few, *words)
     result.assert_outcomes(failed=1)

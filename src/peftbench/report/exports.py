@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -68,12 +69,10 @@ def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
 
 def _encoded(value: Json) -> str:
     """Return a value in one line, its text clean; nearly always it is, which the encoded form tells at once."""
-    try:
+    with contextlib.suppress(UnicodeEncodeError):  # half of a character
         text = ENCODER.encode(value).decode()
-    except UnicodeEncodeError:  # halves of characters
-        text = "\n"
-    if text.isprintable() and not _ESCAPE.search(text):
-        return unmarked(text)
+        if text.isprintable() and not _ESCAPE.search(text):
+            return unmarked(text)
     return unmarked(ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode())
 
 
