@@ -85,8 +85,12 @@ def clean_tree(data: Any, destination: Destination) -> Any:  # noqa: ANN401 - JS
 
 def as_json(data: Any, *, indent: int = 1) -> str:  # noqa: ANN401 - JSON
     """Return clean JSON for other programs, a line that a job's log does not take for a command where it is printed."""
-    text = json.dumps(clean_tree(data, Destination.EXPORT), indent=indent, allow_nan=False)
-    return text.replace("##[", r"#\u0023[") + "\n"  # the same JSON: the mark can stand within a text only
+    return unmarked(json.dumps(clean_tree(data, Destination.EXPORT), indent=indent, allow_nan=False)) + "\n"
+
+
+def unmarked(text: str) -> str:
+    """Return the same JSON without the mark of a command of a job's log, which can stand within its texts only."""
+    return text.replace("##[", r"#\u0023[")
 
 
 def fitted(text: str, encoding: str) -> str:

@@ -15,7 +15,7 @@ from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, 
 from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
 from peftbench.report.cause import cause
-from peftbench.text import Destination, as_json, clean, clean_tree
+from peftbench.text import Destination, as_json, clean, clean_tree, unmarked
 
 SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
@@ -72,8 +72,8 @@ def _encoded(value: Json) -> str:
     with contextlib.suppress(UnicodeEncodeError):  # half of a character
         text = ENCODER.encode(value).decode()
         if text.isprintable() and not _ESCAPE.search(text):
-            return text
-    return ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode()
+            return unmarked(text)
+    return unmarked(ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode())
 
 
 def _case(case: CaseVerdict, comparison: Comparison) -> Json:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from peftbench.report.page import page, written
 from peftbench.report.table import GAP, Column, drawn, filled, fitting
-from peftbench.text import in_markdown, on_terminal, visible
+from peftbench.text import as_json, in_markdown, on_terminal
 
 Row = Mapping[str, Any]
 """Value by name: text, numbers, None; what is a mapping or a list is not in CSV."""
@@ -49,7 +49,7 @@ def render(sheet: Sheet, format_: str, *, width: int) -> str:
     """Return a sheet in one of FORMATS; `width` is the terminal's, for a table."""
     if format_ == "json":
         data = {"schema": sheet.schema, "about": sheet.about, "rows": list(sheet.rows)}
-        return json.dumps(data, indent=1, allow_nan=False, default=list) + "\n"
+        return as_json(json.loads(json.dumps(data, allow_nan=False, default=list)))
     if format_ == "csv":
         return _csv(sheet)
     return _markdown(sheet) if format_ == "markdown" else _table(sheet, width)
@@ -58,12 +58,12 @@ def render(sheet: Sheet, format_: str, *, width: int) -> str:
 def lines(sheet: Sheet) -> Iterator[str]:
     """Yield the whole sheet, each number on a line that says whose and what it is: made for a diff."""
     for name, value in sheet.about.items():
-        yield from map(visible, _numbered(name, value))
+        yield from map(on_terminal, _numbered(name, value))
     for row in sheet.rows:
         which = "  ".join(str(row[key]) for key in sheet.keys)
         for name, value in row.items():
             if name not in sheet.keys:
-                yield from map(visible, _numbered(f"{which}  {name}", value))
+                yield from map(on_terminal, _numbered(f"{which}  {name}", value))
 
 
 def _numbered(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - what JSON holds
@@ -89,10 +89,14 @@ def _plain(value: object) -> str:
 def _csv(sheet: Sheet) -> str:
     names = dict.fromkeys(name for row in sheet.rows for name, value in row.items() if _scalar(value))
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(names), extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sheet.rows)
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(map(on_terminal, names))
+    writer.writerows([_cleaned(row.get(name)) for name in names] for row in sheet.rows)
     return file.getvalue()
+
+
+def _cleaned(value: object) -> object:
+    return on_terminal(value) if isinstance(value, str) else value
 
 
 def _scalar(value: object) -> bool:

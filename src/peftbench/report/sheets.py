@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +14,10 @@ from peftbench.records.record import SCHEMA as RUN
 from peftbench.report import studies
 from peftbench.report.diffs import CaseLine, Diff
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
+from peftbench.report.page import page, written
 from peftbench.report.sheet import Row, Sheet
 from peftbench.report.table import Column
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.gate.snapshot import CaseSnapshot, Snapshot
@@ -92,16 +93,13 @@ def of_run(run: Run) -> Sheet:
 
 def _studies(run: Run, width: int) -> str:
     """Return the tables of the studies in a run, whose records a row each would not tell."""
-    from rich.console import Console
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=False, no_color=True, highlight=False, markup=False)
+    console = page(width=width)
     for title, table, notes in studies.tables(run, width):
-        console.print(f"\n{title}")
+        console.print(f"\n{on_terminal(title)}")
         console.print(table)
         for note in notes:
-            console.print(f"  {note}")
-    return file.getvalue()
+            console.print(f"  {on_terminal(note)}")
+    return written(console)
 
 
 def _of_record(record: Record) -> dict[str, Any]:

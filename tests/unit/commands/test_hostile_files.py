@@ -56,6 +56,11 @@ def test_every_command_shows_them_and_does_nothing_else(
         assert status in (0, 1)
         assert text or form == "github"
     assert shown(capsys, "accept", "--why=hostile", old)[0] == 0
+    (baseline,) = Path("baselines").iterdir()
+    Path("diff.json").write_text(shown(capsys, "compare", "--format=json", old, new)[1])
+    for file in (old, str(baseline), "diff.json"):
+        for how in ("--format=table", "--format=markdown", "--format=json", "--format=csv", "--textconv"):
+            assert shown(capsys, "show", how, file)[0] == 0
     assert shown(capsys, "compare", "baselines", new)[0] in (0, 1)
     assert shown(capsys, "merge", "--launches", old, new, "-o", "both.json")[0] == 0
     assert shown(capsys, "merge", old, new, "-o", "both.json")[0] == 2
