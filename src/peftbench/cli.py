@@ -12,6 +12,7 @@ from typing import Final
 from peftbench.commands import COMMANDS
 from peftbench.errors import PeftbenchError
 from peftbench.report.page import readable
+from peftbench.text import on_terminal
 
 USAGE_ERROR: Final = 2
 """Exit status of argparse, too; 1 is a comparison that fails."""
@@ -32,7 +33,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     try:
         return int(parsed.run(parsed))
     except PeftbenchError as error:
-        sys.stderr.write(f"peftbench: {error}\n")
+        sys.stderr.write(f"peftbench: {on_terminal(str(error))}\n")
         return USAGE_ERROR
     except BrokenPipeError:  # `peftbench ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

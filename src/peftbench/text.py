@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -19,6 +20,12 @@ COMMANDS: Final = (
 READABLE: Final = "peftbench-readable"
 """Name of the handler that writes what an encoding lacks in ASCII."""
 
+MASK: Final = "***"
+"""Stands for a password or a token."""
+_USER: Final = re.compile(r"(?<=://)[^\s/?#]*@")
+"""What stands before the host of an address: a name and a password, or a token."""
+_QUERY: Final = re.compile(r"(?P<address>://[^\s?#'\"`]*\?)[^\s#'\"`]+")
+"""What follows the path of an address: signatures and tokens, as of a storage's links."""
 _COMMAND: Final = re.compile(rf":(?=:(?:{'|'.join(COMMANDS)})\b)|##(?=\[)", re.IGNORECASE)
 _MARKDOWN: Final = re.compile(r"[\\`*_\[\]|~]")
 _ASCII: Final = MappingProxyType(
@@ -58,6 +65,13 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def masked(text: str) -> str:
+    """Return a text without the credentials of its addresses: `https://user:token@host/` is `https://***@host/`."""
+    if "://" not in text:
+        return text
+    return _QUERY.sub(rf"\g<address>{MASK}", _USER.sub(f"{MASK}@", text))
+
+
 def clean_tree(data: Any, destination: Destination) -> Any:  # noqa: ANN401 - JSON
     """Return JSON types in which every text, keys included, is clean."""
     if isinstance(data, str):
@@ -67,6 +81,12 @@ def clean_tree(data: Any, destination: Destination) -> Any:  # noqa: ANN401 - JS
     if isinstance(data, list | tuple):
         return [clean_tree(item, destination) for item in data]
     return data
+
+
+def as_json(data: Any, *, indent: int = 1) -> str:  # noqa: ANN401 - JSON
+    """Return clean JSON for other programs, a line that a job's log does not take for a command where it is printed."""
+    text = json.dumps(clean_tree(data, Destination.EXPORT), indent=indent, allow_nan=False)
+    return text.replace("##[", r"#\u0023[") + "\n"  # the same JSON: the mark can stand within a text only
 
 
 def fitted(text: str, encoding: str) -> str:

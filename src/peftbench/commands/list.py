@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.matrix import listing
@@ -17,24 +15,14 @@ from peftbench.matrix.ambiguity import of_model
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.report.numbers import scaled
 from peftbench.report.page import page, written
-from peftbench.text import on_terminal
+from peftbench.report.table import Column, drawn
+from peftbench.text import as_json, on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
     from peftbench.matrix.listing import Description
 
 JSON_HELP: Final = "print JSON, a list of objects"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table."""
-
-    title: str
-    cell: Callable[[Description], str]
-    right: bool = False
-    folds: bool = False
-    """Whether it may be broken into lines where the terminal is narrow."""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -70,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         warnings.simplefilter("ignore")  # libraries remark on what each method does to a model
         found = _described(arguments)
     if arguments.json:
-        text = json.dumps(found, indent=2) + "\n"
+        text = as_json(found, indent=2)
     else:
         width = shutil.get_terminal_size((120, 24)).columns
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -100,16 +88,8 @@ def _columns(arguments: argparse.Namespace) -> Sequence[Column]:
 
 
 def _table(columns: Sequence[Column], found: Sequence[Description], *, width: int, color: bool) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     console = page(width=width, color=color)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.folds)
-    for description in found:
-        table.add_row(*(on_terminal(column.cell(description)) for column in columns))
-    console.print(table)
+    console.print(drawn(columns, found))
     for description in found:
         if reason := description.get("parameters", {}).get("reason"):
             console.print(on_terminal(f"  {description['name']}: {reason}"))
@@ -117,11 +97,11 @@ def _table(columns: Sequence[Column], found: Sequence[Description], *, width: in
 
 
 def _text(key: str, title: str = "", *, folds: bool = False) -> Column:
-    return Column(title or key, lambda description: _shown(description[key]), folds=folds)
+    return Column(title or key, lambda description: _shown(description[key]), text=True, folds=folds)
 
 
 def _number(key: str, title: str) -> Column:
-    return Column(title, lambda description: _shown(description[key]), right=True)
+    return Column(title, lambda description: _shown(description[key]))
 
 
 def _parameters(part: str) -> Column:
@@ -129,7 +109,7 @@ def _parameters(part: str) -> Column:
         count = description["parameters"].get(part)
         return "" if count is None else scaled(count)
 
-    return Column(part, cell, right=True)
+    return Column(part, cell)
 
 
 def _shown(value: object) -> str:
@@ -151,7 +131,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         _text("name", "method"),
         _text("family"),
         _text("mergeable", "merge"),
-        Column("tasks", _tasks, folds=True),
+        Column("tasks", _tasks, text=True, folds=True),
         _text("source", folds=True),
     ),
     "tasks": (

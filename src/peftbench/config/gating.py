@@ -64,6 +64,16 @@ class GateSettings:
         parent=True,
         launches=True,
     )
+    candidate: str = option(
+        "",
+        "the state that is compared with --peftbench-against, in place of this checkout; written likewise",
+        Question.GATE,
+        metavar="STATE",
+        parent=True,
+    )
+    bisect: bool = flag(
+        "find the commit or release since which a case is worse than in --peftbench-against", Question.GATE, parent=True
+    )
     pairs: int = option(
         5, "pairs of processes in lock-step; default: 5", Question.GATE, parse=whole(2), metavar="N", parent=True
     )

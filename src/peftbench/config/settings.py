@@ -45,6 +45,9 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
         for name in ("resume", "gpus", "launches"):
             if self.against and getattr(self, name):
                 raise UserError(f"{flag_name(name)} cannot be combined with {flag_name('against')}")
+        for name in ("candidate", "bisect"):
+            if getattr(self, name) and not self.against:
+                raise UserError(f"{flag_name(name)} needs {flag_name('against')}, which says what is compared with")
         if self.gpus and self.device not in ("auto", "cuda"):
             raise UserError(f"--peftbench-gpus and --peftbench-device={self.device}: give one of them")
         if self.reference == "none" and (self.record or self.gate):

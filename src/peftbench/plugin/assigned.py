@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.config.options import flag_name
 from peftbench.config.settings import options
 
 if TYPE_CHECKING:
@@ -55,6 +56,20 @@ def quieten(config: pytest.Config) -> None:
     for name, value in PARENT_ONLY.items():
         if hasattr(config.option, name):
             setattr(config.option, name, value)
+
+
+def without_parents(arguments: Iterable[str]) -> list[str]:
+    """Return a command line without the options that a parent follows: an older revision need not know them."""
+    valued = {flag_name(name): not option.flag for name, option in options().items() if option.parent}
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in valued:
+            kept.append(word)
+        elif valued[name] and not equals:
+            next(words, None)  # its value
+    return kept
 
 
 def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:

@@ -86,7 +86,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             named = collection.is_named(metafunc.config, metafunc.definition.path)
             cases = metafunc.config.stash[BENCH].cases(mark, named=named)
         except UserError as error:
-            raise pytest.Collector.CollectError(f"peftbench: {metafunc.function.__name__}: {error}") from error
+            raise pytest.Collector.CollectError(
+                on_terminal(f"peftbench: {metafunc.function.__name__}: {error}")
+            ) from error
         words = collection.remember(metafunc.config, cases)
         metafunc.parametrize("peft_case", words, ids=words, indirect=True)
 

@@ -17,7 +17,7 @@ import pytest
 from peftbench.config.options import flag_name
 from peftbench.config.settings import options
 from peftbench.errors import UserError
-from peftbench.plugin import collection
+from peftbench.plugin import assigned, collection
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
 from peftbench.plugin.screen import write, write_line
 from peftbench.plugin.selection import Selection
@@ -63,6 +63,7 @@ class Parent:
             from peftbench.processes.conduct import conduct
 
             with usage_errors():
+                bench.own_work()
                 bench.conclude(conduct(launch_plan(session.config, bench), targets(bench, cases)))
         result = yield
         if bench.outcome is not None:
@@ -138,7 +139,13 @@ def pytest_command(config: pytest.Config, timeout_s: float | None) -> Command:
     parameters = config.invocation_params
     isolated = ["-P"] if not {"", str(Path.cwd())} & set(sys.path) else []  # `pytest` adds no folder, `python -m` does
     return Command(
-        arguments=(sys.executable, *isolated, "-m", "pytest", *map(os.fspath, parameters.args)),
+        arguments=(
+            sys.executable,
+            *isolated,
+            "-m",
+            "pytest",
+            *assigned.without_parents(map(os.fspath, parameters.args)),
+        ),
         folder=parameters.dir,
         timeout_s=timeout_s,
     )

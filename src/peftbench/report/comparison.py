@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
 from peftbench.report.page import page, written
+from peftbench.report.table import Column, drawn
 from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
@@ -52,24 +53,22 @@ def render(
 
 
 def _table(rows: Iterable[CaseVerdict], comparison: Comparison, *, reasons: bool) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("case", overflow="fold", ratio=3)
-    table.add_column("verdict", overflow="fold")
-    table.add_column("against reference [95 %]", overflow="fold")
-    table.add_column("ms", overflow="fold")
+    columns = [
+        Column("case", lambda case: case.id, text=True, folds=True, ratio=3),
+        Column("verdict", _verdict, text=True, folds=True),
+        Column("against reference [95 %]", _interval, text=True, folds=True),
+        Column("ms", wording.milliseconds_moved, text=True, folds=True),
+    ]
     if reasons:
-        table.add_column("why", overflow="fold", ratio=4)
-    for case in rows:
-        loud = case.verdict in ("regressed", "inconclusive")
-        cells = [
-            case.id,
-            case.verdict.upper() if loud else case.verdict,
-            wording.interval(case.time) if case.time is not None else "",
-            wording.milliseconds_moved(case),
-        ]
-        if reasons:
-            cells.append(wording.explanation(case, comparison))
-        table.add_row(*map(on_terminal, cells), style=STYLES.get(case.verdict, ""))
-    return table
+        columns.append(
+            Column("why", lambda case: wording.explanation(case, comparison), text=True, folds=True, ratio=4)
+        )
+    return drawn(columns, rows, lined=False, bold=True, style=lambda case: STYLES.get(case.verdict, ""))
+
+
+def _verdict(case: CaseVerdict) -> str:
+    return case.verdict.upper() if case.verdict in ("regressed", "inconclusive") else case.verdict
+
+
+def _interval(case: CaseVerdict) -> str:
+    return wording.interval(case.time) if case.time is not None else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from typing import Any, Final
@@ -11,7 +10,7 @@ from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
-from peftbench.text import Destination, clean, clean_tree
+from peftbench.text import Destination, as_json, clean
 
 SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
@@ -36,7 +35,7 @@ def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
         ],
         "cases": [_case(case) for case in comparison.cases],
     }
-    return _written(data)
+    return as_json(data)
 
 
 def nothing_to_json(why: str, *, failed: bool) -> str:
@@ -52,7 +51,7 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
         "suite": [],
         "cases": [],
     }
-    return _written(data)
+    return as_json(data)
 
 
 def _case(case: CaseVerdict) -> Json:
@@ -113,13 +112,13 @@ def to_bencher(snapshot: Snapshot) -> str:
         measures |= {counter.replace("_", "-"): {"value": value} for counter, value in sorted(case.counters.items())}
         if measures:
             data[name] = measures
-    return _written(data)
+    return as_json(data)
 
 
 def to_action_benchmark(snapshot: Snapshot) -> str:
     """Return the entries of github-action-benchmark's tool `customSmallerIsBetter`."""
     entries = [entry for name, case in sorted(snapshot.cases.items()) for entry in _entries(snapshot, name, case)]
-    return _written(entries)
+    return as_json(entries)
 
 
 def _entries(snapshot: Snapshot, name: str, case: CaseSnapshot) -> Iterable[Json]:
@@ -143,10 +142,6 @@ def _entries(snapshot: Snapshot, name: str, case: CaseSnapshot) -> Iterable[Json
 
 def _ratios(snapshot: Snapshot, name: str) -> list[float]:
     return [math.exp(x) for x in snapshot.launches(name)]
-
-
-def _written(data: Json) -> str:
-    return json.dumps(clean_tree(data, Destination.EXPORT), indent=1, allow_nan=False) + "\n"
 
 
 def _mean(values: list[float]) -> float:

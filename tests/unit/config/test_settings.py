@@ -88,3 +88,10 @@ def test_every_option_answers_one_question_and_children_get_what_is_not_the_pare
         *("gate", "against", "record", "launches", "gpus"),
     }
     assert all(option.parent for option in options().values() if option.launches)
+
+
+@pytest.mark.parametrize(("name", "value"), [("candidate", "v2"), ("bisect", "true")])
+def test_what_only_a_comparison_of_states_follows_is_refused_without_one(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"^--peftbench-{name} needs --peftbench-against"):
+        Settings.read({name: value})
+    assert getattr(Settings.read({name: value, "against": "v1"}), name)

@@ -161,9 +161,10 @@ def test_files_for_other_programs(text: str) -> None:
         exports.to_bencher(snapshot),
         exports.to_action_benchmark(snapshot),
         claims.to_json(hostile_findings(text), target=text),
-        json.dumps(recommendation.to_json(hostile_choices(text))),
+        recommendation.to_json(hostile_choices(text)),
     )
     for document in documents:
+        assert "##[" not in document
         for word in words(json.loads(document)):
             assert word.isprintable()
             word.encode()

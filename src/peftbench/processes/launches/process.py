@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
+from peftbench.processes.git import without_git
 
 PATIENCE_S: Final = 10.0
 """For which an interrupted child may put its affairs in order."""
@@ -45,7 +46,7 @@ class Command:
     folder: Path
     """Its working directory."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that are added to this process's."""
+    """Variables that are added to this process's, of which those that a git hook has set are left out."""
     timeout_s: float | None = None
 
 
@@ -92,7 +93,7 @@ def started(
         process = subprocess.Popen(  # noqa: S603 - pytest, with the arguments that it was called with here
             [*command.arguments, *more],
             cwd=command.folder,
-            env={**os.environ, **command.environment},
+            env={**without_git(os.environ), **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -114,7 +115,10 @@ def started(
 
 @contextlib.contextmanager
 def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Iterator[threading.Event]:
-    """Kill a process that has not ended in time, and set the event; a thread sleeps until then, nothing polls."""
+    """Kill a process that has not ended in time, and set the event; a thread sleeps until then, nothing polls.
+
+    No thread can sleep for longer than `threading.TIMEOUT_MAX` (292 years), so that is as late as it gets.
+    """
     expired = threading.Event()
 
     def kill() -> None:
@@ -122,7 +126,7 @@ def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Itera
             expired.set()
             process.kill()
 
-    timer = threading.Timer(timeout_s or 0, kill)
+    timer = threading.Timer(min(timeout_s or 0.0, threading.TIMEOUT_MAX), kill)
     timer.daemon = True
     if timeout_s is not None:
         timer.start()
