@@ -64,7 +64,7 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
 
 
 def test_a_gate_in_a_pre_commit_hook_leaves_the_unfinished_commit_alone(repository: pytest.Pytester) -> None:
-    words = [*ARGUMENTS, "--peftbench-against=HEAD", "--peftbench-pairs=2", "--peftbench-gate-more-launches=0"]
+    words = [*ARGUMENTS, "--peftbench-against=HEAD", "--peftbench-pairs=2", "--peftbench-gate-rule=more-launches=0"]
     command = shlex.join([sys.executable, "-m", "pytest", "-k", "lora", *words])
     hook = repository.path / ".git/hooks/pre-commit"
     hook.parent.mkdir(exist_ok=True)
@@ -96,7 +96,13 @@ def test_a_history_walks_from_commit_to_commit_and_does_not_look_at_this_checkou
             check=True,
         )
     (repository.path / "src/underlying.py").write_text("this is no Python")
-    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    few = (
+        "--peftbench-pairs=2",
+        "--peftbench-gate-rule=more-launches=0",
+        "--peftbench-gate-rule=launches=2",
+        "-k",
+        "lora",
+    )
     words = ("history", "--revisions=HEAD~2..", "--format=json", "--", "test_bench.py", *ARGUMENTS, *few)
     monkeypatch.setenv("COLUMNS", "200")
     result = repository.run(sys.executable, "-m", "peftbench.cli", *words)
@@ -117,7 +123,13 @@ def test_the_commit_that_made_a_case_slower_is_found_with_the_suspects_alone(rep
             cwd=repository.path,
             check=True,
         )
-    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    few = (
+        "--peftbench-pairs=2",
+        "--peftbench-gate-rule=more-launches=0",
+        "--peftbench-gate-rule=launches=2",
+        "-k",
+        "lora",
+    )
     words = ("--peftbench-against=HEAD~2", "--peftbench-bisect", "--peftbench-diff-json=diff.json")
     result = repository.runpytest_subprocess(*ARGUMENTS, *few, *words)
     result.assert_outcomes(failed=1)
@@ -172,7 +184,8 @@ def test_what_only_this_checkout_has_is_new(repository: pytest.Pytester, named: 
     assert len(verdicts) == 2
 
 
-def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest.Pytester) -> None:
+@pytest.mark.parametrize("only_time", [False, True])
+def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest.Pytester, *, only_time: bool) -> None:
     ours, theirs = socket.socketpair()
     node = "bench_all.py::train_step[lora-nli-bs2]"
     assignment = Assignment(session="day", nodes=(node,), folder=str(benches.path / "child"), socket=theirs.fileno())
@@ -184,7 +197,9 @@ def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest
         channel = Channel(ours)
         rounds: list[dict[str, Any]] = [{"do": "round", "number": number} for number in range(4)]
         answers.append(channel.receive())
-        answers.extend(map(channel.ask, [{"do": "case", "node": node}, *rounds, {"do": "done"}]))
+        answers.extend(
+            map(channel.ask, [{"do": "case", "node": node, "only_time": only_time}, *rounds, {"do": "done"}])
+        )
         channel.close()
 
     parent = threading.Thread(target=ask)
@@ -201,5 +216,6 @@ def test_a_child_answers_with_real_rounds_and_a_record(run: Run, benches: pytest
     (launch,) = done["record"]["launches"]
     assert launch["rounds"] == 4
     assert "x" not in launch
-    assert done["record"]["metrics"]["flops"]["value"] > 0
+    assert hello["knows"] == ["only_time"]
+    assert all((name in done["record"]["metrics"]) != only_time for name in ("flops", "validity_s", "weights_bytes"))
     assert not (benches.path / "never.json").exists()

@@ -72,11 +72,10 @@ def sheet_of(text: str, path: Path) -> Sheet:
         UserError: it is none of ours, or broken; says what is wrong.
     """
     from peftbench.records.fileio import parse_json
-    from peftbench.records.journal import SCHEMA as JOURNAL
     from peftbench.records.journal import salvage
     from peftbench.report import sheets
 
-    if _schema(_first_line(text)) == JOURNAL:
+    if _schema(_first_line(text)).rpartition("/")[0] == "peftbench/journal":
         return sheets.of_run(salvage(path))
     data = parse_json(text, source=str(path), what_to_do="is it the right file?")
     kind = _schema(data).rpartition("/")[0]

@@ -16,6 +16,10 @@ def _count(default: int, text: str, low: int = 1) -> int:
     return field(default=default, metadata={"help": text, "low": low, "high": 1000})
 
 
+def _bytes(default: int, text: str) -> int:
+    return field(default=default, metadata={"help": text, "low": 0, "high": 2**40})
+
+
 @dataclass(frozen=True, slots=True)
 class Constant:
     """One constant of the rule."""
@@ -40,6 +44,7 @@ class Rule:
     tolerance: float = _share(0.01, "share that a case may be slower by: p is the probability under a true shift of it")
     alpha: float = _share(0.001, "a case is slower when p is below this, with a full baseline")
     alpha_young: float = _share(0.002, "the same while the baseline is not full")
+    early_alpha: float = _share(0.1, "share of alpha that is spent on calling a case slower before its last launch")
     confidence: float = _share(0.95, "confidence of each bound of a shift")
     power: float = _share(0.90, "probability with which the smallest detectable slowdown is found")
     suspect_p: float = _share(0.2, "a case with a p below this after the first launches is looked at again")
@@ -57,7 +62,12 @@ class Rule:
     max_shift: float = _share(0.03, "all cases together may move against their reference by this share")
     max_reference_shift: float = _share(0.15, "the reference itself may move against the anchor by this share")
     max_clock_difference: float = _share(0.05, "times are not compared where a GPU's clock differs by more than this")
-    interpreter_tolerance: float = _share(0.01, "share that Python calls and bytecodes may rise by (others: 0)")
+    resource_tolerance: float = _share(0.0, "share that a resource may rise by: FLOPs, parameters, bytes of tensors")
+    file_tolerance: float = _share(0.01, "share that a checkpoint may grow by beside its tensors")
+    file_bytes: int = _bytes(65536, "bytes that a checkpoint may grow by beside its tensors, whatever the share")
+    interpreter_tolerance: float = _share(
+        0.01, "share that calls, allocations and bytecodes may rise by where no clock excludes a slowdown"
+    )
 
     def __post_init__(self) -> None:
         """Refuse what is out of range; raises UserError."""

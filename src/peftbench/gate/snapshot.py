@@ -10,6 +10,7 @@ from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.gate.meaning import without_totals
 from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import encode
 from peftbench.records.record import Record, Run, Status
@@ -150,11 +151,13 @@ def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> CaseS
         x=x,
         rounds=round(median([launch.rounds for launch in launches])) if launches else 0,
         time_s=median([launch.time_s for launch in launches]) if launches else None,
-        counters={
-            name: metric.value
-            for name, metric in record.metrics.items()
-            if metric.value is not None and metric.noise == "exact" and metric.better == "lower"
-        },
+        counters=without_totals(
+            {
+                name: metric.value
+                for name, metric in record.metrics.items()
+                if metric.value is not None and metric.noise == "exact" and metric.better == "lower"
+            }
+        ),
         profile=_shared_profile(record, profiles),
         status=record.status,
         reason=record.reason,

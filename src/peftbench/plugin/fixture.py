@@ -39,6 +39,7 @@ class PeftCase:
     case: Case
     workload: Benchmark
     id: str
+    node: str
     bench: BenchSession = field(repr=False)
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
@@ -81,7 +82,12 @@ class PeftCase:
         runner, add = self.bench.runner, self._keep
         try:
             return runner.measure(
-                self.case, workload, id=self.id, observer=partial(_observed, self.benchmark), records=records
+                self.case,
+                workload,
+                id=self.id,
+                observer=partial(_observed, self.benchmark),
+                records=records,
+                only_time=self.bench.is_known(self.node),
             )
         except UserError as error:
             self._exit(error)

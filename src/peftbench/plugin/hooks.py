@@ -146,6 +146,7 @@ def peft_case(request: pytest.FixtureRequest, benchmark: Any) -> PeftCase:  # no
         case=case,
         workload=bench.catalogue.workload(mark.workload),
         id=bench.id_of(request.node),
+        node=request.node.nodeid,
         bench=bench,
         benchmark=benchmark,
     )

@@ -59,6 +59,7 @@ class BenchSession:
         self._owned = ExitStack()
         self._threads: int | None = None
         self._studies = False
+        self._known: set[str] = set(assignment.known if assignment else ())
         self._ids: Mapping[str, str] = {}
         self._deselected: list[pytest.Item] = []
         self._outcome: LaunchOutcome | None = None
@@ -68,6 +69,14 @@ class BenchSession:
         self._resumed: frozenset[str] = frozenset()
         self._resident_bytes: list[int] = []
         """After each case, to show that memory does not grow."""
+
+    def is_known(self, node: str) -> bool:
+        """Tell whether an earlier process has taken all passes of a test, so that only the time is wanted."""
+        return node in self._known
+
+    def know(self, node: str) -> None:
+        """Take only the time of a test from now on: an earlier process has taken the other passes."""
+        self._known.add(node)
 
     @property
     def ids(self) -> Mapping[str, str]:

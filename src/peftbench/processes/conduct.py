@@ -144,10 +144,10 @@ def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: 
     """Launch the cases `count` times, or as often as the gate says."""
     made = 0
 
-    def launch(ids: Sequence[str], times: int) -> list[Run]:
+    def launch(ids: Sequence[str], times: int, known: AbstractSet[str] = frozenset()) -> list[Run]:
         nonlocal made
         wanted = set(ids)
-        runs = launcher.launch([case for case in cases if case.id in wanted], times, after=made)
+        runs = launcher.launch([case for case in cases if case.id in wanted], times, after=made, known=known)
         made += times
         return runs
 

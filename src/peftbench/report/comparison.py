@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
+from peftbench.report.cause import interval, milliseconds_moved
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn
 from peftbench.text import on_terminal
@@ -57,7 +58,7 @@ def _table(rows: Iterable[CaseVerdict], comparison: Comparison, *, reasons: bool
         Column("case", lambda case: case.id, text=True, folds=True, ratio=3),
         Column("verdict", _verdict, text=True, folds=True),
         Column("against reference [95 %]", _interval, text=True, folds=True),
-        Column("ms", wording.milliseconds_moved, text=True, folds=True),
+        Column("ms", milliseconds_moved, text=True, folds=True),
     ]
     if reasons:
         columns.append(
@@ -71,4 +72,4 @@ def _verdict(case: CaseVerdict) -> str:
 
 
 def _interval(case: CaseVerdict) -> str:
-    return wording.interval(case.time) if case.time is not None else ""
+    return interval(case.time) if case.time is not None else ""

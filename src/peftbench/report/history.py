@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from peftbench.records.history import SCHEMA, History, Stage, Step
 from peftbench.report.diffs import CaseLine, read_diff
+from peftbench.report.numbers import counted
 from peftbench.report.sheet import Row, Sheet
 from peftbench.report.sheets import CASE, change, of_change
 from peftbench.report.table import Column
 
 CERTAIN: Final = ("regressed", "improved")
 """Verdicts of a change that is certain."""
+UNPAIRED: Final = ("new", "missing", "not comparable")
+"""Verdicts of a case that has no numbers on one side."""
 MARKS: Final = "SLOWER, FASTER: certain, by the clock; MORE, LESS: certain, by what is counted; else nothing is certain"
 
 
@@ -59,7 +63,7 @@ def _column(new: Stage) -> Column:
         found = row.get(new.name)
         return f"{change(found)} {found['kind']}".strip() if found else ""
 
-    return Column(new.name, cell, text=True)
+    return Column(new.name, cell, text=True, folds=True)
 
 
 def _wide(rows: Sequence[Row]) -> list[Row]:
@@ -77,6 +81,11 @@ def _notes(history: History, rows: Sequence[Row]) -> Iterator[str]:
         yield MARKS
     for row in certain:
         yield f"{row['case']}, {row['base']} -> {row['new']}: {row['verdict']}: {row['why'] or change(row)}"
+    reasons = Counter(
+        (row["new"], row["verdict"], row["why"]) for row in rows if row["verdict"] in UNPAIRED and row["why"]
+    )
+    for (new, verdict, why), count in reasons.items():
+        yield f"{new}: {counted(count, 'case')} {verdict}: {why}"
     for stage in history.stages:
         if stage.problem:
             yield f"{stage.name} is left out: {stage.problem}"

@@ -7,6 +7,7 @@ from typing import Final
 
 from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
+from peftbench.report.cause import interval, milliseconds_moved
 from peftbench.text import in_markdown
 
 MAX_BYTES: Final = 1_000_000
@@ -66,8 +67,8 @@ def _row(case: CaseVerdict, comparison: Comparison) -> str:
     cells = (
         case.id,
         f"{_MARKS.get(case.verdict, '')} {case.verdict}".strip(),
-        wording.interval(case.time) if case.time is not None else "",
-        wording.milliseconds_moved(case),
+        interval(case.time) if case.time is not None else "",
+        milliseconds_moved(case),
         wording.explanation(case, comparison),
     )
     return f"| {' | '.join(map(in_markdown, cells))} |\n"

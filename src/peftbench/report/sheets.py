@@ -55,7 +55,7 @@ def change(row: Mapping[str, Any]) -> str:
     return f"{value} % [{low} .. {high} %]"
 
 
-CASE: Final = Column("case", lambda row: str(row["case"]), text=True)
+CASE: Final = Column("case", lambda row: str(row["case"]), text=True, folds=True)
 COUNTERS: Final = (
     Column("FLOP", _number("flops", scaled), rank=3),
     Column("saved MB", _number("saved_bytes", megabytes), rank=2),
@@ -71,14 +71,14 @@ COLUMNS: Final = (
     Column("launches", _number("launches", str), rank=6),
     Column("spread %", _number("spread", lambda value: f"{100 * value:.1f}"), rank=7),
     *COUNTERS,
-    Column("why", _word("reason"), text=True),
+    Column("why", _word("reason"), text=True, folds=True),
 )
 CHANGES: Final = (
     CASE,
     Column("verdict", _word("verdict"), text=True),
     Column("change [95 %]", change),
     Column("ms", lambda row: _moved(row.get("base_s"), row.get("new_s"))),
-    Column("why", lambda row: str(row["why"]), rank=0, text=True),
+    Column("why", lambda row: str(row["why"]), rank=0, text=True, folds=True),
 )
 
 

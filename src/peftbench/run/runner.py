@@ -101,6 +101,7 @@ class Runner:
         id: str,  # noqa: A002 - the record's own word
         observer: Observer,
         records: Iterable[Record] = (),
+        only_time: bool = False,
     ) -> Record:
         """Return what one case yields; a case that cannot be measured is a record with the reason.
 
@@ -110,6 +111,7 @@ class Runner:
             id: What the case is called in its record.
             observer: Wraps the timed rounds.
             records: What the run has yielded so far; a study may look at them.
+            only_time: Whether an earlier process has proven and counted the case, and only its time is wanted.
 
         Raises:
             UserError: an override that does not fit the model.
@@ -124,8 +126,9 @@ class Runner:
             gc.unfreeze()
             self._held_bytes = self._clean_up()
         self._left_open = True
+        measurement = self._measurement(blank, observer, only_time=only_time)
         with self._guarded():
-            record = self._outcome(case, benchmark, self._workbench(records), self._measurement(blank, observer))
+            record = self._outcome(case, benchmark, self._workbench(records), measurement)
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
@@ -231,8 +234,14 @@ class Runner:
     def _workbench(self, records: Iterable[Record]) -> Workbench:
         return Workbench(self.backend, self._clock, tuple(records), self._shared)
 
-    def _measurement(self, blank: Record, observer: Observer) -> Measurement:
-        return Measurement(blank=blank, observer=observer, watch=self._watch, take_passes=self._take_passes)
+    def _measurement(self, blank: Record, observer: Observer, *, only_time: bool) -> Measurement:
+        return Measurement(
+            blank=blank,
+            observer=observer,
+            watch=self._watch,
+            take_passes=self._take_passes,
+            only_time=only_time,
+        )
 
     def _take_round(self, workload: Workload, case: Case) -> None:
         subject = self._group_of(case).subject(case.method)
@@ -247,12 +256,14 @@ class Runner:
             group = self._group_of(case)
             subject = group.subject(case.method)
         with watch.during("validity"):
-            proof = self._proofs.of(case, subject)
+            proof = None if measurement.only_time else self._proofs.of(case, subject)
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
         with closing(trial):
             measured = self._passes.measure(workload, trial, group, measurement=measurement, take=self._take)
+        if proof is None:
+            return replace(measured, passes_s=watch.seconds)
         with watch.during("own"):
             own = workload.own_metrics(subject)
         return replace(

@@ -144,7 +144,8 @@ UNKNOWN = (
     ('{"schema": "other/1"}', "is no file that can be shown: its schema is 'other/1'"),
     ('{"schema": "peftbench/run/9"}', "this release reads peftbench/run/1; upgrade peftbench"),
     ('{"schema": "peftbench/comparison/1", "headline": 1}', "is no comparison that can be read: "),
-    ('{"schema": "peftbench/journal/1"}\n', "not a journal of this version"),
+    ('{"schema": "peftbench/journal/1"}\n', "fingerprint"),
+    ('{"schema": "peftbench/journal/9"}\n', "not a journal of this version"),
     ("no json", "not JSON at column 1"),
     ("", "the file is empty"),
 )

@@ -24,6 +24,8 @@ class Assignment:
     """Date and a random word, the same for launches made together."""
     nodes: tuple[str, ...]
     """Node ids of the cases that are its own; it leaves out all other items."""
+    known: tuple[str, ...] = ()
+    """Those of which an earlier process has taken all other passes: only their time is taken."""
     folder: str
     """Where its journal and its run file go."""
     resume: bool = False

@@ -22,7 +22,7 @@ from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, ju
 from peftbench.studies.training.multitask_model import MultiTaskModel, marked
 from peftbench.studies.training.results import FULL, full_quality, trainings
 from peftbench.studies.training.sampling import replayed
-from peftbench.studies.training.single import findings, saved_bytes, score, task_data_of, training_metrics
+from peftbench.studies.training.single import findings, saved_size, score, task_data_of, training_metrics
 from peftbench.studies.training.task_data import TaskData
 from peftbench.workloads.subject import Subject
 
@@ -156,6 +156,6 @@ def _bytes(outcome: TrainedModel, tasks: Sequence[str]) -> dict[str, Metric]:
         save_model(model, str(folder / "model.safetensors"))
 
     return {
-        "checkpoint_bytes": Metric(saved_bytes(save), "B"),
+        **saved_size(save).metrics(),
         "head_bytes": Metric(sum(model.head_bytes(task) for task in tasks), "B"),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from peftbench.measure.counters.checkpoint_size import CheckpointSize, checkpoint_size
 from peftbench.measure.counters.parameters import count_parameters
 from peftbench.measure.energy.nvml import sampled
 from peftbench.methods.base import Application, head_names
@@ -51,7 +52,7 @@ def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFinding
         "trainable_body": Metric(parameters.trainable_body, "1"),
         "trainable_head": Metric(parameters.trainable_head, "1"),
         "total_parameters": Metric(parameters.total, "1"),
-        "checkpoint_bytes": Metric(saved_bytes(partial(subject.method.save, outcome.model)), "B"),
+        **saved_size(partial(subject.method.save, outcome.model)).metrics(),
     }
     return findings(outcome, metrics)
 
@@ -115,8 +116,8 @@ def score(value: float) -> Metric:
     return Metric(value, "1", better="higher", noise="sampled")
 
 
-def saved_bytes(save: Callable[[Path], object]) -> int:
+def saved_size(save: Callable[[Path], object]) -> CheckpointSize:
     """Return the size of the files that `save` writes into a folder."""
     with scratch_folder() as folder:
         save(folder)
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return checkpoint_size(folder)

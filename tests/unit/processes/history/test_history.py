@@ -43,7 +43,9 @@ class Pytest:
             raise UserError("no such method")
         cases = {name: CaseSnapshot(counters={"flops": 1000.0}) for name in ("fast", "slow")}
         slow = SLOWER if given["candidate"] == "zz==2" else SAME
-        found = compare(Snapshot({}, {}, cases), Snapshot({}, {}, cases), Rule(), pairs={"fast": SAME, "slow": slow})
+        old = {**cases, "late": CaseSnapshot(status="failed", reason="no import")}
+        new = {**cases, "late": CaseSnapshot(counters={"flops": 1000.0})}
+        found = compare(Snapshot({}, {}, old), Snapshot({}, {}, new), Rule(), pairs={"fast": SAME, "slow": slow})
         path = Path(given["diff-json"])
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(exports.to_json(found, fail_on=["regressed"]))
@@ -88,7 +90,17 @@ def test_each_neighbouring_pair_is_compared_and_a_certain_change_is_marked(playe
     assert "+10.5 % [" in slow
     assert "slow, zz==1 -> zz==2: regressed" in out
     assert "fast," not in out
-    assert err.count("2 cases (") == 2
+    assert "zz==2: 1 case new: was failed before" in out
+    assert err.count("3 cases (") == 2
+
+
+def test_a_narrow_terminal_cuts_nothing_off(played: Pytest, said: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    del played
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["history", STATES]) == 0
+    out, _ = said()
+    assert "…" not in out
+    assert max(map(len, out.splitlines())) <= 40
 
 
 def test_what_is_finished_is_not_made_again_and_a_longer_chain_goes_on(played: Pytest, said: Read) -> None:
