@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from tests.plugin.running import records
 from peftbench.config.settings import Settings
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.probes import CpuProbes
-from peftbench.measure.time.rounds import TimedRound
 from peftbench.records.ids import Case, MethodSpec
 from peftbench.records.journal import Journal
+from peftbench.records.record import Record
 from peftbench.records.scratch import sweep
 from peftbench.run.runner import Runner
 from peftbench.workloads.backend import Backend
@@ -138,6 +138,42 @@ def test_the_page_has_all_phases_and_kinds() -> None:
     assert [row[0] for row in rows] == list(PHASES)
 
 
+class Deed:
+    """What the faulty methods of a runner do: set by each test."""
+
+    def __init__(self) -> None:
+        self.do: Callable[[], object] = interrupt
+
+    def __call__(self) -> None:
+        self.do()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A runner that the tests share, since to make one takes longer than a test."""
+
+    runner: Runner
+    deed: Deed
+
+    def measure(self, method: str) -> Record:
+        step = Catalogue.load().workload("train_step")
+        return self.runner.measure(Case(MethodSpec(method), "nli", 1), step, id=method, observer=lambda timed: timed)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    deed = Deed()
+    found = Catalogue.load(methods=[faulty(_name(phase), phase, deed) for phase in PHASES])
+    settings = Settings(model="tiny", device="cpu", rounds=1, seq_len=8)
+    runner = Runner(Backend.open(settings, found, [found.task("nli")]), session="s")
+    yield Bench(runner, deed)
+    runner.close()
+
+
+def _name(phase: str) -> str:
+    return f"bad-{list(PHASES).index(phase)}"
+
+
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tmp"
@@ -147,55 +183,38 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def runner_with(phase: str, deed: Callable[[], object]) -> Runner:
-    found = Catalogue.load(methods=[faulty("bad", phase, deed)])
-    settings = Settings(model="tiny", device="cpu", rounds=1, seq_len=8)
-    return Runner(Backend.open(settings, found, [found.task("nli")]), session="s")
-
-
-def measure(runner: Runner, method: str) -> Any:  # noqa: ANN401 - a record
-    step = Catalogue.load().workload("train_step")
-    return runner.measure(Case(MethodSpec(method), "nli", 1), step, id=method, observer=_unobserved)
-
-
-def _unobserved(timed: TimedRound) -> TimedRound:
-    return timed
-
-
 @pytest.mark.parametrize("phase", PHASES)
-def test_an_interrupt_in_a_phase_is_passed_on_and_leaves_nothing(phase: str, temporary: Path) -> None:
-    runner = runner_with(phase, interrupt)
+def test_an_interrupt_in_a_phase_is_passed_on_and_leaves_nothing(phase: str, bench: Bench, temporary: Path) -> None:
+    bench.deed.do = interrupt
     with pytest.raises(KeyboardInterrupt):
-        measure(runner, "bad")
+        bench.measure(_name(phase))
     assert list(temporary.glob("peftbench-*")) == []
-    record = measure(runner, "head")
+    record = bench.measure("head")
     assert (record.status, record.warnings) == ("ok", ())
-    runner.close()
 
 
-def _die(phase: str, journal: Path, deed: str) -> None:
+def _die(bench: Bench, phase: str, journal: Path, deed: str) -> None:
     """Keep a finished case, and die in the next."""
 
     def hang() -> None:
         (journal.parent / "hangs").touch()
         time.sleep(600)
 
-    kill = {"hang": hang}.get(deed) or (lambda: os.kill(os.getpid(), signal.Signals[deed]))
-    runner = runner_with(phase, kill)
+    bench.deed.do = hang if deed == "hang" else lambda: os.kill(os.getpid(), signal.Signals[deed])
     kept = Journal(journal, {"settings": {}, "fingerprint": {}})
     case = Case(MethodSpec("head"), "nli", 1)
-    kept.append(runner.blank(case, Catalogue.load().workload("train_step"), "head"))
-    kept.append(measure(runner, "bad"))
+    kept.append(bench.runner.blank(case, Catalogue.load().workload("train_step"), "head"))
+    kept.append(bench.measure(_name(phase)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process is forked, so that torch need not be loaded again")
 @pytest.mark.parametrize("deed", ["hang", "SIGKILL"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_process_that_dies_in_a_phase_costs_that_case_alone(
-    phase: str, deed: str, temporary: Path, tmp_path: Path
+    phase: str, deed: str, bench: Bench, temporary: Path, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal.jsonl"
-    process = multiprocessing.get_context("fork").Process(target=_die, args=(phase, journal, deed))
+    process = multiprocessing.get_context("fork").Process(target=_die, args=(bench, phase, journal, deed))
     process.start()
     while deed == "hang" and process.is_alive() and not (tmp_path / "hangs").exists():
         time.sleep(0.01)
