@@ -24,7 +24,7 @@ SETTINGS: Final = {"model": "tiny", "dtype": "float32", "data": "none", "referen
 LORA: Final = "train_step[lora-nli-bs2]"
 
 
-def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 1000) -> Record:
+def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 1000, bytecodes: int = 5000) -> Record:
     """Launches that differ by 1 % or so, in a way of their own for each method."""
     xs = [0.3 + shift + 0.01 * ((7 * number + 3 * METHODS.index(method)) % 5 - 2) for number in launches]
     return Record(
@@ -35,7 +35,11 @@ def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 10
         batch_size=2,
         seq_len=8,
         status="ok",
-        metrics={"flops": Metric(flops, "FLOP"), "time_s": Metric(0.01, "s", noise="timed")},
+        metrics={
+            "flops": Metric(flops, "FLOP"),
+            "bytecodes": Metric(bytecodes, "1"),
+            "time_s": Metric(0.01, "s", noise="timed"),
+        },
         launches=tuple(Launch("day", 40, 0.01, x=x) for x in xs),
     )
 
@@ -53,11 +57,14 @@ class World:
         self.at_first: dict[str, float] = {}
         """The same, of the first three launches only."""
         self.flops: dict[str, int] = {}
+        self.bytecodes: dict[str, int] = {}
         self.out_of_memory: set[str] = set()
         self.skipped: set[str] = set()
         self.fingerprint: Mapping[str, str] = FINGERPRINT
         self.nodes: list[tuple[str, ...]] = []
         """Of each process."""
+        self.known: list[tuple[str, ...]] = []
+        """The nodes of each process of which only the time was wanted."""
         self.devices: list[str] = []
 
     @property
@@ -70,6 +77,7 @@ class World:
         assert "pytest" in command.arguments
         assignment = Assignment.read(Path(more[0].partition("=")[2]))
         self.nodes.append(assignment.nodes)
+        self.known.append(assignment.known)
         if device := command.environment.get("CUDA_VISIBLE_DEVICES"):
             self.devices.append(device)
         number = len(self.nodes)
@@ -83,7 +91,13 @@ class World:
 
     def _record(self, method: str, number: int) -> Record:
         shift = self.shift.get(method, 0.0) + (self.at_first.get(method, 0.0) if number <= 3 else 0.0)
-        found = made_up(method, launches=range(number, number + 1), shift=shift, flops=self.flops.get(method, 1000))
+        found = made_up(
+            method,
+            launches=range(number, number + 1),
+            shift=shift,
+            flops=self.flops.get(method, 1000),
+            bytecodes=self.bytecodes.get(method, 5000),
+        )
         if method in self.out_of_memory:
             return replace(found, status="out-of-memory", reason="needs 2 GiB", metrics={}, launches=())
         return found

@@ -45,6 +45,23 @@ def test_a_clean_suite_takes_three_launches_and_passes(gate: Gate, world: World)
     result.stdout.fnmatch_lines(["*peftbench gate*", "against *baselines*", "Passed: 6 of 6 cases compared*"])
 
 
+def test_the_first_launch_proves_and_counts_and_the_others_only_time(gate: Gate, world: World) -> None:
+    world.at_first["dora"] = 0.02
+    gate().assert_outcomes(passed=6)
+    first, *others = world.known
+    assert first == ()
+    assert others == world.nodes[1:]
+    assert len(others) == 3
+
+
+def test_what_failed_is_proven_again_and_a_counter_that_rose_is_counted_again(gate: Gate, world: World) -> None:
+    world.out_of_memory.add("lora")
+    world.flops["dora"] = 1001
+    gate().assert_outcomes(passed=4, failed=2)
+    assert [len(nodes) for nodes in world.known] == [0, 4, 4]
+    assert not any("lora" in node or "dora" in node for nodes in world.known for node in nodes)
+
+
 def test_a_slower_case_is_launched_again_later_with_siblings_and_is_red(
     gate: Gate, world: World, pytester: pytest.Pytester
 ) -> None:
@@ -52,18 +69,30 @@ def test_a_slower_case_is_launched_again_later_with_siblings_and_is_red(
     result = gate("--junitxml=junit.xml", "--peftbench-json=run.json", "--peftbench-diff-json=diff.json")
     result.assert_outcomes(passed=5, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert [len(methods) for methods in world.asked] == [6] * 3 + [1] * 2 + [5] * 5
+    assert [len(methods) for methods in world.asked] == [6] * 3 + [1] * 2 + [5]  # certain after six
     assert all("lora" in methods for methods in world.asked)
-    result.stdout.fnmatch_lines(
-        [f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed +6.* against its reference*"]
-    )
+    result.stdout.fnmatch_lines([f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed: [56].* % slower [[]*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     (failure,) = ET.parse(pytester.path / "junit.xml").iter("failure")  # noqa: S314 - written by pytest
-    assert "regressed +6." in failure.attrib["message"]
-    assert len(records(pytester.path / "run.json")[LORA]["launches"]) == 10
+    assert " % slower [" in failure.attrib["message"]
+    assert len(records(pytester.path / "run.json")[LORA]["launches"]) == 6
     diff = json.loads((pytester.path / "diff.json").read_text())
     assert diff["failed"] is True
-    assert [case["id"] for case in diff["cases"] if case["verdict"] == "regressed"] == [LORA]
+    (case,) = (case for case in diff["cases"] if case["verdict"] == "regressed")
+    assert case["id"] == LORA
+    assert case["cause"] in failure.attrib["message"]
+
+
+@pytest.mark.parametrize("what", ["clock", "counter"])
+def test_a_case_that_is_certain_is_launched_no_more(gate: Gate, world: World, what: str) -> None:
+    """After three launches p was 1e-20, and the gate went on to ten: 241 s instead of 90."""
+    world.shift["lora"] = 0.2 if what == "clock" else 0.03
+    world.flops["lora"] = 1000 if what == "clock" else 1001
+    result = gate()
+    result.assert_outcomes(passed=5, failed=1)
+    assert [len(methods) for methods in world.asked] == [6, 6, 6]
+    cause = "*regressed: 2*% slower *" if what == "clock" else "*regressed: 0.1 % more FLOPs *; its time *"
+    result.stdout.fnmatch_lines([f"FAILED bench_all.py::{brackets(LORA)} - Failed: {cause}"])
 
 
 def test_a_suspect_that_is_cleared_is_launched_no_more(gate: Gate, world: World) -> None:
@@ -81,7 +110,23 @@ def test_a_counter_that_rises_is_red_on_any_machine_after_one_launch(gate: Gate,
     result = gate()
     result.assert_outcomes(passed=5, failed=1)
     assert len(world.asked) == 1
-    result.stdout.fnmatch_lines(["*times are shown, not judged: other machine*another*", "FAILED *FLOPs 1000 -> 1001*"])
+    result.stdout.fnmatch_lines(
+        ["*times are shown, not judged: other machine*another*", "FAILED *regressed: 0.1 % more FLOPs (1000 -> 1001)*"]
+    )
+
+
+def test_a_loop_in_python_is_found_by_counters_alone_and_is_a_note_where_the_clock_excludes_a_slowdown(
+    gate: Gate, world: World
+) -> None:
+    world.bytecodes["lora"] = 5085
+    result = gate("--peftbench-diff-json=diff.json")
+    result.assert_outcomes(passed=6)
+    case = next(case for case in json.loads(Path("diff.json").read_text())["cases"] if case["id"] == LORA)
+    assert case["counters"] == [{"name": "bytecodes", "before": 5000, "after": 5085, "fails": False}]
+    world.fingerprint = {**FINGERPRINT, "cpu": "another"}
+    result = gate()
+    result.assert_outcomes(passed=5, failed=1)
+    result.stdout.fnmatch_lines(["FAILED *regressed: 1.7 % more bytecodes (5000 -> 5085)*"])
 
 
 def test_a_case_that_runs_out_of_memory_now_is_red_and_no_skip(gate: Gate, world: World) -> None:
@@ -104,7 +149,7 @@ def test_a_case_that_is_skipped_is_missing_and_fails_a_strict_gate(
     result = gate("--peftbench-strict")
     result.assert_outcomes(passed=5, skipped=1, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines([f"FAILED peftbench::{brackets(LORA)} - missing; is not in this run"])
+    result.stdout.fnmatch_lines([f"FAILED peftbench::{brackets(LORA)} - missing: is not in this run"])
 
 
 def test_a_baseline_with_none_of_the_cases_is_no_baseline(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -136,7 +181,9 @@ def test_a_run_case_is_compared_whatever_the_options_of_another_workload_leave_o
     world.flops["lora"] = 1001
     result = gate("--peftbench-strict", "--peftbench-workloads=inference", methods="ia3")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["Failed: 1 of 2 cases*", "FAILED *inference?lora-nli-bs2? - *FLOPs 1000 -> 1001*"])
+    result.stdout.fnmatch_lines(
+        ["Failed: 1 of 2 cases*", "FAILED *inference?lora-nli-bs2? - *regressed: 0.1 % more FLOPs (1000 -> 1001)*"]
+    )
 
 
 @pytest.mark.parametrize("switch", ["--benchmark-skip", "--benchmark-disable"])
@@ -202,7 +249,7 @@ def test_a_case_that_is_gone_is_a_row_and_fails_a_strict_gate(pytester: pytest.P
     strict = pytester.runpytest_inprocess(*ini_only, "--peftbench-strict", "--junitxml=junit.xml")
     assert strict.ret == pytest.ExitCode.TESTS_FAILED
     strict.assert_outcomes(passed=6, failed=1)
-    strict.stdout.fnmatch_lines(["FAILED peftbench::train_step?gone-nli-bs2? - missing; is not in this run"])
+    strict.stdout.fnmatch_lines(["FAILED peftbench::train_step?gone-nli-bs2? - missing: is not in this run"])
     assert 'failures="1"' in (pytester.path / "junit.xml").read_text()
 
 
@@ -256,10 +303,12 @@ def test_where_nothing_was_compared_the_file_says_so_and_an_annotation_is_escape
 
 def test_constants_of_the_rule_are_options(gate: Gate, world: World) -> None:
     world.shift["lora"] = 0.06
-    result = gate("--peftbench-gate-limit=0.2", "--peftbench-gate-tolerance=0.15", "--peftbench-gate-launches=4")
+    result = gate(
+        "--peftbench-gate-rule=limit=0.2", "--peftbench-gate-rule=tolerance=0.15", "--peftbench-gate-rule=launches=4"
+    )
     result.assert_outcomes(passed=6)
     assert len(world.asked) == 4
-    refused = gate("--peftbench-gate-limit=7")
+    refused = gate("--peftbench-gate-rule=limit=7")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["ERROR: peftbench: gate limit 7.0: must be from 0.0 to 1.0"])
 

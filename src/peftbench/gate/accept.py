@@ -9,6 +9,7 @@ from peftbench.errors import UserError
 from peftbench.gate import statistics
 from peftbench.gate.compare import compare
 from peftbench.gate.keyword import matcher
+from peftbench.gate.meaning import parted
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
@@ -161,10 +162,10 @@ def _replace(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str
 
 
 def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
-    """Add launches only: counters that may rise a little each time must not creep."""
+    """Add launches only: counters that may rise a little each time must not creep; a sum may get its parts."""
     if old is None or old.status != "ok":
         return _replace(old, new, keys, rule)
-    return replace(old, x=_appended(old.x, new.x, keys, rule))
+    return replace(old, x=_appended(old.x, new.x, keys, rule), counters=parted(old.counters, new.counters))
 
 
 def _references(

@@ -1,7 +1,8 @@
-"""Two snapshots to a verdict for each case: time by the statistics of the launches, counters exactly."""
+"""Two snapshots to a verdict for each case: time by the statistics of the launches, counters by what they mean."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -12,10 +13,11 @@ from peftbench.gate.counters import CounterVerdict, compare_counters, moved_coun
 from peftbench.gate.pairs import pair_shifts
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import Scope, other_clock, scope
-from peftbench.gate.snapshot import CaseSnapshot, Snapshot
+from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
+from peftbench.gate.stages import pending
 from peftbench.gate.statistics import Array, Shifts
 from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
-from peftbench.records.record import function_of
+from peftbench.records.ids import CaseId
 
 
 def compare(
@@ -65,12 +67,29 @@ def compare(
 
 
 def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
-    """Return the cases that another launch may tell more of; none where the times of the two are not comparable."""
+    """Return the cases that another launch may tell more of; none where the times of the two are not comparable.
+
+    Nor those that a counter has condemned: they fail whatever the clock says.
+    """
     if scope(base, new).time:
         return []
     timed = _timed(base, new, rule)
     _, shifts = _shifts(base, new, timed, rule)
-    return [timed[place] for place in np.flatnonzero(statistics.pending(shifts, rule))]
+    doubtful = [timed[place] for place in np.flatnonzero(pending(shifts, rule))]
+    guilty = condemned(base, new, rule)
+    return [name for name in doubtful if name not in guilty]
+
+
+def condemned(base: Snapshot, new: Snapshot, rule: Rule, *, under_test: Iterable[str] = ()) -> frozenset[str]:
+    """Return the cases that fail by a counter that no clock excuses: a resource, or the files of a checkpoint."""
+    allowed = scope(base, new, under_test)
+    both = [name for name in base.cases.keys() & new.cases.keys() if base.cases[name].status == "ok"]
+    return frozenset(
+        name
+        for name in both
+        if new.cases[name].status == "ok"
+        and compare_counters(base.cases[name], new.cases[name], allowed, rule, excluded=True).verdict == "regressed"
+    )
 
 
 def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
@@ -113,7 +132,7 @@ def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> 
 
 def kinds_of(names: Iterable[str]) -> Array:
     """Return of which kind each case is: its benchmark function."""
-    return np.array([function_of(name) for name in names])
+    return np.array([CaseId(name).function for name in names])
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:
@@ -184,35 +203,50 @@ def _case(
 ) -> CaseVerdict:
     if base is None or new is None or base.status != "ok" or new.status != "ok":
         return CaseVerdict(name, *_unpaired(base, new))
-    counters = compare_counters(base, new, allowed, rule)
+    excluded = time is not None and time.excludes(rule)
+    counters = compare_counters(base, new, allowed, rule, excluded=excluded)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
     clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
     untimed = "its time is not measured any more" if not clock and _is_untimed(base, new, time, allowed, rule) else ""
     if (clock or untimed or counters.lost) and verdict != "regressed":  # by counters, which no clock moves
         verdict = "not comparable"
-    moved = (
-        base.profile is not new.profile and (verdict != "unchanged" or bool(counters.changes)) and not allowed.counters
-    )
-    operators = moved_counts(base.profile.operators, new.profile.operators) if moved else ()
-    hashes = base.profile.operator_hash, new.profile.operator_hash
+    profiled = base.profile is not new.profile and not allowed.counters
+    moved = profiled and (verdict != "unchanged" or bool(counters.changes))
     return CaseVerdict(
         id=name,
         verdict=verdict,
         reason="; ".join(filter(None, [clock, untimed, _reason(time, counters, allowed, rule)])),
         time=time,
-        base_s=base.time_s,
+        base_s=_at_one_pace(base.time_s, new.time_s, time),
         new_s=new.time_s,
         counters=counters.changes,
         same_counters=counters.same,
-        operators=operators,
+        operators=moved_counts(base.profile.operators, new.profile.operators) if moved else (),
         modules=moved_counts(base.profile.modules, new.profile.modules) if moved else (),
-        reordered=moved and not operators and all(hashes) and hashes[0] != hashes[1],
+        reordered=profiled and _reordered(base.profile, new.profile),
     )
 
 
 def _is_untimed(base: CaseSnapshot, new: CaseSnapshot, time: Time | None, allowed: Scope, rule: Rule) -> bool:
     """Tell whether a case's time was gated before, and cannot be now."""
     return time is None and not allowed.time and not new.x and sum(map(len, base.x.values())) >= rule.min_baseline
+
+
+def _at_one_pace(base_s: float | None, new_s: float | None, time: Time | None) -> float | None:
+    """Return the base's time at the pace that the machine has now, so that the two differ by the shift of the case.
+
+    The machine may have been faster or slower when the base was timed, which the reference shows and the shift leaves
+    out: side by side, the two raw times would contradict it.
+    """
+    if time is None or base_s is None or new_s is None:
+        return base_s
+    return new_s * math.exp(-time.shift)
+
+
+def _reordered(base: Profile, new: Profile) -> bool:
+    """Tell whether the same operators are called as often, in another order."""
+    hashes = {base.operator_hash, new.operator_hash}
+    return len(hashes) > 1 and "" not in hashes and base.operators == new.operators
 
 
 def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:

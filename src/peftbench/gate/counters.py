@@ -1,14 +1,17 @@
-"""Counters, compared exactly, and what moved them: operator calls by name, parameters by module."""
+"""Counters, compared by what they mean, and what moved them: operator calls by name, parameters by module."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from peftbench.gate.meaning import KINDS, MEANINGS, kind_of, on_one_footing, weighs
 from peftbench.gate.rule import Rule
-from peftbench.gate.scope import INTERPRETER_COUNTERS, Scope
+from peftbench.gate.scope import Scope
 from peftbench.gate.snapshot import CaseSnapshot
 from peftbench.gate.verdict import Change, Verdict
+
+_PLACES = {name: place for place, name in enumerate(MEANINGS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,35 +21,48 @@ class CounterVerdict:
     verdict: Verdict | None
     """None where no counter could be compared."""
     changes: tuple[Change, ...]
-    """The failing ones first, then by name."""
+    """The failing ones first, of these the resources; then in the order of the table of meanings."""
     same: tuple[str, ...]
     lost: tuple[str, ...]
     """Counters of the baseline that could be compared, and are not measured any more."""
 
 
-def compare_counters(base: CaseSnapshot, new: CaseSnapshot, scope: Scope, rule: Rule) -> CounterVerdict:
-    """Compare the counters of a case: any rise fails, save for what the rule lets the interpreter's rise by."""
+def compare_counters(
+    base: CaseSnapshot, new: CaseSnapshot, scope: Scope, rule: Rule, *, excluded: bool = False
+) -> CounterVerdict:
+    """Compare the counters of a case: a rise fails by what the counter means.
+
+    Args:
+        base: What was accepted.
+        new: What is judged.
+        scope: Which counters may be compared.
+        rule: The constants.
+        excluded: As of `weighs`.
+    """
     if base.counters == new.counters and not scope.interpreter:  # nearly always, and there may be very many cases
         return CounterVerdict("unchanged" if base.counters else None, (), tuple(base.counters), ())
-    lost = tuple(sorted(name for name in base.counters if name not in new.counters and not scope.of_counter(name)))
-    names = [name for name in base.counters if name in new.counters and not scope.of_counter(name)]
-    same = tuple([name for name in names if base.counters[name] == new.counters[name]])
+    old, now = on_one_footing(base.counters, new.counters)
+    lost = tuple(sorted(name for name in old.keys() - now.keys() if not scope.of_counter(name)))
+    names = [name for name in old if name in now and not scope.of_counter(name)]
+    same = tuple([name for name in names if old[name] == now[name]])
     if len(same) == len(names):
         return CounterVerdict("unchanged" if names else None, (), same, lost)
-    moved = [_change(name, base.counters[name], new.counters[name], rule) for name in names if name not in same]
-    improved = any(change.after < change.before * (1 - _tolerance(change.name, rule)) for change in moved)
+
+    pairs = {name: (old[name], now[name]) for name in names if old[name] != now[name]}
+    moved = [
+        Change(name, before, after, fails=weighs(name, before, after, rule, excluded=excluded))
+        for name, (before, after) in pairs.items()
+    ]
+    improved = any(weighs(name, after, before, rule, excluded=excluded) for name, (before, after) in pairs.items())
     verdict: Verdict = "improved" if improved else "unchanged"
     if any(change.fails for change in moved):
         verdict = "regressed"
-    return CounterVerdict(verdict, tuple(sorted(moved, key=lambda change: (not change.fails, change.name))), same, lost)
+    return CounterVerdict(verdict, tuple(sorted(moved, key=_rank)), same, lost)
 
 
-def _change(name: str, before: float, after: float, rule: Rule) -> Change:
-    return Change(name, before, after, fails=after > before * (1 + _tolerance(name, rule)))
-
-
-def _tolerance(name: str, rule: Rule) -> float:
-    return rule.interpreter_tolerance if name in INTERPRETER_COUNTERS else 0.0
+def _rank(change: Change) -> tuple[bool, int, int, str]:
+    place = _PLACES.get(change.name, len(_PLACES))
+    return not change.fails, KINDS.index(kind_of(change.name)), place, change.name
 
 
 def moved_counts(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Change, ...]:

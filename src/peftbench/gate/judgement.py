@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peftbench.gate import store
-from peftbench.gate.compare import compare, siblings, suspects
+from peftbench.gate.compare import compare, condemned, siblings, suspects
+from peftbench.gate.origin import Origin
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Snapshot, snapshot_of
@@ -15,8 +16,10 @@ from peftbench.gate.verdict import FAIL_ON, STRICT, CaseVerdict, Comparison, Sui
 from peftbench.records.joining import merge_launches
 from peftbench.records.record import Run
 
-Launch = Callable[[Sequence[str], int], list[Run]]
-"""Runs cases, by their ids, in so many fresh processes; returns a run for each that yielded something."""
+Launch = Callable[[Sequence[str], int, Set[str]], list[Run]]
+"""Runs cases, by their ids, in so many fresh processes; returns a run for each that yielded something.
+
+Of the ids in the third argument only the time is taken: earlier launches have proven and counted these cases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class Judgement:
     base: str
     """With what it was compared, or why it was not."""
     strict: bool = False
+    origins: tuple[Origin, ...] = ()
+    """Where cases became worse, if that was looked for."""
 
     @property
     def fail_on(self) -> frozenset[Verdict]:
@@ -65,7 +70,7 @@ class Gate:
         Raises:
             UserError: the baseline cannot be read, or a child refused what it was asked for.
         """
-        runs = launch(ids, 1)
+        runs = launch(ids, 1, frozenset())
         if not runs:
             return None
         found = store.find(self.folder, runs[0].fingerprint, runs[0].settings)
@@ -73,7 +78,7 @@ class Gate:
             return Judgement(runs[0], None, self._no_baseline(), self.strict)
         base = narrowed(found.baseline, self.covers)
         if not scope(base, snapshot_of(runs[0])).time:
-            runs += launch(ids, self.rule.launches - 1)
+            runs += launch(ids, self.rule.launches - 1, self._known(base, runs))
             runs = self._cleared(base, runs, launch)
         run = merged(runs)
         comparison = compare(base, snapshot_of(run), self.rule, planned_launches=self.rule.all_launches)
@@ -90,10 +95,19 @@ class Gate:
         for number in range(self.rule.more_launches):
             if not doubtful:
                 break
-            runs += launch([*doubtful, *(beside if number >= self.rule.launches_alone else ())], 1)
+            again = [*doubtful, *(beside if number >= self.rule.launches_alone else ())]
+            runs += launch(again, 1, self._known(base, runs))
             left = suspects(base, snapshot_of(merged(runs)), self.rule)
             doubtful = [case for case in doubtful if case in left]
         return runs
+
+    def _known(self, base: Snapshot, runs: Sequence[Run]) -> frozenset[str]:
+        """Return the cases of which another launch takes only the time.
+
+        Those that a launch has proven and counted; but not those that a counter condemns: should it jitter, other
+        launches count less, and the least counts.
+        """
+        return proven(runs) - condemned(base, snapshot_of(merged(runs)), self.rule)
 
     def _no_baseline(self) -> str:
         return (
@@ -111,6 +125,11 @@ class Gate:
 def merged(runs: Sequence[Run]) -> Run:
     """Return the launches as one run, each called by its number in errors."""
     return merge_launches({f"launch {number}": run for number, run in enumerate(runs, start=1)})
+
+
+def proven(runs: Iterable[Run]) -> frozenset[str]:
+    """Return the cases that some launch finished, all passes taken: the first that does so takes them all."""
+    return frozenset(record.id for run in runs for record in run.records if record.status == "ok")
 
 
 def narrowed(baseline: Snapshot, covers: Callable[[str], bool]) -> Snapshot:

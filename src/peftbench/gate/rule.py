@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from peftbench.errors import UserError, unknown
 
@@ -17,25 +16,35 @@ def _count(default: int, text: str, low: int = 1) -> int:
     return field(default=default, metadata={"help": text, "low": low, "high": 1000})
 
 
+def _bytes(default: int, text: str) -> int:
+    return field(default=default, metadata={"help": text, "low": 0, "high": 2**40})
+
+
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One constant of the rule, as an option on a command line."""
+class Constant:
+    """One constant of the rule."""
 
     name: str
-    """With dashes, without prefix: `max-shift`."""
+    """As people write it: `max-shift`."""
     type: type[int] | type[float]
     default: float
     help: str
 
+    @property
+    def field(self) -> str:
+        """Its field of `Rule`."""
+        return self.name.replace("-", "_")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """When a case is called slower. Shares are relative: 0.05 is 5 %. `docs/gate.md` holds formulas and evidence."""
+    """When a case is called slower. Shares are relative: 0.05 is 5 %. `docs/gate.md` holds the formulas."""
 
     limit: float = _share(0.05, "a case is unchanged when a slowdown above this share is excluded")
     tolerance: float = _share(0.01, "share that a case may be slower by: p is the probability under a true shift of it")
     alpha: float = _share(0.001, "a case is slower when p is below this, with a full baseline")
     alpha_young: float = _share(0.002, "the same while the baseline is not full")
+    early_alpha: float = _share(0.1, "share of alpha that is spent on calling a case slower before its last launch")
     confidence: float = _share(0.95, "confidence of each bound of a shift")
     power: float = _share(0.90, "probability with which the smallest detectable slowdown is found")
     suspect_p: float = _share(0.2, "a case with a p below this after the first launches is looked at again")
@@ -53,7 +62,12 @@ class Rule:
     max_shift: float = _share(0.03, "all cases together may move against their reference by this share")
     max_reference_shift: float = _share(0.15, "the reference itself may move against the anchor by this share")
     max_clock_difference: float = _share(0.05, "times are not compared where a GPU's clock differs by more than this")
-    interpreter_tolerance: float = _share(0.01, "share that Python calls and bytecodes may rise by (others: 0)")
+    resource_tolerance: float = _share(0.0, "share that a resource may rise by: FLOPs, parameters, bytes of tensors")
+    file_tolerance: float = _share(0.01, "share that a checkpoint may grow by beside its tensors")
+    file_bytes: int = _bytes(65536, "bytes that a checkpoint may grow by beside its tensors, whatever the share")
+    interpreter_tolerance: float = _share(
+        0.01, "share that calls, allocations and bytecodes may rise by where no clock excludes a slowdown"
+    )
 
     def __post_init__(self) -> None:
         """Refuse what is out of range; raises UserError."""
@@ -61,36 +75,39 @@ class Rule:
             value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
             if not low <= value <= high or (item.name in _PROBABILITIES and value in (low, high)):
                 allowed = f"between {low} and {high}" if item.name in _PROBABILITIES else f"from {low} to {high}"
-                raise UserError(f"gate {_dashed(item.name)} {value}: must be {allowed}")
+                raise UserError(f"{_dashed(item.name)} {value}: must be {allowed}")
         if self.tolerance >= self.limit:
-            raise UserError(f"gate tolerance {self.tolerance}: must be below the limit {self.limit}")
+            raise UserError(f"tolerance {self.tolerance}: must be below the limit {self.limit}")
         if self.min_baseline > self.full_baseline:
-            raise UserError(
-                f"gate min-baseline {self.min_baseline}: must be at most {self.full_baseline}, full-baseline"
-            )
+            raise UserError(f"min-baseline {self.min_baseline}: must be at most {self.full_baseline}, full-baseline")
 
     @classmethod
-    def options(cls) -> tuple[Option, ...]:
-        """Return every constant as an option."""
+    def constants(cls) -> tuple[Constant, ...]:
+        """Return every constant."""
         return tuple(
-            Option(_dashed(item.name), type(item.default), item.default, item.metadata["help"])
+            Constant(_dashed(item.name), type(item.default), item.default, item.metadata["help"])
             for item in fields(cls)
             if isinstance(item.default, int | float)
         )
 
     @classmethod
-    def from_options(cls, values: Mapping[str, float | None]) -> Self:
-        """Return the rule with some constants replaced; names are those of `options`, None keeps the default.
+    def read(cls, text: str) -> Self:
+        """Read `limit=0.03,alpha=0.001`: some constants are replaced, the last value of one counts.
 
         Raises:
-            UserError: a name is unknown, or a value is out of range.
+            UserError: a part without `=`, an unknown name, or a value out of range.
         """
-        names = {option.name for option in cls.options()}
-        for name in values:
-            if name not in names:
-                raise unknown("gate option", name, names)
-        given = {name.replace("-", "_"): value for name, value in values.items() if value is not None}
-        return cls(**given)  # type: ignore[arg-type]  # counts are ints, as the option's type says
+        constants = {constant.name: constant for constant in cls.constants()}
+        given: dict[str, Any] = {}
+        for part in filter(None, map(str.strip, text.split(","))):
+            written, equals, value = map(str.strip, part.partition("="))
+            name = _dashed(written)
+            if name not in constants:
+                raise unknown("constant", name, constants)
+            if not (equals and value):
+                raise UserError(f"{part}: write {name}=VALUE, such as {name}={constants[name].default}")
+            given[constants[name].field] = _number(constants[name], value)
+        return cls(**given)
 
     @property
     def all_launches(self) -> int:
@@ -103,3 +120,11 @@ _PROBABILITIES: Final = frozenset({"alpha", "alpha_young", "confidence", "power"
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _number(constant: Constant, text: str) -> float:
+    try:
+        return constant.type(text)
+    except ValueError:
+        kind = "a whole number" if constant.type is int else "a number"
+        raise UserError(f"{constant.name} {text!r}: must be {kind}") from None

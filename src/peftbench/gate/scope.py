@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from peftbench.gate.meaning import OF_PYTHON
 from peftbench.gate.rule import Rule
 from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.records.record import differences
@@ -13,8 +14,7 @@ from peftbench.records.record import differences
 COUNTER_VERSIONS: Final = ("torch", "transformers", "peft", "peftbench")
 """Entries of the fingerprint that determine the counters."""
 INTERPRETER_VERSIONS: Final = (*COUNTER_VERSIONS, "python")
-"""Those that determine the counters of the interpreter."""
-INTERPRETER_COUNTERS: Final = frozenset({"python_calls", "bytecodes"})
+"""Those that determine the counters that another Python changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Scope:
 
     def of_counter(self, name: str) -> str:
         """Return why a counter is not comparable, or ''."""
-        return self.counters or (self.interpreter if name in INTERPRETER_COUNTERS else "")
+        return self.counters or (self.interpreter if name in OF_PYTHON else "")
 
 
 def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scope:

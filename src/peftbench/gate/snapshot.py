@@ -10,8 +10,10 @@ from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.gate.meaning import without_totals
+from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import encode
-from peftbench.records.record import Record, Run, Status, function_of
+from peftbench.records.record import Record, Run, Status
 
 if TYPE_CHECKING:
     from peftbench.gate.lines import RecordLine
@@ -149,11 +151,13 @@ def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> CaseS
         x=x,
         rounds=round(median([launch.rounds for launch in launches])) if launches else 0,
         time_s=median([launch.time_s for launch in launches]) if launches else None,
-        counters={
-            name: metric.value
-            for name, metric in record.metrics.items()
-            if metric.value is not None and metric.noise == "exact" and metric.better == "lower"
-        },
+        counters=without_totals(
+            {
+                name: metric.value
+                for name, metric in record.metrics.items()
+                if metric.value is not None and metric.noise == "exact" and metric.better == "lower"
+            }
+        ),
         profile=_shared_profile(record, profiles),
         status=record.status,
         reason=record.reason,
@@ -185,10 +189,10 @@ def _reference(record: Record | RecordLine) -> str:
 
     Functions can share the name of a workload and not be the same. Where they are called alike it stands once.
     """
-    function = function_of(record.id)
+    function = CaseId(record.id).function
     alike = function in (record.workload, record.id)  # the id itself: it has no parameters
     name = record.workload if alike else f"{function} {record.workload}"
-    return f"{name} {record.task}-bs{record.batch_size}-len{record.seq_len}"
+    return f"{name} {group_name(record.task, record.batch_size)}-len{record.seq_len}"
 
 
 def _add_references(sessions: dict[str, list[list[float]]], record: Record | RecordLine) -> None:

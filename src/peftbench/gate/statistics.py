@@ -182,8 +182,8 @@ def tested(estimate: Array, spread: Array, df: Array, *, base_count: Array, new_
         df=df,
         base_count=base_count,
         new_count=new_count,
-        p_slower=_upper_tail(estimate - tolerance, error, df),
-        p_faster=_upper_tail(-estimate - tolerance, error, df),
+        p_slower=upper_tail(estimate - tolerance, error, df),
+        p_faster=upper_tail(-estimate - tolerance, error, df),
         low=estimate - margin,
         high=estimate + margin,
     )
@@ -194,16 +194,23 @@ def _error_factor(base_count: Array, new_count: Array) -> Array:
     return np.sqrt(1 / np.maximum(base_count, 1) + 1 / np.maximum(new_count, 1))
 
 
-def _upper_tail(excess: Array, error: Array, df: Array) -> Array:
+def upper_tail(excess: Array, error: Array, df: Array) -> Array:
+    """Return the probability of a t distributed number at least this far above 0."""
     with np.errstate(divide="ignore", invalid="ignore"):  # no spread at all: infinitely many errors, or none
         ratio = np.where(excess == 0, 0.0, excess / error)
     tail: Array = stdtr(df, -ratio)
     return tail
 
 
-def significance(base_count: Array, rule: Rule) -> Array:
-    """Return the p below which a case is slower: laxer while the baseline is not full, since little is seen then."""
+def error_rate(base_count: Array, rule: Rule) -> Array:
+    """Return how often a case may be called slower that is not: laxer while the baseline is not full."""
     return np.where(base_count >= rule.full_baseline, rule.alpha, rule.alpha_young)
+
+
+def significance(base_count: Array, rule: Rule) -> Array:
+    """Return the p below which a case is slower after its last launch: what the looks before it leave of the rate."""
+    level: Array = error_rate(base_count, rule) * (1 - (rule.early_alpha if rule.more_launches else 0.0))
+    return level
 
 
 def comparable(result: Shifts, rule: Rule) -> Array:
@@ -237,33 +244,7 @@ def suspect(result: Shifts, rule: Rule) -> Array:
     return found
 
 
-def pending(result: Shifts, rule: Rule, first: int | None = None, last: int | None = None) -> Array:
-    """Tell which suspects need another launch: until they are cleared, or the launches left would hardly tell.
-
-    Args:
-        result: What the launches made say.
-        rule: The constants.
-        first: Launches of every case; by default the rule's.
-        last: Launches of a suspect in the end; by default the rule's.
-    """
-    first, last = first or rule.launches, last or rule.all_launches
-    hopeless = (result.new_count > first) & excluded(result, rule) & (hope(result, rule, last) < rule.futility)
-    found: Array = suspect(result, rule) & (result.new_count < last) & ~hopeless
-    return found
-
-
-def hope(result: Shifts, rule: Rule, last: int) -> Array:
-    """Return the chance that a case will be slower by the rule after `last` launches.
-
-    Stochastic curtailment, the shift having a flat prior: the mean of n launches is moved by the rest of N with the
-    variance s^2 (1/n - 1/N).
-    """
-    made, planned = np.maximum(result.new_count, 1), np.maximum(result.new_count, last)
-    missing = _least_slower(result, rule, planned) - result.estimate
-    return _upper_tail(missing, result.spread * np.sqrt(1 / made - 1 / planned), result.df)
-
-
-def _least_slower(result: Shifts, rule: Rule, new_count: Array) -> Array:
+def least_slower(result: Shifts, rule: Rule, new_count: Array) -> Array:
     """Return the estimate from which a case would be slower, with so many launches."""
     quantile = stdtrit(result.df + new_count - result.new_count, 1 - significance(result.base_count, rule))
     least: Array = np.log1p(rule.tolerance) + quantile * result.spread * _error_factor(result.base_count, new_count)
@@ -277,9 +258,7 @@ def detectable(result: Shifts, rule: Rule, new_count: int | None = None) -> Arra
     """
     count = result.new_count if new_count is None else np.maximum(result.new_count, new_count)
     error = result.spread * _error_factor(result.base_count, count)
-    found: Array = (
-        _least_slower(result, rule, count) + stdtrit(result.df + count - result.new_count, rule.power) * error
-    )
+    found: Array = least_slower(result, rule, count) + stdtrit(result.df + count - result.new_count, rule.power) * error
     return found
 
 

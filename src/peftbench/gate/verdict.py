@@ -66,6 +66,10 @@ class Time:
     launches_needed: int = 0
     """How many more would tell, of an inconclusive case; 0 where none would."""
 
+    def excludes(self, rule: Rule) -> bool:
+        """Tell whether the clock judged the case, and excludes a slowdown above the limit."""
+        return self.verdict is not None and self.high < math.log1p(rule.limit)
+
 
 @dataclass(frozen=True, slots=True)
 class CaseVerdict:
@@ -78,7 +82,7 @@ class CaseVerdict:
     time: Time | None = None
     base_s: float | None = None
     new_s: float | None = None
-    """Median times of a round, for people."""
+    """Median times of a round, for people: the base's at the pace of now, so that the two differ by the shift."""
     counters: tuple[Change, ...] = ()
     """Those that moved, the failing ones first."""
     same_counters: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from peftbench.errors import UnsupportedError
 from peftbench.records.ids import Scalar
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.methods.anatomy import Anatomy
     from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
 
@@ -65,6 +66,11 @@ class Method(ABC):
         """Return why the method cannot do `task` on a model of `architecture` (`config.model_type`), or ''."""
         del task, architecture
         return ""
+
+    def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
+        """Return the method for models of these anatomies, by architecture; most methods need to know none."""
+        del anatomies
+        return self
 
     @property
     def why_not_merged(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftbench.measure.time.rounds import Rounds
-from peftbench.processes.lockstep.channel import PROTOCOL, Channel, PeerLostError
+from peftbench.processes.lockstep.channel import ONLY_TIME, PROTOCOL, Channel, PeerLostError
 from peftbench.processes.lockstep.sources import place
 from peftbench.records.record import record_to_json
 
@@ -37,9 +37,12 @@ class RoundServer:
         items = {item.nodeid: item for item in session.items}
         try:
             identity = bench.identity() if items else {"settings": {}, "fingerprint": {}}
-            self._channel.send({"protocol": PROTOCOL, "nodes": list(items), **identity})
+            self._channel.send({"protocol": PROTOCOL, "knows": [ONLY_TIME], "nodes": list(items), **identity})
             while True:
-                item = items[self._channel.receive()["node"]]
+                request = self._channel.receive()
+                item = items[request["node"]]
+                if request.get(ONLY_TIME):
+                    bench.know(item.nodeid)
                 self._rounds = None
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
                 record = bench.records.get(bench.id_of(item))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pytest
 
 from peftbench.config.settings import Settings
+from peftbench.libraries import warnings_only
 from peftbench.plugin import assigned
 from peftbench.plugin.collection import record_ids
 from peftbench.records.fileio import is_stream
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
 WORK: Final = ".peftbench"
 """Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
-
-LAUNCHING: Final = ("gate", "against", "record", "launches", "gpus")
-"""Settings with which cases are measured in processes of their own."""
 
 T = TypeVar("T")
 
@@ -61,6 +59,7 @@ class BenchSession:
         self._owned = ExitStack()
         self._threads: int | None = None
         self._studies = False
+        self._known: set[str] = set(assignment.known if assignment else ())
         self._ids: Mapping[str, str] = {}
         self._deselected: list[pytest.Item] = []
         self._outcome: LaunchOutcome | None = None
@@ -70,6 +69,14 @@ class BenchSession:
         self._resumed: frozenset[str] = frozenset()
         self._resident_bytes: list[int] = []
         """After each case, to show that memory does not grow."""
+
+    def is_known(self, node: str) -> bool:
+        """Tell whether an earlier process has taken all passes of a test, so that only the time is wanted."""
+        return node in self._known
+
+    def know(self, node: str) -> None:
+        """Take only the time of a test from now on: an earlier process has taken the other passes."""
+        self._known.add(node)
 
     @property
     def ids(self) -> Mapping[str, str]:
@@ -135,7 +142,7 @@ class BenchSession:
     @property
     def delegates(self) -> bool:
         """Whether cases are measured in processes of their own, not in this one."""
-        return self._assignment is None and any(getattr(self.settings, name) for name in LAUNCHING)
+        return self._assignment is None and self.settings.delegates
 
     @property
     def run_file(self) -> Path | None:
@@ -158,6 +165,7 @@ class BenchSession:
             tasks=_flat(hook.pytest_peftbench_tasks()),
             models=_flat(hook.pytest_peftbench_models()),
             workloads=_flat(hook.pytest_peftbench_workloads()),
+            anatomies=_flat(hook.pytest_peftbench_anatomies()),
         )
 
     def check(self) -> None:
@@ -197,6 +205,7 @@ class BenchSession:
         )
         return tuple(workload.expand(cases, settings))
 
+    @warnings_only()
     def open(self, planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
         """Check everything that needs torch, before any model is built; open the journal if anything is measured.
 
@@ -210,9 +219,11 @@ class BenchSession:
         import torch
 
         from peftbench.records.journal import Journal
+        from peftbench.records.scratch import sweep
         from peftbench.run.runner import Runner
         from peftbench.workloads.backend import Backend
 
+        sweep()
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
         self._studies = self._check(planned)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
-from collections.abc import Iterable
-from typing import Any, Final
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
 
 from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
+from peftbench.report.cause import cause
+from peftbench.text import Destination, as_json, clean, clean_tree
 
 SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
+ENCODER: Final = msgspec.json.Encoder()
+_ESCAPE: Final = re.compile(r"\\[bfnrtu]")
+"""How JSON writes what is not printable."""
 MAX_ANNOTATIONS: Final = 10
 """Annotations of one kind that GitHub shows of one step."""
 
@@ -21,7 +29,7 @@ MAX_ANNOTATIONS: Final = 10
 def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
     """Return the whole comparison; changes are shares (0.05 is 5 % slower)."""
     verdicts = frozenset(fail_on)
-    data = {
+    head = {
         "schema": SCHEMA,
         "failed": bool(comparison.failing(verdicts)),
         "headline": wording.headline(comparison, verdicts),
@@ -33,14 +41,13 @@ def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
             {"name": item.name, "verdict": item.verdict, "change": share(item.shift), "limit": item.limit}
             for item in comparison.suite
         ],
-        "cases": [_case(case) for case in comparison.cases],
     }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return _lines(head, (_case(case, comparison) for case in comparison.cases))
 
 
 def nothing_to_json(why: str, *, failed: bool) -> str:
     """Return the same document of a comparison that was not made."""
-    data = {
+    head = {
         "schema": SCHEMA,
         "failed": failed,
         "headline": why,
@@ -49,16 +56,43 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
         "notes": [],
         "rule": None,
         "suite": [],
-        "cases": [],
     }
-    return json.dumps(data, indent=1) + "\n"
+    return _lines(head, ())
 
 
-def _case(case: CaseVerdict) -> Json:
-    data: dict[str, Any] = encode(case)
-    if case.time is not None:
-        data["time"] = _time(case.time)
-    return data
+def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
+    """Return the document, a line each: there may be very many cases, and a line is short to read in a diff."""
+    parts = [f'"{name}": {_encoded(value)},\n' for name, value in head.items()]
+    rows = ",\n".join(map(_encoded, cases))
+    return "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
+
+
+def _encoded(value: Json) -> str:
+    """Return a value in one line, its text clean; nearly always it is, which the encoded form tells at once."""
+    with contextlib.suppress(UnicodeEncodeError):  # half of a character
+        text = ENCODER.encode(value).decode()
+        if text.isprintable() and not _ESCAPE.search(text):
+            return text
+    return ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode()
+
+
+def _case(case: CaseVerdict, comparison: Comparison) -> Json:
+    """Return a case, without what is not known of it."""
+    data: dict[str, Json] = {
+        "id": case.id,
+        "verdict": case.verdict,
+        "cause": cause(case, comparison),
+        "reason": case.reason or None,
+        "time": _time(case.time) if case.time is not None else None,
+        "base_s": case.base_s,
+        "new_s": case.new_s,
+        "counters": [encode(change) for change in case.counters],
+        "same_counters": case.same_counters,
+        "operators": [encode(change) for change in case.operators],
+        "modules": [encode(change) for change in case.modules],
+        "reordered": case.reordered,
+    }
+    return {name: value for name, value in data.items() if value is not None}
 
 
 def _time(time: Time) -> Json:
@@ -95,12 +129,7 @@ def _annotation(item: CaseVerdict | SuiteVerdict, comparison: Comparison) -> str
 
 def github_error(title: str, text: str) -> str:
     """Return the line that makes GitHub show an error."""
-    escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::error title={escaped}::{_data(text)}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::error title={clean(title, Destination.GITHUB_PROPERTY)}::{clean(text, Destination.GITHUB)}"
 
 
 def to_bencher(snapshot: Snapshot) -> str:
@@ -117,13 +146,13 @@ def to_bencher(snapshot: Snapshot) -> str:
         measures |= {counter.replace("_", "-"): {"value": value} for counter, value in sorted(case.counters.items())}
         if measures:
             data[name] = measures
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return as_json(data)
 
 
 def to_action_benchmark(snapshot: Snapshot) -> str:
     """Return the entries of github-action-benchmark's tool `customSmallerIsBetter`."""
     entries = [entry for name, case in sorted(snapshot.cases.items()) for entry in _entries(snapshot, name, case)]
-    return json.dumps(entries, indent=1, allow_nan=False) + "\n"
+    return as_json(entries)
 
 
 def _entries(snapshot: Snapshot, name: str, case: CaseSnapshot) -> Iterable[Json]:

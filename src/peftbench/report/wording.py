@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from peftbench.gate.scope import INTERPRETER_COUNTERS
-from peftbench.gate.verdict import VERDICTS, CaseVerdict, Change, Comparison, SuiteVerdict, Time, Verdict, share
-from peftbench.report.numbers import milliseconds
+from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
+from peftbench.report.cause import cause, notes, percent, some
+from peftbench.report.numbers import counted
 
 NAMES: Final = {"flops": "FLOPs", "python_calls": "Python calls", "trainable_body": "trained", "trainable_head": "head"}
 """Counters whose name is not their key with blanks."""
-MOST_NAMES: Final = 3
-"""Operators, modules or unchanged counters that are named in one line; the rest is counted."""
-SMALL: Final = 100_000
-"""Counts below are written in full."""
 
 
 def headline(comparison: Comparison, fail_on: Iterable[Verdict]) -> str:
@@ -28,7 +24,7 @@ def headline(comparison: Comparison, fail_on: Iterable[Verdict]) -> str:
     for verdict in VERDICTS:
         names = [item.id for item in failing if isinstance(item, CaseVerdict) and item.verdict == verdict]
         if names:
-            parts.append(f"{len(names)} of {cases(count)} {verdict} ({_some(names)})")
+            parts.append(f"{len(names)} of {cases(count)} {verdict} ({some(names)})")
     return f"Failed: {'; '.join(parts)}."
 
 
@@ -61,35 +57,17 @@ def suite_line(item: SuiteVerdict) -> str:
     return f"{item.name} {item.verdict}: every case moved by {percent(item.shift)} against its reference, {limit}"
 
 
-def interval(time: Time) -> str:
-    """Return how a case moved, with its bounds: `+6.1 % [+4.2 .. +8.0 %]`."""
-    return f"{percent(time.shift)} [{_signed(time.low)} .. {percent(time.high)}]"
-
-
-def milliseconds_moved(case: CaseVerdict) -> str:
-    """Return the times of a round: `12.4 -> 13.1`."""
-    if case.base_s is None or case.new_s is None:
-        return ""
-    return f"{milliseconds(case.base_s)} -> {milliseconds(case.new_s)}"
-
-
 def explanation(case: CaseVerdict, comparison: Comparison) -> str:
-    """Return why a case has its verdict: what its launches say, and which counters moved."""
-    parts = [_time(case.time, comparison), _counters(case), case.reason]
-    return "; ".join(part for part in parts if part)
+    """Return why a case has its verdict: the cause first, then the evidence, and what else moved."""
+    first = cause(case, comparison)
+    parts = [first, _evidence(case.time, comparison), _counters(case, comparison)]
+    return "; ".join(filter(None, [*parts, "" if case.reason in first else case.reason]))
 
 
 def message(case: CaseVerdict, comparison: Comparison) -> str:
     """Return one line for a red test or an annotation, without the id."""
-    moved = f" {interval(case.time)} against its reference" if case.time is not None else ""
-    times = milliseconds_moved(case)
-    parts = [f"{case.verdict}{moved}", f"{times} ms" if times else "", explanation(case, comparison)]
-    return "; ".join(part for part in parts if part)
-
-
-def percent(shift: float) -> str:
-    """Return a shift in log units as a signed percentage."""
-    return f"{_signed(shift)} %"
+    why = explanation(case, comparison)
+    return f"{case.verdict}: {why}" if why else case.verdict
 
 
 def cases(count: int) -> str:
@@ -97,21 +75,15 @@ def cases(count: int) -> str:
     return f"{count} case" + ("" if count == 1 else "s")
 
 
-def _signed(shift: float) -> str:
-    text = f"{100 * share(shift):+.1f}"
-    return "+0.0" if text == "-0.0" else text
-
-
-def _time(time: Time | None, comparison: Comparison) -> str:
+def _evidence(time: Time | None, comparison: Comparison) -> str:
     if time is None or time.verdict is None:
         return ""
-    made = f"{time.new_launches} launches against {time.base_launches}"
     if time.verdict == "unchanged":
         return f"a slowdown above {100 * comparison.rule.limit:g} % is excluded"
     if time.verdict == "inconclusive":
         more = time.launches_needed
         return f"about {more} more launches would tell" if more else "more launches would not tell; quieten the machine"
-    return f"p {_probability(time.p)}, {made}"
+    return f"p {_probability(time.p)}, {time.new_launches} launches against {time.base_launches}"
 
 
 def _probability(p: float) -> str:
@@ -119,44 +91,16 @@ def _probability(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-3 else f"{mantissa}e{int(exponent)}"  # noqa: PLR2004 - 0.001 is shorter than 1e-3
 
 
-def _counters(case: CaseVerdict) -> str:
-    moved = [_counter(change, case) for change in case.counters]
-    if case.operators and not any(change.name == "operator_calls" for change in case.counters):
-        moved.append("operators " + _differences(case.operators))
-    if case.reordered:
-        moved.append("operators in another order")
-    same = [_name(name) for name in case.same_counters]
-    if moved:
-        return ", ".join(moved) + (f"; {_some(same)} unchanged" if same else "")
-    if case.verdict == "unchanged" or not same:
-        return ""
-    return f"all {len(same)} counters unchanged"
-
-
-def _counter(change: Change, case: CaseVerdict) -> str:
-    causes = case.operators if change.name == "operator_calls" else ()
-    if change.name.startswith("trainable"):
-        causes = case.modules
-    return f"{_name(change.name)} {_moved(change)}" + (f" ({_differences(causes)})" if causes else "")
-
-
-def _moved(change: Change) -> str:
-    """Return `995 -> 1003`, or `+3.2 %` for large numbers that are not almost the same."""
-    small = max(change.before, change.after) < SMALL and change.name not in INTERPRETER_COUNTERS
-    relative = change.after / change.before - 1 if change.before else 0.0
-    if small or abs(relative) < 0.001:  # noqa: PLR2004 - +0.1 %
-        return f"{change.before:.15g} -> {change.after:.15g}"
-    return f"{100 * relative:+.1f} %"
-
-
-def _differences(changes: Sequence[Change]) -> str:
-    return _some([f"{change.after - change.before:+g} {change.name}" for change in changes])
+def _counters(case: CaseVerdict, comparison: Comparison) -> str:
+    """Return what moved beside the cause; and what did not, where something did."""
+    noted, same = notes(case, comparison), [_name(name) for name in case.same_counters]
+    told = "noted: " + ", ".join(noted) if noted else ""
+    if case.counters or noted:
+        still = f"{some(same)} unchanged" if same else ""
+    else:
+        still = f"{counted(len(same), 'counter')} unchanged" if same and case.verdict != "unchanged" else ""
+    return "; ".join(filter(None, [told, still]))
 
 
 def _name(counter: str) -> str:
     return NAMES.get(counter, counter.replace("_", " "))
-
-
-def _some(names: Sequence[str]) -> str:
-    rest = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")

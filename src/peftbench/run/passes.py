@@ -15,6 +15,7 @@ from peftbench.measure import metrics
 from peftbench.measure.counters import counting as counters
 from peftbench.measure.counters.parameters import count_parameters
 from peftbench.measure.memory.device_memory import release
+from peftbench.measure.probes import ProbeFindings
 from peftbench.measure.time.anchor import Anchor
 from peftbench.measure.time.rounds import RoundPlan, Rounds, TimedRound, undisturbed, warm_up
 from peftbench.measure.trial import nothing
@@ -94,49 +95,59 @@ class Passes:
         blank, watch = measurement.blank, measurement.watch
         timed = self.timed(trial)
         seed = f"{self._backend.settings.seed} {blank.id}"
-        heads = head_names(group.template)
         with watch.during("first step"):
             first_s, compilation = self._first(workload, self.timed(_telling(trial, workload.phases, watch)))
-        with watch.during("counters"):
-            counted = self._count(workload, trial, heads)
-            parameters = counted.parameters if counted else count_parameters(trial.model, heads)
-        with watch.during("memory"):
-            memory = self._memory(trial, timed, counted)
+        facts = blank if measurement.only_time else self._facts(workload, trial, group, measurement)
         with watch.during("time"), undisturbed():
+            watch.current = "warm-up"
             reference, alone = self._warmed(timed, workload, group)
             anchor = Anchor(self._clock, self._backend.device) if reference else None
             plan = self._plan(after=anchor.after if anchor else None)
+            watch.current = "timed rounds"
             rounds, state = self._probes.rounds(lambda: take(measurement.observer(timed), reference, plan, seed=seed))
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
         with watch.during("energy"):
-            after = self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
+            after = (
+                ProbeFindings()
+                if measurement.only_time
+                else self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
+            )
         if compilation:
             times |= metrics.compile_metric(first_s, rounds)
         return replace(
-            blank,
-            metrics={
-                **times,
-                **memory,
-                **(counted.metrics() if counted else parameters.metrics()),
-                **state.metrics,
-                **after.metrics,
-            },
+            facts,
+            metrics={**times, **facts.metrics, **state.metrics, **after.metrics},
             launches=(kept,),
-            operators=counted.operators.operators if counted else {},
-            operator_hash=counted.operators.operator_hash if counted else "",
-            modules=parameters.modules,
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
             warnings=(
                 *(compilation.warnings if compilation else ()),
-                *(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
+                *facts.warnings,
                 *filter(None, [alone]),
                 *state.warnings,
                 *after.warnings,
             ),
+        )
+
+    def _facts(self, workload: Workload, trial: Trial, group: Group, measurement: Measurement) -> Record:
+        """Return the record of a trial with what no clock tells: counters, parameters and memory."""
+        watch = measurement.watch
+        heads = head_names(group.template)
+        with watch.during("counters"):
+            counted = self._count(workload, trial, heads)
+            parameters = counted.parameters if counted else count_parameters(trial.model, heads)
+        with watch.during("memory"):
+            memory = self._memory(trial, self.timed(trial), counted)
+        return replace(
+            measurement.blank,
+            metrics={**memory, **(counted.metrics() if counted else parameters.metrics())},
+            operators=counted.operators.operators if counted else {},
+            operator_hash=counted.operators.operator_hash if counted else "",
+            modules=parameters.modules,
+            warnings=tuple(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
         )
 
     def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:

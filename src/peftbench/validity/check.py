@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Self
 
 import torch
 
 from peftbench.devices.failures import classify
 from peftbench.errors import PeftbenchError, UnsupportedError, ValidityError
+from peftbench.measure.counters.checkpoint_size import CheckpointSize, checkpoint_size
 from peftbench.measure.counters.parameters import plain_name
 from peftbench.methods.base import is_head
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.validity.outputs import Outputs, difference, evaluate, is_equal, tolerance
 from peftbench.validity.promises import Origin, Promises, promises_of, some
 from peftbench.validity.short_training import idle_parameters, perturb, require_idle, snapshot, standing_still, train
@@ -51,7 +51,7 @@ class Validity:
     duration_s: float
     tolerance: float
     """Largest difference of outputs, as a part of the largest output, that was taken as rounding."""
-    checkpoint_bytes: int | None
+    checkpoint: CheckpointSize | None
     """Size of the files that `save` wrote; None if the method cannot save."""
     facts: tuple[str, ...]
     """What was checked and held, a line each."""
@@ -60,9 +60,9 @@ class Validity:
 
     def metrics(self) -> Mapping[str, Metric]:
         """Return the size of the checkpoint and the cost of the pass, as metrics of a record."""
-        reason = "" if self.checkpoint_bytes is not None else "the method cannot save"
+        missing = {"checkpoint_bytes": Metric(None, "B", reason="the method cannot save")}
         return {
-            "checkpoint_bytes": Metric(value=self.checkpoint_bytes, unit="B", reason=reason),
+            **(self.checkpoint.metrics() if self.checkpoint else missing),
             "validity_s": Metric(value=self.duration_s, unit="s", noise="sampled"),
         }
 
@@ -85,13 +85,13 @@ def check(subject: Subject) -> Validity:
         proof = _Proof.begin(subject)
         steps = proof.train()
         outputs = proof.evaluate_twice()
-        checkpoint_bytes = proof.reload(outputs)
+        checkpoint = proof.reload(outputs)
         proof.merge(outputs)
     return Validity(
         steps=steps,
         duration_s=time.perf_counter() - start,
         tolerance=tolerance(outputs),
-        checkpoint_bytes=checkpoint_bytes,
+        checkpoint=checkpoint,
         facts=tuple(proof.facts),
         notes=tuple(proof.notes),
     )
@@ -157,13 +157,12 @@ class _Proof:
         self.facts.append("two evaluations of the same batch are equal")
         return outputs
 
-    def reload(self, outputs: Outputs) -> int | None:
+    def reload(self, outputs: Outputs) -> CheckpointSize | None:
         method, application = self.subject.method, self.subject.application
-        with TemporaryDirectory(prefix="peftbench-") as name:
-            folder = Path(name)
+        with scratch_folder() as folder:
             try:
                 method.save(self.model, folder)
-                written_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                written = checkpoint_size(folder)
                 reloaded = method.load(self.spare(), application, folder)
             except UnsupportedError as error:
                 self.notes.append(f"saving and reloading not available: {error}")
@@ -171,8 +170,8 @@ class _Proof:
             except Exception as error:
                 raise ValidityError(_described(error, "saving and reloading")) from error
             again = self.evaluate(reloaded)
-        self.facts.append(f"saved ({written_bytes} bytes), {_compared('reloaded', outputs, again)}")
-        return written_bytes
+        self.facts.append(f"saved ({written.total_bytes} bytes), {_compared('reloaded', outputs, again)}")
+        return written
 
     def merge(self, outputs: Outputs) -> None:
         if not self.subject.method.mergeable:

@@ -44,7 +44,9 @@ class Measurement:
     watch: Stopwatch
     """Learns how long each pass takes."""
     take_passes: Callable[[Workload, Case, Measurement], Record]
-    """Takes all passes over a case of a workload, and returns its record."""
+    """Takes the passes over a case of a workload, and returns its record."""
+    only_time: bool = False
+    """Whether an earlier process has proven and counted the case, and only its time is wanted."""
 
 
 TakeRound = Callable[["Workload", "Case"], None]

@@ -99,6 +99,20 @@ def test_appending_never_moves_the_counters(make_baseline: MakeSnapshot, make_ru
     assert found.cases["a"].counters["bytecodes"] == 5000
 
 
+@pytest.mark.parametrize(("other_bytes", "kept"), [(2, False), (3, True)])
+def test_appending_brings_the_parts_of_a_sum_that_they_add_up_to(
+    make_baseline: MakeSnapshot, make_run: MakeSnapshot, other_bytes: int, *, kept: bool
+) -> None:
+    """A checkpoint whose size as a whole is known, of a baseline of version 1."""
+    old, new = make_baseline(), make_run()
+    total = {"checkpoint_bytes": 42.0}
+    parts = {"checkpoint_tensor_bytes": 40.0, "checkpoint_other_bytes": float(other_bytes)}
+    old = replace(old, cases={name: replace(case, counters=total) for name, case in old.cases.items()})
+    new = replace(new, cases={name: replace(case, counters=parts) for name, case in new.cases.items()})
+    found = accept(old, new, replace(WHY, append=True)).baseline
+    assert found.cases["a"].counters == (total if kept else parts)
+
+
 @pytest.mark.parametrize("shift", [0.08, -0.08])
 def test_what_changed_cannot_be_appended(make_baseline: MakeSnapshot, make_run: MakeSnapshot, shift: float) -> None:
     verdict = "regressed" if shift > 0 else "improved"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from peftbench.errors import UserError
 from peftbench.gate import format as format_
+from peftbench.gate.compare import compare
 from peftbench.gate.format import from_json, from_text, to_text
 from peftbench.gate.lines import CaseLine
 from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Profile, Session, Snapshot
@@ -79,7 +80,7 @@ def _lora_line(x: str) -> str:
 def test_the_text_is_made_for_a_diff() -> None:
     assert to_text(BASELINE).splitlines() == [
         "{",
-        '"schema": "peftbench/baseline/1",',
+        '"schema": "peftbench/baseline/2",',
         '"fingerprint": {',
         '"device":"cpu",',
         '"torch":"2.13.0"',
@@ -191,8 +192,8 @@ FIELD = r"^f: cases\.train_step\[lora-nli-bs8\]\."
         (_edited("references", "r", value={"9": [1]}), r"^f: reference r: its session '9' is not among"),
         (_edited("references", "r", value={"1": [None]}), r"^f: references\.r\.1\.0: expected a whole number"),
         (
-            _edited("schema", value="peftbench/baseline/2"),
-            r"^f: its schema is 'peftbench/baseline/2'.*; upgrade peftbench",
+            _edited("schema", value="peftbench/baseline/3"),
+            r"^f: its schema is 'peftbench/baseline/3'.*; upgrade peftbench",
         ),
         (_edited("schema", value="peftbench/run/1"), r"^f: is no peftbench/baseline file: .*; is it the right file\?"),
         (_edited("counters", value=...), r"^f: counters: is missing"),
@@ -210,10 +211,24 @@ def test_an_older_file_is_brought_up_to_date_in_memory(monkeypatch: pytest.Monke
     def older(data: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in data.items() if name != "hosts"}
 
-    monkeypatch.setattr(format_, "SCHEMA", "peftbench/baseline/2")
-    monkeypatch.setattr(format_, "MIGRATIONS", {1: older})
-    data = json.loads(to_text(BASELINE)) | {"schema": "peftbench/baseline/1", "hosts": []}
+    monkeypatch.setattr(format_, "SCHEMA", "peftbench/baseline/3")
+    monkeypatch.setattr(format_, "MIGRATIONS", {**format_.MIGRATIONS, 2: older})
+    data = json.loads(to_text(BASELINE)) | {"schema": "peftbench/baseline/2", "hosts": []}
     assert approximate(from_json(copy.deepcopy(data), "f")) == approximate(BASELINE)
+
+
+def test_a_file_of_version_1_loses_nothing_and_its_checkpoints_are_compared_as_sums() -> None:
+    old = replace(BASELINE.cases[LORA], counters={"flops": 1000, "checkpoint_bytes": 41880})
+    first = replace(BASELINE, cases={LORA: old})
+    text = to_text(first).replace("peftbench/baseline/2", "peftbench/baseline/1")
+    found = from_text(text, "b.json")
+    assert approximate(found) == approximate(first)
+    parts = {"flops": 1000, "checkpoint_tensor_bytes": 40000, "checkpoint_other_bytes": 1880}
+    new = replace(found, cases={LORA: replace(found.cases[LORA], counters=parts)})
+    (case,) = compare(found, new).cases
+    assert (case.counters, {*case.same_counters}) == ((), {"flops", "checkpoint_bytes"})
+    assert "not measured" not in case.reason
+    assert to_text(found).startswith('{\n"schema": "peftbench/baseline/2"')
 
 
 @pytest.mark.parametrize(

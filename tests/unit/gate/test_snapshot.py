@@ -53,6 +53,14 @@ FAILED = replace(RECORD, id="z", status="failed", reason="boom", metrics={}, lau
 RUN = Run({"device": "cpu"}, {"model": "tiny", "sizes": (1, 8)}, (RECORD, SIBLING, FAILED))
 
 
+def test_of_a_sum_whose_parts_are_known_the_parts_are_compared() -> None:
+    parts = {"checkpoint_tensor_bytes": Metric(40, "B"), "checkpoint_other_bytes": Metric(2, "B")}
+    total = {"checkpoint_bytes": Metric(42, "B")}
+    for metrics, names in [({**total, **parts}, parts), (total, total)]:
+        run = replace(RUN, records=(replace(RECORD, metrics=metrics),))
+        assert snapshot_of(run).cases[RECORD.id].counters == {name: metrics[name].value for name in names}
+
+
 def test_a_snapshot_holds_what_the_gate_compares() -> None:
     found = snapshot_of(RUN)
     profile = Profile({"aten::mm": 24}, "ab12", {"classifier": 6})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from peftbench.gate.rule import Rule
+from peftbench.gate.stages import Looks, certain, hope, pending
 from peftbench.gate.statistics import (
     Array,
     Shifts,
@@ -18,19 +19,19 @@ from peftbench.gate.statistics import (
     excluded,
     faster,
     foreseen,
-    hope,
     launches_needed,
     moments,
-    pending,
     prior_spread,
     ragged_moments,
     shifts,
+    significance,
     slower,
     staged_shift,
     suspect,
 )
 
 RULE = Rule()
+LAST_ALPHA = RULE.alpha * (1 - RULE.early_alpha)
 NO_SHIFT = np.zeros(1)
 OUTER = np.array([-0.08, -0.06, 0, 0, 0, 0, 0, 0.06, 0.08])
 
@@ -152,7 +153,7 @@ def test_the_smallest_detectable_slowdown_is_that_of_the_noncentral_t() -> None:
         error = found.spread * math.sqrt(1 / 20 + 1 / count)
         df = 20 + count - 2 + 10
         effect = detectable(found, RULE, count)
-        critical = stats.t.isf(RULE.alpha, df)
+        critical = stats.t.isf(LAST_ALPHA, df)
         exact = stats.nct.sf(critical, df, (effect - math.log(1.01)) / error)
         np.testing.assert_allclose(exact, RULE.power, atol=0.015)
 
@@ -167,7 +168,7 @@ def test_the_launches_needed_are_the_first_that_would_tell() -> None:
         df = found.df[case] + more
         error = found.spread[case] * math.sqrt(1 / 20 + 1 / count)
         e = found.estimate[case]
-        is_slower = stats.t.sf((e - math.log(1.01)) / error, df) < RULE.alpha
+        is_slower = stats.t.sf((e - math.log(1.01)) / error, df) < LAST_ALPHA
         return bool(is_slower or e + stats.t.ppf(0.95, df) * error < math.log(1.05))
 
     expected = [next((more for more in range(1, 101) if tells(case, more)), 0) for case in range(5)]
@@ -183,7 +184,7 @@ def test_hope_is_how_often_the_launches_left_would_make_a_case_slower() -> None:
     true = new.mean(-1) + rng.normal(0, s / math.sqrt(made), (100_000, 9))  # the posterior under a flat prior
     rest = true + rng.normal(0, s / math.sqrt(RULE.all_launches - made), true.shape)
     final = (made * new.mean(-1) + (RULE.all_launches - made) * rest) / RULE.all_launches - 0.2
-    least = math.log(1.01) + stats.norm.isf(RULE.alpha) * s * math.sqrt(1 / 20 + 1 / RULE.all_launches)
+    least = math.log(1.01) + stats.norm.isf(LAST_ALPHA) * s * math.sqrt(1 / 20 + 1 / RULE.all_launches)
     chance = hope(found, RULE, RULE.all_launches)
     assert min(chance) < 0.01
     assert max(chance) > 0.99
@@ -207,9 +208,50 @@ def test_a_suspect_is_cleared_when_the_launches_left_would_hardly_tell() -> None
         found: list[bool] = pending(shifts(base, moments(new), NO_SHIFT, rule), rule).tolist()
         return found
 
-    assert after(3) == after(3, replace(RULE, futility=0.0)) == [False, False, True, True, True, True]
-    assert after(9, replace(RULE, futility=0.0)) == [False, True, True, True, True, True]
-    assert after(9) == [False, False, False, True, True, True]
+    patient = replace(RULE, early_alpha=0.0)
+    assert after(3, patient) == after(3, replace(patient, futility=0.0)) == [False, False, True, True, True, True]
+    assert after(9, replace(patient, futility=0.0)) == [False, True, True, True, True, True]
+    assert after(9, patient) == [False, False, False, True, True, True]
+
+
+@pytest.mark.parametrize("looks", [Looks.of(RULE), Looks(5, 15)])
+def test_a_case_is_certain_only_where_its_p_holds_its_part_of_alpha(looks: Looks) -> None:
+    """And not by launches that nothing stood beside: everything may have moved together since the first ones."""
+    base = moments(_launches(1, 40, 20))
+    level = RULE.alpha * RULE.early_alpha / (looks.last - looks.first - looks.alone)
+    for made in range(2, looks.last + 1):
+        new = base.mean[:, None] + np.linspace(0.0, 0.1, 40)[:, None] + np.resize([-0.01, 0.01, 0.0], made)
+        found = shifts(base, moments(new), NO_SHIFT, RULE)
+        alone = looks.first < made <= looks.first + looks.alone
+        expected = (found.p_slower < level) & (looks.first <= made < looks.last) & (not alone)
+        assert certain(found, RULE, looks).tolist() == expected.tolist()
+        assert not pending(found, RULE, looks)[expected].any()
+        assert slower(found, RULE)[expected].all()  # so that no verdict turns
+        assert expected.any() == (looks.first <= made < looks.last and not alone)
+        assert not certain(found, replace(RULE, early_alpha=0.0), looks).any()
+
+
+def test_what_early_looks_spend_the_last_one_does_not_have() -> None:
+    counts = np.array([5, 20])
+    left, whole = significance(counts, RULE), significance(counts, replace(RULE, more_launches=0))
+    looks = Looks.of(RULE)
+    spent = [rate * RULE.early_alpha / looks.early * looks.early for rate in (RULE.alpha_young, RULE.alpha)]
+    np.testing.assert_allclose(left + spent, [RULE.alpha_young, RULE.alpha])
+    assert whole.tolist() == [RULE.alpha_young, RULE.alpha]
+
+
+def test_false_alarms_of_cases_that_nothing_clears_stay_at_alpha_with_early_looks() -> None:
+    """Cases slower by the tolerance alone, where p is uniform: called at any look, or after the last launch."""
+    rng, suites, cases = np.random.default_rng(5), 4000, 24
+    base = moments(rng.normal(0, 0.01, (suites, cases, RULE.full_baseline)))
+    new = rng.normal(math.log1p(RULE.tolerance), 0.01, (suites, cases, RULE.all_launches))
+    called = np.zeros((suites, cases), dtype=bool)
+    for made in range(RULE.launches, RULE.all_launches):
+        called |= certain(shifts(base, moments(new[..., :made]), NO_SHIFT, RULE), RULE, Looks.of(RULE))
+    early = called.mean()
+    called |= slower(shifts(base, moments(new), NO_SHIFT, RULE), RULE)
+    assert 0 < early < 2 * RULE.early_alpha * RULE.alpha
+    assert called.mean() < 1.25 * RULE.alpha
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 import json
+import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,9 +12,10 @@ from peftbench.gate.compare import compare
 from peftbench.gate.rule import Rule
 from peftbench.gate.snapshot import Profile, Snapshot
 from peftbench.gate.verdict import FAIL_ON as FAIL
-from peftbench.gate.verdict import CaseVerdict, Change, Comparison, SuiteVerdict, Time
+from peftbench.gate.verdict import CaseVerdict, Change, Comparison, SuiteVerdict, Time, Verdict
 from peftbench.report import comparison as terminal
 from peftbench.report import exports, markdown, wording
+from peftbench.report.cause import cause
 
 MakeSnapshot = Callable[..., Snapshot]
 
@@ -21,9 +23,9 @@ LORA = CaseVerdict(
     id="train_step[lora-nli-bs8]",
     verdict="regressed",
     time=Time("regressed", 0.0592, 0.0411, 0.0770, 2.2e-5, 20, 10, 0.03),
-    base_s=0.0124,
+    base_s=0.0131 / math.exp(0.0592),
     new_s=0.0131,
-    counters=(Change("bytecodes", 125000, 129000, fails=True), Change("operator_calls", 995, 1003, fails=True)),
+    counters=(Change("bytecodes", 125000, 129000, fails=True), Change("operator_calls", 995, 1003)),
     same_counters=("flops", "saved_bytes", "peak_live_bytes"),
     operators=(Change("aten::clone", 0, 8),),
 )
@@ -49,16 +51,73 @@ FOUND = Comparison(
 
 def test_each_verdict_is_told_in_one_line() -> None:
     assert wording.message(LORA, FOUND) == (
-        "regressed +6.1 % [+4.2 .. +8.0 %] against its reference; 12.4 -> 13.1 ms; p 2e-5, 10 launches against 20; "
-        "bytecodes +3.2 %, operator calls 995 -> 1003 (+8 aten::clone); FLOPs, saved bytes, peak live bytes unchanged"
+        "regressed: 6.1 % slower [+4.2 .. +8.0 %] (12.35 -> 13.10 ms), 3.2 % more bytecodes (125k -> 129k); p 2e-5, "
+        "10 launches against 20; noted: 0.8 % more operator calls (995 -> 1003: +8 aten::clone); "
+        "FLOPs, saved bytes, peak live bytes unchanged"
     )
     assert wording.message(IA3, FOUND) == (
-        "unchanged +0.4 % [-0.9 .. +1.6 %] against its reference; a slowdown above 5 % is excluded"
+        "unchanged: its time has not changed (+0.4 % [-0.9 .. +1.6 %]); a slowdown above 5 % is excluded"
     )
     assert wording.message(DORA, FOUND) == (
-        "inconclusive +3.4 % [-0.8 .. +7.6 %] against its reference; about 14 more launches would tell"
+        "inconclusive: its time is in doubt (+3.4 % [-0.8 .. +7.6 %]); about 14 more launches would tell"
     )
-    assert wording.message(GONE, FOUND) == "missing; is not in this run"
+    assert wording.message(GONE, FOUND) == "missing: is not in this run"
+
+
+SAVED = Change("saved_bytes", 4_200_000, 4_254_600, fails=True)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        ("unchanged", "; its time has not changed (-0.6 % [-2.7 .. +1.5 %])"),
+        ("improved", "; it is faster (-0.6 % [-2.7 .. +1.5 %])"),
+        ("inconclusive", "; its time is in doubt (-0.6 % [-2.7 .. +1.5 %])"),
+        (None, "; its time is not judged (-0.6 % [-2.7 .. +1.5 %])"),
+        ("regressed", ""),
+    ],
+)
+def test_a_sentence_leads_with_its_cause_and_never_with_a_time_that_fell(verdict: Verdict | None, told: str) -> None:
+    time = Time(verdict, -0.006, -0.0274, 0.0149, 0.5, 20, 3, 0.03)
+    if verdict == "regressed":
+        time = replace(time, shift=0.0592, low=0.0411, high=0.0770)
+    case = CaseVerdict("a", "regressed", time=time, counters=(SAVED, Change("bytecodes", 1000, 1009)))
+    lead = "6.1 % slower [+4.2 .. +8.0 %], " if verdict == "regressed" else ""
+    told = f"{lead}1.3 % more bytes saved for backward (4.20 -> 4.25 MB){told}"
+    assert cause(case, FOUND) == told
+    assert wording.message(case, FOUND).startswith(f"regressed: {told}")
+    assert re.search(r"regressed[ :]+-", wording.message(case, FOUND)) is None
+    only = Comparison((case,))
+    assert told in terminal.render(only, fail_on=FAIL, width=400)
+    assert told in markdown.render(only, fail_on=FAIL).replace("\\", "").replace("&gt;", ">")
+    assert json.loads(exports.to_json(only, fail_on=FAIL))["cases"][0]["cause"] == told
+    assert told in exports.github_annotations(only, fail_on=FAIL).replace("%25", "%")
+
+
+def test_a_time_that_moved_a_little_is_not_said_to_stand_still() -> None:
+    case = replace(IA3, time=Time("unchanged", 0.02, 0.005, 0.036, 0.1, 20, 3, 0.03))
+    assert cause(case, FOUND) == "its time has moved by less than 5 % (+2.0 % [+0.5 .. +3.7 %])"
+
+
+def test_an_improvement_leads_with_what_fell() -> None:
+    time = Time("improved", -0.08, -0.09, -0.07, 1e-9, 20, 3, 0.03)
+    fewer = Change("flops", 10**7, 9 * 10**6)
+    noted = Change("bytecodes", 1000, 700)
+    case = CaseVerdict("a", "improved", time=time, counters=(fewer, noted))
+    faster = "7.7 % faster [-8.6 .. -6.8 %]"
+    assert cause(case, FOUND) == f"{faster}, 10.0 % fewer FLOPs (10.0M -> 9.00M)"
+    assert "noted: 30.0 % fewer bytecodes (1000 -> 700)" in wording.message(case, FOUND)
+    assert cause(replace(case, time=None), FOUND) == (
+        "10.0 % fewer FLOPs (10.0M -> 9.00M), 30.0 % fewer bytecodes (1000 -> 700)"
+    )
+
+
+def test_a_case_that_has_no_numbers_any_more_says_what_became_of_it() -> None:
+    case = CaseVerdict("a", "regressed", "out-of-memory: needs 90 GB; it ran before")
+    assert wording.message(case, FOUND) == "regressed: out-of-memory: needs 90 GB; it ran before"
+    assert cause(case, FOUND) == case.reason
+    still = CaseVerdict("a", "unchanged", same_counters=("flops", "saved_bytes"))
+    assert wording.message(still, FOUND) == "unchanged: none of its 2 counters moved"
 
 
 def test_the_verdict_comes_as_a_sentence_with_counts_and_what_could_have_been_seen() -> None:
@@ -89,11 +148,14 @@ def test_what_all_cases_share_is_told() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (Change("flops", 10**12, 10**12 + 1), "FLOPs 1000000000000 -> 1000000000001"),
-        (Change("flops", 10**12, 11 * 10**11), "FLOPs +10.0 %"),
-        (Change("allocations", 0, 3), "allocations 0 -> 3"),
-        (Change("saved_bytes", 0, 10**9), "saved bytes 0 -> 1000000000"),
-        (Change("bytecodes", 5000, 5200), "bytecodes +4.0 %"),
+        (Change("flops", 10**12, 10**12 + 1, fails=True), "1 more FLOPs (1000000000000 -> 1000000000001)"),
+        (Change("flops", 10**12, 11 * 10**11, fails=True), "10.0 % more FLOPs (1.00T -> 1.10T)"),
+        (Change("allocations", 0, 3, fails=True), "3 more allocations (0 -> 3)"),
+        (Change("saved_bytes", 0, 10**9, fails=True), "1.00G more bytes saved for backward (0 -> 1.00 GB)"),
+        (Change("weights_bytes", 41801, 41880, fails=True), "0.2 % more bytes of weights (41.8 -> 41.9 kB)"),
+        (Change("weights_bytes", 41801, 41802, fails=True), "1 more bytes of weights (41.801 -> 41.802 kB)"),
+        (Change("bytecodes", 5000, 5200, fails=True), "4.0 % more bytecodes (5000 -> 5200)"),
+        (Change("my_own", 50, 52, fails=True), "4.0 % more my own (50 -> 52)"),
     ],
 )
 def test_a_counter_is_told_by_what_is_short_and_exact(change: Change, text: str) -> None:
@@ -108,14 +170,14 @@ def test_modules_and_an_unseen_reordering_are_told() -> None:
         modules=tuple(Change(f"layer.*.{name}", 0, 256) for name in ("k", "o", "q", "v")),
     )
     assert wording.explanation(grown, FOUND) == (
-        "trained 512 -> 1536 (+256 layer.*.k, +256 layer.*.o, +256 layer.*.q and 1 more)"
+        "200.0 % more trained parameters (512 -> 1536: +256 layer.*.k, +256 layer.*.o, +256 layer.*.q and 1 more)"
     )
     swapped = replace(LORA, counters=(), operators=(), reordered=True, time=None)
-    assert wording.explanation(swapped, FOUND).startswith("operators in another order; FLOPs")
+    assert wording.explanation(swapped, FOUND).startswith("noted: operators in another order; FLOPs")
     replaced = replace(LORA, counters=(), operators=(Change("aten::mm", 8, 0), Change("aten::bmm", 0, 8)), time=None)
-    assert wording.explanation(replaced, FOUND).startswith("operators -8 aten::mm, +8 aten::bmm; FLOPs")
-    slower = replace(LORA, counters=(), operators=(), time=None)
-    assert wording.explanation(slower, FOUND) == "all 3 counters unchanged"
+    assert wording.explanation(replaced, FOUND).startswith("noted: operators -8 aten::mm, +8 aten::bmm; FLOPs")
+    slower = replace(LORA, counters=(), operators=())
+    assert wording.explanation(slower, FOUND).endswith("10 launches against 20; 3 counters unchanged")
 
 
 @pytest.mark.parametrize("width", [30, 60, 80, 109, 110, 200])
@@ -163,7 +225,7 @@ def test_markdown_says_the_verdict_first_and_folds_the_full_table() -> None:
 
 
 def test_markdown_shows_ids_as_they_are() -> None:
-    odd = replace(GONE, id="a|b`c`<d>*e*_f_@you\n[g](h)")
+    odd = replace(GONE, id="a|b`c`<d>*e*_f_@you [g](h)")
     text = markdown.render(Comparison((odd,)), fail_on=FAIL)
     assert r"| a\|b\`c\`&lt;d&gt;\*e\*\_f\_@&#8203;you \[g\](h) |" in text
 
@@ -186,6 +248,10 @@ def test_json_holds_everything_in_shares() -> None:
     assert lora["time"]["change"] == pytest.approx(0.061, abs=1e-4)
     assert lora["operators"] == [{"name": "aten::clone", "before": 0, "after": 8, "fails": False}]
     assert data["rule"]["limit"] == Rule().limit
+    lost = {field.name for field in fields(CaseVerdict)} - lora.keys()
+    assert lost == {"reason"}  # which it has none
+    assert set(json.loads(exports.nothing_to_json("why", failed=True))) == set(data)
+    assert exports.to_json(FOUND, fail_on=FAIL).count("\n{") == len(FOUND.cases)  # a line each
     assert json.loads(exports.to_json(Comparison(()), fail_on=FAIL))["failed"] is False
 
 
@@ -193,11 +259,11 @@ def test_annotations_name_what_fails_as_github_wants_it() -> None:
     lines = exports.github_annotations(FOUND, fail_on=FAIL).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(
-        "::error title=train_step[lora-nli-bs8] regressed::regressed +6.1 %25 [+4.2 .. +8.0 %25]"
+        "::error title=train_step[lora-nli-bs8] regressed::regressed: 6.1 %25 slower [+4.2 .. +8.0 %25]"
     )
     odd = replace(GONE, id="a:b,c%", reason="two\nlines")
     assert exports.github_annotations(Comparison((odd,)), fail_on={"missing"}) == (
-        "::error title=a%3Ab%2Cc%25 missing::missing; two%0Alines\n"
+        "::error title=a%3Ab%2Cc%25 missing::missing: two\\nlines\n"
     )
     assert exports.github_annotations(FOUND, fail_on=()) == ""
     together = SuiteVerdict("common shift", "regressed", 0.0402, 0.03)
@@ -239,4 +305,4 @@ def test_a_real_comparison_goes_through_every_report(make_baseline: MakeSnapshot
         exports.github_annotations(found, fail_on=FAIL),
     ):
         assert "regressed" in text.lower()
-        assert "FLOPs 1000 -&gt; 1001" in text or "FLOPs 1000 -> 1001" in text or '"before": 1000' in text
+        assert "0.1 % more FLOPs (1000 -> 1001" in text.replace("&gt;", ">").replace("%25", "%")

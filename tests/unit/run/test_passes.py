@@ -11,6 +11,7 @@ from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.rounds import CONTROL_ROUNDS, RoundPlan, Rounds, TimedRound, interleave
 from peftbench.records.ids import Case
+from peftbench.records.joining import merge_records
 from peftbench.records.record import Record
 from peftbench.run.passes import Take
 from peftbench.run.runner import Runner
@@ -24,7 +25,7 @@ def measure() -> Measure:
     """Measures a training step of a method on the smallest preset."""
     catalogue = Catalogue.load()
 
-    def measured(method: str, take: Take = interleave, **settings: object) -> Record:
+    def measured(method: str, take: Take = interleave, *, only_time: bool = False, **settings: object) -> Record:
         chosen = {"model": "tiny", "device": "cpu", "seq_len": 8, "reference": "none", "rounds": 1}
         runner = Runner(
             Backend.open(Settings(**{**chosen, **settings}), catalogue, [catalogue.task("nli")]),  # type: ignore[arg-type]
@@ -32,7 +33,9 @@ def measure() -> Measure:
         )
         runner.take_rounds_by(take)
         case = Case(parse_method(method), "nli", 1)
-        record = runner.measure(case, catalogue.workload("train_step"), id="case", observer=lambda timed: timed)
+        record = runner.measure(
+            case, catalogue.workload("train_step"), id="case", observer=lambda timed: timed, only_time=only_time
+        )
         runner.close()
         assert record.status == "ok"
         return record
@@ -85,3 +88,24 @@ def test_the_order_of_rounds_hangs_on_the_seed_and_the_case(measure: Measure) ->
     for seed in (0, 1):
         measure("head", take, seed=seed)
     assert seeds == ["0 case", "1 case"]
+
+
+def test_only_the_time_is_taken_where_a_case_is_proven_and_counted(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measure("lora", reference="base", rounds=3)
+    for needless in ("run.proofs.validity.check", "run.passes.counters.count", "measure.probes.round_parts"):
+        monkeypatch.setattr(f"peftbench.{needless}", None)
+    timed = measure("lora", reference="base", rounds=3, only_time=True)
+    assert all(metric.noise == "timed" for metric in timed.metrics.values())
+    assert timed.metrics.keys() == {name for name, metric in whole.metrics.items() if metric.noise == "timed"}
+    assert (timed.operators, timed.operator_hash, timed.modules) == ({}, "", {})
+    (launch,) = timed.launches
+    assert launch.x is not None
+    assert launch.anchor_s is not None
+    together = merge_records([whole, timed])
+    assert {name: metric for name, metric in together.metrics.items() if metric.noise == "exact"} == {
+        name: metric for name, metric in whole.metrics.items() if metric.noise == "exact"
+    }
+    assert (together.operators, together.modules, together.warnings) == (whole.operators, whole.modules, ())
+    assert len(together.launches) == 2

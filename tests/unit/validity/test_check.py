@@ -16,6 +16,7 @@ from torch import nn
 
 from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError, ValidityError
+from peftbench.measure.counters.checkpoint_size import checkpoint_size
 from peftbench.methods.base import Application, Method
 from peftbench.methods.basic import METHODS as BASIC
 from peftbench.tasks.classification import TASKS
@@ -150,8 +151,8 @@ def test_the_checkpoint_is_as_large_as_its_files(bert: PreTrainedModel, tmp_path
     head = next(method for method in BASIC if method.name == "head")
     validity = proof(bert, head)
     head.save(subject(bert, head).applied_model(), tmp_path)
-    assert validity.checkpoint_bytes == sum(file.stat().st_size for file in tmp_path.iterdir())
-    assert validity.metrics()["checkpoint_bytes"].value == validity.checkpoint_bytes
+    assert validity.checkpoint == checkpoint_size(tmp_path)
+    assert validity.metrics()["checkpoint_bytes"].value == sum(file.stat().st_size for file in tmp_path.iterdir())
     assert validity.metrics()["validity_s"].unit == "s"
 
 
@@ -471,7 +472,7 @@ def test_a_checkpoint_that_cannot_be_read_is_found(bert: PreTrainedModel) -> Non
 
 def test_a_method_that_cannot_save_says_so(bert: PreTrainedModel) -> None:
     validity = proof(bert, Spoiled(saves=refuse))
-    assert validity.checkpoint_bytes is None
+    assert validity.checkpoint is None
     assert validity.notes == ("saving and reloading not available: lora has no files",)
     assert validity.metrics()["checkpoint_bytes"].reason
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -23,10 +24,14 @@ class Assignment:
     """Date and a random word, the same for launches made together."""
     nodes: tuple[str, ...]
     """Node ids of the cases that are its own; it leaves out all other items."""
+    known: tuple[str, ...] = ()
+    """Those of which an earlier process has taken all other passes: only their time is taken."""
     folder: str
     """Where its journal and its run file go."""
     resume: bool = False
     """Whether finished cases are taken from a journal that is there already."""
+    parent: int = 0
+    """Process id of who waits for it; 0: not told, by an earlier revision."""
     device: str = ""
     """In place of the user's --peftbench-device."""
     socket: int | None = None
@@ -49,7 +54,7 @@ class Assignment:
     def write(self) -> Path:
         """Write it into its folder; return the file."""
         path = Path(self.folder) / "assignment.json"
-        write_atomically(path, json.dumps(encode(self)))
+        write_atomically(path, json.dumps(encode(replace(self, parent=os.getpid()))))
         return path
 
     @classmethod

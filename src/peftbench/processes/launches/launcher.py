@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,28 +43,32 @@ class Launcher:
     resume: bool = False
     """Whether launches that were cut short before take up their journals."""
 
-    def launch(self, targets: Sequence[Target], count: int, *, after: int = 0) -> list[Run]:
+    def launch(
+        self, targets: Sequence[Target], count: int, *, after: int = 0, known: Set[str] = frozenset()
+    ) -> list[Run]:
         """Run the cases in `count` fresh processes, and return what those yielded that did not die at once.
 
         Args:
             targets: The cases.
             count: How many launches.
             after: How many launches there were before, of this run.
+            known: Ids of the cases of which these have taken all passes: only their time is taken.
 
         Raises:
             UserError: a child refused what it was asked for.
         """
-        found = [self._one(targets, number) for number in range(after + 1, after + count + 1)]
+        found = [self._one(targets, number, known) for number in range(after + 1, after + count + 1)]
         return [run for run in found if run is not None]
 
-    def _one(self, targets: Sequence[Target], number: int) -> Run | None:
+    def _one(self, targets: Sequence[Target], number: int, known: Set[str]) -> Run | None:
         folder = self.folder / str(number)
         if not self.devices:
-            return self._process(targets, folder, self.command, f"launch {number}")
+            return self._process(targets, known, folder, self.command, f"launch {number}")
         parts = divide([target.group for target in targets], len(self.devices))
         jobs = [
             (
                 [targets[place] for place in part],
+                known,
                 folder / str(place),
                 replace(self.command, environment={**self.command.environment, "CUDA_VISIBLE_DEVICES": device}),
                 f"launch {number} on {device}",
@@ -77,10 +81,13 @@ class Launcher:
         alive = {job[-1]: run for job, run in zip(jobs, runs, strict=True) if run is not None}
         return join(alive) if alive else None
 
-    def _process(self, targets: Sequence[Target], folder: Path, command: Command, name: str) -> Run | None:
+    def _process(
+        self, targets: Sequence[Target], known: Set[str], folder: Path, command: Command, name: str
+    ) -> Run | None:
         assignment = Assignment(
             session=self.session,
             nodes=tuple(target.node for target in targets),
+            known=tuple(target.node for target in targets if target.id in known),
             device="cuda" if self.devices else "",
             folder=str(folder),
             resume=self.resume and (folder / "journal.jsonl").exists(),

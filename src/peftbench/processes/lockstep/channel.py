@@ -2,6 +2,7 @@ r"""How a parent and a child in lock-step talk: one JSON object a line, a reques
 
     parent                                      child
                                                 {"protocol": 1, "nodes": [...], ...}     when it is ready
+                                                 ... "knows": ["only_time"]              of later revisions
     {"do": "case", "node": "..."}               {"ready": {"budget_s": 0.9, ...}}        built and warm
     {"do": "round", "number": 0}                {"wall_s": 0.0123, ...}
     {"do": "done"}                              {"record": {...}}                        also instead of "ready"
@@ -17,6 +18,8 @@ from typing import Any, Final, Self
 
 PROTOCOL: Final = 1
 """Rises when a child of an older revision would not understand."""
+ONLY_TIME: Final = "only_time"
+"""In a case's request: leave out all passes but that of time. Older revisions take all, and do not name it."""
 
 
 class PeerLostError(Exception):

@@ -6,7 +6,7 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from peftbench.gate.compare import compare
+from peftbench.gate.compare import compare, condemned
 from peftbench.gate.judgement import Judgement, merged
 from peftbench.gate.pairs import pair_shifts
 from peftbench.gate.rule import Rule
 from peftbench.gate.snapshot import Snapshot, snapshot_of
-from peftbench.gate.statistics import pending
+from peftbench.gate.stages import Looks, pending
 from peftbench.processes.launches.assignment import Assignment
 from peftbench.processes.launches.launcher import Target
 from peftbench.processes.lockstep.channel import PeerLostError
@@ -30,6 +30,8 @@ from peftbench.report.numbers import counted
 
 EXTRA_PAIRS: Final = 2
 """Pairs that a suspect gets besides at most, for each of the first ones."""
+COUNTINGS: Final = 2
+"""Pairs that count what a counter condemns: should it jitter, the least is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,17 @@ class Duel:
         Raises:
             UserError: a state cannot run what it was asked for.
         """
-        pairs = self.run(targets, count)
+        pairs: list[Pair] = []
         again, planned = targets, (1 + EXTRA_PAIRS) * count if rule.more_launches else count
-        for number in range(count, planned):
-            doubtful = suspects(numbers(pairs), rule, count, planned)
-            if not (again := [target for target in again if target.id in doubtful]):
-                break
-            pairs += self.run(again, 1, after=number)
+        for number in range(planned):
+            guilty = _condemned(pairs, rule)
+            if number >= count:
+                doubtful = {*suspects(numbers(pairs), rule, count, planned)} - guilty
+                if not (again := [target for target in again if target.id in doubtful]):
+                    break
+            known = _proven(pairs) - (guilty if number < COUNTINGS else frozenset())
+            if pair := self._pair(again, number + 1, known):
+                pairs.append(pair)
         if not pairs:
             return None
         base, new = merged([pair.base for pair in pairs]), merged([pair.new for pair in pairs])
@@ -78,12 +84,8 @@ class Duel:
         )
         return Judgement(new, comparison, f"{self.new.name} in lock-step with {self.base.name}", strict)
 
-    def run(self, targets: Sequence[Target], count: int, *, after: int = 0) -> list[Pair]:
-        """Run pairs; one that dies is told of, and costs the cases that it had not finished."""
-        found = [self._pair(targets, number) for number in range(after + 1, after + count + 1)]
-        return [pair for pair in found if pair is not None]
-
-    def _pair(self, targets: Sequence[Target], number: int) -> Pair | None:
+    def _pair(self, targets: Sequence[Target], number: int, known: Set[str]) -> Pair | None:
+        """Run one pair; one that dies is told of, and costs the cases that it had not finished."""
         cases: list[PairedCase] = []
         sides: dict[str, Side] = {}
         try:
@@ -96,7 +98,7 @@ class Duel:
                     )
                     sides[name] = stack.enter_context(running(getattr(self, name), assignment))
                 seed = f"{self.session} {number}"
-                cases.extend(run_pair(sides["base"], sides["new"], targets, seed=seed))
+                cases.extend(run_pair(sides["base"], sides["new"], targets, seed=seed, known=known))
         except PeerLostError as error:
             self.say(f"pair {number}: {error}; {len(cases)} of {len(targets)} cases are kept")
         else:
@@ -139,8 +141,27 @@ def numbers(pairs: Sequence[Pair]) -> dict[str, list[float]]:
 def suspects(found: Mapping[str, Sequence[float]], rule: Rule, first: int, last: int) -> list[str]:
     """Return the cases that another pair may tell more of: of `first` pairs of all cases, and `last` of suspects."""
     names = sorted(found)
-    doubtful = pending(pair_shifts([found[name] for name in names], rule), rule, first, last)
+    doubtful = pending(pair_shifts([found[name] for name in names], rule), rule, Looks(first, last))
     return [names[place] for place in np.flatnonzero(doubtful)]
+
+
+def _proven(pairs: Sequence[Pair]) -> frozenset[str]:
+    """Return the cases that some pair finished on each side that has them: the first that does so takes all passes."""
+    return frozenset(
+        case.id
+        for pair in pairs
+        for case in pair.cases
+        if all(record is None or record.status == "ok" for record in (case.base, case.new))
+    )
+
+
+def _condemned(pairs: Sequence[Pair], rule: Rule) -> frozenset[str]:
+    """Return the cases that fail by a counter, whatever the clock says."""
+    if not pairs:
+        return frozenset()
+    base, new = merged([pair.base for pair in pairs]), merged([pair.new for pair in pairs])
+    under_test = base.fingerprint.keys() | new.fingerprint.keys()
+    return condemned(*_comparable(snapshot_of(base), snapshot_of(new)), rule, under_test=under_test)
 
 
 def _comparable(base: Snapshot, new: Snapshot) -> tuple[Snapshot, Snapshot]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from peftbench.measure.time.rounds import RoundPlan, Rounds, interleave
 from peftbench.processes.launches.assignment import OPTION, Assignment
 from peftbench.processes.launches.launcher import Target
 from peftbench.processes.launches.process import Command, deadline, describe, started
-from peftbench.processes.lockstep.channel import PROTOCOL, Channel, PeerLostError
+from peftbench.processes.lockstep.channel import ONLY_TIME, PROTOCOL, Channel, PeerLostError
 from peftbench.records.record import Record, record_from_json
 
 
@@ -61,6 +61,8 @@ class Side:
         self._channel = channel
         self._asked = False
         self.nodes: frozenset[str] = frozenset()
+        self.knows: frozenset[str] = frozenset()
+        """What it understands beyond the protocol's first words."""
         self.fingerprint: Mapping[str, str] = {}
         self.settings: Mapping[str, Any] = {}
 
@@ -70,13 +72,14 @@ class Side:
         if hello.get("protocol") != PROTOCOL:
             raise UserError(f"{self._state.name}: its peftbench speaks another protocol; take a later revision")
         self.nodes = frozenset(hello["nodes"])
+        self.knows = frozenset(hello.get("knows", ()))
         self.fingerprint, self.settings = hello["fingerprint"], hello["settings"]
 
-    def begin(self, node: str) -> None:
-        """Ask for a case, and do not wait."""
+    def begin(self, node: str, *, only_time: bool) -> None:
+        """Ask for a case, or for its time alone, and do not wait."""
         self._asked = node in self.nodes
         if self._asked:
-            self._channel.send({"do": "case", "node": node})
+            self._channel.send({"do": "case", "node": node, "only_time": only_time})
 
     def ready(self) -> RoundPlan | Record | None:
         """Wait until the case is warm; return its plan, or the record that says why there are no rounds."""
@@ -143,8 +146,13 @@ def _described(status: int, log: Path, state: State) -> str:
         raise UserError(f"{state.name}: {error}") from error
 
 
-def run_pair(base: Side, new: Side, cases: Sequence[Target], *, seed: str) -> Iterator[PairedCase]:
+def run_pair(
+    base: Side, new: Side, cases: Sequence[Target], *, seed: str, known: Set[str] = frozenset()
+) -> Iterator[PairedCase]:
     """Run the rounds of each case in turn, in an order that is drawn anew for each round.
+
+    Of cases that are known, by their ids, only the time is taken: on both sides or on none, since what a process did
+    before its rounds may show in them, and an older revision takes all passes whatever it is asked for.
 
     Raises:
         UserError: a process runs the wrong code.
@@ -152,9 +160,10 @@ def run_pair(base: Side, new: Side, cases: Sequence[Target], *, seed: str) -> It
     """
     for side in (base, new):
         side.greet()
+    able = ONLY_TIME in base.knows & new.knows
     for case in cases:
         for side in (base, new):
-            side.begin(case.node)
+            side.begin(case.node, only_time=able and case.id in known)
         yield _pair_up(base, new, case.id, seed=f"{seed} {case.id}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from peftbench.methods.peft.method import PeftMethod
 from peftbench.records.ids import Case, MethodSpec
 from peftbench.studies.base import Study, StudyFindings
-from peftbench.studies.training.results import FULL, FUSION, MTL
+from peftbench.studies.training.results import DEPLOYMENT, FULL, FUSION, MTL
 from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.workloads.backend import Backend
 
-DEPLOYMENT: Final = "deployment"
 DROP: Final = "adapterdrop"
 
 SINGLE: Final = ("models", "multitask", "switch", "merged", "fusion", "dropped")
@@ -52,7 +51,7 @@ class Deployment(Study):
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return why a method cannot be served in that way, or ''."""
-        method, way, n = self.method_of(case, backend), dict(case.variant)["by"], int(dict(case.variant)["n"])
+        method, way, n = self.method_of(case, backend), case.varied("by"), int(case.varied("n"))
         if way == "merged" and not method.mergeable:
             return f"{method.name} cannot be merged into the weights of the model"
         if way in ON_ONE_BACKBONE and n > 1 and isinstance(method, PeftMethod) and method.why_alone:

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from peftbench.measure.counters.checkpoint_size import CheckpointSize, checkpoint_size
 from peftbench.measure.counters.parameters import count_parameters
 from peftbench.measure.energy.nvml import sampled
 from peftbench.methods.base import Application, head_names
 from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.studies.base import StudyFindings
 from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, plan_for
 from peftbench.studies.training.task_data import TaskData
@@ -33,7 +34,7 @@ def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFinding
     data_by_task = {case.task: task_data}
     plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, goal)
     subject = subject_of(case, bench.backend, task_data, plan.total_steps)
-    seed = int(dict(case.variant)["seed"])
+    seed = case.seed
     job = TrainingJob(
         subject=subject,
         build=subject.applied_model,
@@ -51,7 +52,7 @@ def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFinding
         "trainable_body": Metric(parameters.trainable_body, "1"),
         "trainable_head": Metric(parameters.trainable_head, "1"),
         "total_parameters": Metric(parameters.total, "1"),
-        "checkpoint_bytes": Metric(saved_bytes(partial(subject.method.save, outcome.model)), "B"),
+        **saved_size(partial(subject.method.save, outcome.model)).metrics(),
     }
     return findings(outcome, metrics)
 
@@ -66,8 +67,7 @@ def task_data_of(bench: Workbench, task: str) -> TaskData:
 
 def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: int) -> Subject:
     """Return the case's method on its task, to be trained for so many steps."""
-    variant = dict(case.variant)
-    seed = int(variant["seed"])
+    seed = case.seed
 
     def fresh_model() -> PreTrainedModel:
         return backend.new_model(task_data.task, seed).to(backend.device)
@@ -81,7 +81,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         fresh_model=fresh_model,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=Optimization(learning_rate=float(variant["lr"])),
+        optimization=Optimization(learning_rate=case.learning_rate),
     )
 
 
@@ -116,8 +116,8 @@ def score(value: float) -> Metric:
     return Metric(value, "1", better="higher", noise="sampled")
 
 
-def saved_bytes(save: Callable[[Path], object]) -> int:
+def saved_size(save: Callable[[Path], object]) -> CheckpointSize:
     """Return the size of the files that `save` writes into a folder."""
-    with TemporaryDirectory(prefix="peftbench-") as folder:
-        save(Path(folder))
-        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    with scratch_folder() as folder:
+        save(folder)
+        return checkpoint_size(folder)

@@ -94,8 +94,8 @@ def test_it_proves_itself(model_type: str, *, choices: bool, lab: Lab, batch: Ba
     assert proof.steps == (12 if choices else 8), "a choice does not depend on the bias"
     trained = sum(p.numel() for p in subject.applied_model().parameters() if p.requires_grad)
     assert trained == sum(p.numel() for p in subject.applied_model().parameters())
-    assert proof.checkpoint_bytes is not None
-    assert proof.checkpoint_bytes > 4 * trained
+    assert proof.checkpoint is not None
+    assert proof.checkpoint.tensor_bytes == 4 * trained
 
 
 @pytest.mark.parametrize(

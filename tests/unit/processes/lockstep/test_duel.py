@@ -1,7 +1,7 @@
 """How many pairs of which cases are run, and what comes of them: numbers that are drawn, no processes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +16,7 @@ from peftbench.processes.launches.launcher import Target
 from peftbench.processes.launches.process import Command
 from peftbench.processes.lockstep.duel import EXTRA_PAIRS, Duel, Pair, against
 from peftbench.processes.lockstep.pair import PairedCase, State
-from peftbench.records.record import Record, Run
+from peftbench.records.record import Metric, Record, Run
 
 COUNT = 5
 NAMES = "abcdefghijkl"
@@ -31,10 +31,15 @@ class Drawn(Duel):
 
     shifts: Mapping[str, float]
     seed: int
+    flops: Mapping[str, tuple[int, int]]
+    """What the two sides count, where that is not the same."""
     asked: list[str] = field(default_factory=list)
     """The cases of each pair, in one word."""
+    known: list[str] = field(default_factory=list)
+    """Those of them of which only the time was wanted."""
 
-    def _pair(self, targets: Sequence[Target], number: int) -> Pair | None:
+    def _pair(self, targets: Sequence[Target], number: int, known: Set[str]) -> Pair | None:
+        self.known.append("".join(sorted(known)))
         self.asked.append("".join(target.id for target in targets))
         rng = np.random.default_rng((self.seed, number))
         cases = tuple(self._case(target.id, rng.normal(0, SPREAD)) for target in targets)
@@ -43,13 +48,24 @@ class Drawn(Duel):
         return Pair(cases, Run({}, SETTINGS, old), Run({}, SETTINGS, now))
 
     def _case(self, name: str, noise: float) -> PairedCase:
-        record = Record(name, "train_step", name, "nli", 8, 32, "ok")
+        base, new = (
+            Record(name, "train_step", name, "nli", 8, 32, "ok", metrics={"flops": Metric(count, "FLOP")})
+            for count in self.flops.get(name, (1000, 1000))
+        )
         rounds = Rounds((Timing(math.exp(self.shifts.get(name, 0.0) + noise)),) * 3, (Timing(1.0),) * 3, "rounds")
-        return PairedCase(name, record, record, rounds)
+        return PairedCase(name, base, new, rounds)
 
 
 def duel(shifts: Mapping[str, float], seed: int, rule: Rule) -> tuple[list[str], Comparison]:
     """Return the cases of each pair, and the comparison."""
+    asked, _, comparison = raced(shifts, seed, rule)
+    return asked, comparison
+
+
+def raced(
+    shifts: Mapping[str, float], seed: int, rule: Rule, flops: Mapping[str, tuple[int, int]] | None = None
+) -> tuple[list[str], list[str], Comparison]:
+    """Return the cases of each pair, those of them of which only the time was wanted, and the comparison."""
     state = State(name="one", command=Command(arguments=("true",), folder=Path()))
     drawn = Drawn(
         base=state,
@@ -59,24 +75,34 @@ def duel(shifts: Mapping[str, float], seed: int, rule: Rule) -> tuple[list[str],
         say=lambda _: None,
         shifts=shifts,
         seed=seed,
+        flops=flops or {},
     )
     found = drawn.judge([Target(name, name, "") for name in NAMES], COUNT, rule, strict=False)
     assert found is not None
     assert found.comparison is not None
-    return drawn.asked, found.comparison
+    return drawn.asked, drawn.known, found.comparison
 
 
-def test_suspects_get_more_pairs_until_they_are_cleared_and_no_other_case_does() -> None:
-    asked, comparison = duel({"c": 0.06, "h": 0.018}, 1, Rule())
+def test_suspects_get_more_pairs_until_they_are_cleared_or_certain_and_no_other_case_does() -> None:
+    asked, comparison = duel({"c": 0.08, "e": 0.024, "h": 0.018}, 1, Rule())
     later = asked[COUNT:]
     assert asked[:COUNT] == [NAMES] * COUNT
-    assert all("c" in names for names in later)
-    assert len(later) == EXTRA_PAIRS * COUNT
+    assert all("c" not in names for names in later)  # five pairs have told
+    assert COUNT < len(later) <= EXTRA_PAIRS * COUNT
     assert all(set(after) <= set(before) for before, after in pairwise(later))
     pairs = {case.id: case.time.new_launches for case in comparison.cases if case.time}
-    assert COUNT < pairs["h"] < pairs["c"]
+    assert COUNT == pairs["c"] < min(pairs["e"], pairs["h"])
     assert pairs == {name: sum(name in names for names in asked) for name in NAMES}
-    assert [case.id for case in comparison.cases if case.verdict == "regressed"] == ["c"]
+    assert "c" in [case.id for case in comparison.cases if case.verdict == "regressed"]
+
+
+def test_no_pass_is_taken_twice_but_of_what_a_counter_condemns() -> None:
+    asked, known, comparison = raced({"c": 0.06}, 1, Rule(), flops={"e": (1000, 1001), "k": (1000, 999)})
+    assert known == ["", NAMES.replace("e", ""), *asked[2:]]
+    assert len(asked) == COUNT
+    found = {case.id: case for case in comparison.cases}
+    assert {name for name, case in found.items() if case.verdict == "regressed"} == {"c", "e"}
+    assert found["k"].verdict == "improved"
 
 
 def test_without_more_launches_the_first_pairs_tell() -> None:

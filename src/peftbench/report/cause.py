@@ -1,0 +1,169 @@
+"""Why a case has its verdict, in one sentence that leads with what did it: the same words wherever it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from peftbench.gate.meaning import weighs
+from peftbench.gate.rule import Rule
+from peftbench.gate.verdict import CaseVerdict, Change, Comparison, Time, share
+from peftbench.report.numbers import PREFIXES, counted, scaled, significant
+
+NOUNS: Final = {
+    "flops": "FLOPs",
+    "saved_bytes": "bytes saved for backward",
+    "peak_live_bytes": "bytes that a round adds at its peak",
+    "peak_bytes": "bytes at the peak",
+    "weights_bytes": "bytes of weights",
+    "gradients_bytes": "bytes of gradients",
+    "optimizer_bytes": "bytes of optimizer state",
+    "trainable_body": "trained parameters",
+    "trainable_head": "trained parameters of the head",
+    "total_parameters": "parameters",
+    "checkpoint_tensor_bytes": "bytes of saved tensors",
+    "checkpoint_other_bytes": "bytes of checkpoint beside its tensors",
+    "checkpoint_bytes": "bytes of checkpoint",
+    "python_calls": "Python calls",
+}
+"""What a counter counts, where that is not its key with blanks."""
+MOST: Final = 3
+"""Causes, operators or modules that are named in one line; the rest is counted."""
+SMALL: Final = 100_000
+"""Counts below are written in full."""
+DIGITS: Final = 9
+"""With so many two numbers differ, or they are written in full."""
+
+
+def cause(case: CaseVerdict, comparison: Comparison) -> str:
+    """Return what gave a case its verdict, then what became of its time.
+
+    `1.3 % more bytes saved for backward (4.20 -> 4.25 MB); its time has not changed (+0.2 % [-1.0 .. +1.4 %])`
+    """
+    time = case.time
+    led = time is not None and time.verdict == case.verdict and case.verdict in ("regressed", "improved")
+    leads = [_moved_time(time, case)] if time is not None and led else []
+    leads += [amount(change, case) for change in _guilty(case, comparison)]
+    parts = [some(leads)] if leads else [case.reason] if case.verdict in _WITHOUT_NUMBERS else []
+    if time is not None and not led:
+        parts.append(_time(time, comparison.rule))
+    if not any(parts) and case.verdict == "unchanged" and case.same_counters and not case.counters:
+        parts.append(f"none of its {counted(len(case.same_counters), 'counter')} moved")
+    return "; ".join(filter(None, parts))
+
+
+_WITHOUT_NUMBERS: Final = frozenset({"regressed", "new", "missing", "not comparable"})
+"""Verdicts whose cause may be that a side has no numbers: the reason says so."""
+
+
+def _guilty(case: CaseVerdict, comparison: Comparison) -> list[Change]:
+    """Return the counters that gave the verdict."""
+    if case.verdict == "regressed":
+        return [change for change in case.counters if change.fails]
+    if case.verdict != "improved":
+        return []
+    rule, excluded = comparison.rule, case.time is not None and case.time.excludes(comparison.rule)
+    return [one for one in case.counters if weighs(one.name, one.after, one.before, rule, excluded=excluded)]
+
+
+def notes(case: CaseVerdict, comparison: Comparison) -> list[str]:
+    """Return what else moved, and has no part in the verdict."""
+    guilty = _guilty(case, comparison)
+    told = [amount(change, case) for change in case.counters if change not in guilty]
+    if case.operators and not any(change.name == "operator_calls" for change in case.counters):
+        told.append("operators " + differences(case.operators))
+    if case.reordered:
+        told.append("operators in another order")
+    return told
+
+
+def interval(time: Time) -> str:
+    """Return how a case moved, with its bounds: `+6.1 % [+4.2 .. +8.0 %]`."""
+    return f"{percent(time.shift)} {_bounds(time)}"
+
+
+def milliseconds_moved(case: CaseVerdict) -> str:
+    """Return the times of a round: `12.35 -> 13.10`."""
+    if case.base_s is None or case.new_s is None:
+        return ""
+    return f"{significant(case.base_s * 1e3, 4)} -> {significant(case.new_s * 1e3, 4)}"
+
+
+def percent(shift: float) -> str:
+    """Return a shift in log units as a signed percentage."""
+    return f"{signed(shift)} %"
+
+
+def signed(shift: float) -> str:
+    """Return a shift in log units as a signed number of percent, without the sign of percent."""
+    text = f"{100 * share(shift):+.1f}"
+    return "+0.0" if text == "-0.0" else text
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    rest = len(names) - MOST
+    return ", ".join(names[:MOST]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def differences(changes: Iterable[Change]) -> str:
+    """Return by how much counts moved: `+8 aten::clone, -2 aten::mm`."""
+    return some([f"{change.after - change.before:+g} {change.name}" for change in changes])
+
+
+def amount(change: Change, case: CaseVerdict) -> str:
+    """Return how a counter moved: `1.3 % more FLOPs (4.20M -> 4.25M)`."""
+    noun = NOUNS.get(change.name, change.name.replace("_", " "))
+    behind = case.operators if change.name == "operator_calls" else ()
+    if change.name.startswith("trainable"):
+        behind = case.modules
+    told = f"{_pair(change)}: {differences(behind)}" if behind else _pair(change)
+    more = "more" if change.after > change.before else "fewer"
+    by = abs(change.after - change.before)
+    if not change.before or by < 0.0005 * change.before:  # would be 0.0 %
+        return f"{scaled(by) if by >= SMALL else f'{by:.15g}'} {more} {noun} ({told})"
+    return f"{100 * by / change.before:.1f} % {more} {noun} ({told})"
+
+
+def _moved_time(time: Time, case: CaseVerdict) -> str:
+    word = "slower" if time.shift > 0 else "faster"
+    times = milliseconds_moved(case)
+    return f"{abs(100 * share(time.shift)):.1f} % {word} {_bounds(time)}" + (f" ({times} ms)" if times else "")
+
+
+def _time(time: Time, rule: Rule) -> str:
+    hardly = f"its time has moved by less than {100 * rule.limit:g} %"
+    told = {
+        "unchanged": "its time has not changed" if time.low <= 0 <= time.high else hardly,
+        "improved": "it is faster",
+        "regressed": "it is slower",
+        "inconclusive": "its time is in doubt",
+    }
+    return f"{told.get(time.verdict or '', 'its time is not judged')} ({interval(time)})"
+
+
+def _bounds(time: Time) -> str:
+    return f"[{signed(time.low)} .. {percent(time.high)}]"
+
+
+def _pair(change: Change) -> str:
+    """Return both numbers at one scale, with as many digits as tell them apart: `4.20 -> 4.25 MB`."""
+    largest = max(abs(change.before), abs(change.after))
+    in_bytes = change.name.endswith("_bytes")
+    step = 0
+    if in_bytes or largest >= SMALL:
+        while largest >= 1000 ** (step + 1) and step < len(PREFIXES) - 1:
+            step += 1
+    if step:
+        before, after = (value / 1000**step for value in (change.before, change.after))
+        for digits in range(3, DIGITS):
+            texts = significant(before, digits), significant(after, digits)
+            if texts[0] != texts[1]:
+                return _joined(*texts, PREFIXES[step], in_bytes=in_bytes)
+    return _joined(f"{change.before:.15g}", f"{change.after:.15g}", "", in_bytes=in_bytes)
+
+
+def _joined(before: str, after: str, prefix: str, *, in_bytes: bool) -> str:
+    if in_bytes:
+        return f"{before} -> {after} {prefix}B"
+    return f"{before}{prefix} -> {after}{prefix}"
