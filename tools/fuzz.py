@@ -143,7 +143,8 @@ def main() -> int:
                 (arguments.keep / f"{found.number}.txt").write_text(found.told, encoding="utf-8", errors="replace")
         if found.number % 100 == 0:
             gc.collect()
-    print(*table(counts), f"{sum(counts.values())} cases in {time.monotonic() - start_s:.0f} s", sep="\n")
+    wall_s, own_s = time.monotonic() - start_s, time.process_time()
+    print(*table(counts), f"{sum(counts.values())} cases in {wall_s:.0f} s ({own_s:.0f} s of processor)", sep="\n")
     return int(any(outcome in BAD for _, outcome in counts))
 
 

@@ -18,6 +18,7 @@ from peftbench.errors import UserError
 from peftbench.gate.load import load_snapshot
 from peftbench.gate.snapshot import snapshot_of
 from peftbench.gate.store import save
+from peftbench.libraries import quiet
 from peftbench.processes.launches.assignment import Assignment
 from peftbench.records.journal import Journal, read, salvage
 from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
@@ -242,7 +243,8 @@ def _data() -> Iterator[Specimen]:
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     table = "premise,hypothesis,label\n" + "".join(f'a {n},"b, ""c""",{n % 3}\n' for n in range(20))
     sink = io.BytesIO()
-    Dataset.from_list(rows).to_parquet(sink)
+    with quiet("datasets"):
+        Dataset.from_list(rows).to_parquet(sink)
     tagged = json.dumps([{"tokens": ["a", "queen"], "ner_tags": ["O", "B-PER"]}] * 5)
     for name, task, data in (
         ("train.jsonl", "nli", lines.encode()),

@@ -77,6 +77,7 @@ class Soak:
         self._temporary.mkdir()
         (self._project / "bench_soak.py").write_text(BENCH, encoding="utf-8")
         (self._project / "pytest.ini").write_text("[pytest]\npython_files = bench_*.py\n", encoding="utf-8")
+        self._log = folder / "log.txt"
         self._random = Random(seed)
         self._whole_s = 0.0
         """How long a run takes that is not killed; 0 before there was one."""
@@ -102,24 +103,24 @@ class Soak:
         _gone(process.pid, self._project)
         before = self._finished()
         done = self._started("--peftbench-resume") if killed else process
-        _expect(
-            done.wait(PATIENCE_S) == 0, f"after {kill} at {after_s:.1f} s a resumed run ended with {done.returncode}"
-        )
+        status, when = done.wait(PATIENCE_S), f"{kill} at {after_s:.1f} s" if killed else "no kill"
+        _expect(status == 0, f"after {when} a run ended with {status}: {self._log.read_text(errors='replace')[-3000:]}")
         if killed:
-            self._check(before, f"{kill} at {after_s:.1f} s")
+            self._check(before, when)
         self._gate()
-        what = f"{kill} at {after_s:5.1f} s, {sum(map(len, before.values()))} kept" if killed else "whole"
+        what = f"{when}, {sum(map(len, before.values()))} kept" if killed else "whole"
         return what, self._left()
 
     def _started(self, *more: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - this interpreter
-            [sys.executable, "-m", "pytest", *ARGUMENTS, *more],
-            cwd=self._project,
-            env={**os.environ, "TMPDIR": str(self._temporary), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with self._log.open("wb") as log:
+            return subprocess.Popen(  # noqa: S603 - this interpreter
+                [sys.executable, "-m", "pytest", *ARGUMENTS, *more],
+                cwd=self._project,
+                env={**os.environ, "TMPDIR": str(self._temporary), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def _kill(self, process: subprocess.Popen[bytes], how: str) -> None:
         children = psutil.Process(process.pid).children(recursive=True)

@@ -368,3 +368,26 @@ def test_what_could_not_be_read_back_is_not_written() -> None:
     bad = replace(BASELINE, cases={"a": CaseSnapshot({"1": (float("nan"),)})})
     with pytest.raises(UserError, match="not a finite number"):
         to_text(bad)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "[2103,2099]",
+            "[2103,-7000001]",
+            r"case train_step\[lora-nli-bs8\]: the logarithm of a launch's ratio is out of",
+        ),
+        ("[2103,2099]", "[2103,10000000000000000000000]", r"case train_step\[lora-nli-bs8\]: the logarithm"),
+        ("[5000,5100]", "[5000,7000001]", r"reference train_step nli-bs8-len128: a logarithm is out of range"),
+        ('"shift":12', '"shift":7000001', r"sessions: a shift is out of range"),
+    ],
+)
+@pytest.mark.parametrize("read", [from_text, lambda text, source: from_json(json.loads(text), source)])
+def test_ratios_that_exp_cannot_hold_are_refused(
+    old: str, new: str, said: str, read: Callable[[str, str], Snapshot]
+) -> None:
+    text = to_text(BASELINE)
+    assert old in text
+    with pytest.raises(UserError, match=rf"^f: {said}"):
+        read(text.replace(old, new, 1), "f")
