@@ -8,7 +8,7 @@ from pathlib import Path
 
 from peftbench.gate import store
 from peftbench.gate.compare import compare, condemned, siblings, suspects
-from peftbench.gate.origin import Origin
+from peftbench.gate.origin import WorseSince
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Snapshot, snapshot_of
@@ -32,7 +32,7 @@ class Judgement:
     base: str
     """With what it was compared, or why it was not."""
     strict: bool = False
-    origins: tuple[Origin, ...] = ()
+    origins: tuple[WorseSince, ...] = ()
     """Where cases became worse, if that was looked for."""
 
     @property

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
 from peftbench.config.settings import Settings
 from peftbench.libraries import warnings_only
-from peftbench.plugin import assigned
+from peftbench.plugin import asked, assigned
 from peftbench.plugin.collection import record_ids
-from peftbench.records.fileio import is_stream
+from peftbench.plugin.notes import run_notes, tell_of_broken
 from peftbench.records.workfolder import owned
 
 if TYPE_CHECKING:
@@ -157,30 +156,11 @@ class BenchSession:
     @cached_property
     def catalogue(self) -> Catalogue:
         """What can be benchmarked, with what conftest.py files add."""
-        from peftbench.matrix.catalogue import Catalogue
-
-        hook = self._config.hook
-        return Catalogue.load(
-            methods=_flat(hook.pytest_peftbench_methods()),
-            tasks=_flat(hook.pytest_peftbench_tasks()),
-            models=_flat(hook.pytest_peftbench_models()),
-            workloads=_flat(hook.pytest_peftbench_workloads()),
-            anatomies=_flat(hook.pytest_peftbench_anatomies()),
-        )
+        return asked.catalogue_of(self._config)
 
     def check(self) -> None:
         """Refuse names that do not exist, and files that cannot be written, before anything is collected."""
-        from peftbench.devices.precision import Precision
-        from peftbench.matrix.cases import select, select_methods
-
-        settings = self.settings
-        Precision.of(settings)
-        select("workload", settings.workloads, self.catalogue.workloads)
-        select("task", settings.tasks, self.catalogue.tasks)
-        select_methods(settings.methods, self.catalogue.methods)
-        for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json):
-            if path is not None:
-                is_stream(path)
+        asked.refuse_impossible(self.settings, self.catalogue)
 
     def cases(self, mark: CaseMark, *, named: bool = False) -> tuple[Case, ...]:
         """Return the cases of a benchmark function: none if its workload is not selected.
@@ -189,21 +169,7 @@ class BenchSession:
             mark: of the function.
             named: whether the function's file is named on the command line, not only a folder that it is in.
         """
-        from peftbench.matrix.cases import ALL, matrix
-
-        settings = self.settings
-        workload = self.catalogue.workload(mark.workload)
-        asked = settings.workloads
-        selected = workload.name in asked or (ALL in asked and workload.in_all)
-        if not (selected if asked else workload.default or named):
-            return ()
-        cases = matrix(
-            self.catalogue,
-            methods=mark.methods or settings.methods or workload.methods,
-            tasks=mark.tasks or settings.tasks or workload.tasks,
-            batch_sizes=mark.batch_sizes or settings.batch_sizes or workload.batch_sizes,
-        )
-        return tuple(workload.expand(cases, settings))
+        return asked.cases_of(mark, self.settings, self.catalogue, named=named)
 
     @warnings_only()
     def open(self, planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
@@ -233,17 +199,10 @@ class BenchSession:
         if measuring:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
-            self._tell_of_broken(self._journal)
+            tell_of_broken(self._config, self._journal)
             finished = self._journal.finished
             self._resumed = frozenset(finished).intersection(self._ids.values())
             self._records.update({key: found for key, found in finished.items() if key in self._resumed})
-
-    def _tell_of_broken(self, journal: Journal) -> None:
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if journal.broken and reporter is not None:
-            lines = ", ".join(map(str, journal.broken))
-            reporter.ensure_newline()
-            reporter.write_line(f"peftbench: lines of the journal cannot be read, and are measured again: {lines}")
 
     def own_work(self) -> None:
         """Own the folder of the journal and of launches until the session is closed.
@@ -255,24 +214,22 @@ class BenchSession:
 
     def _check(self, planned: Sequence[tuple[str, Case]]) -> bool:
         """Refuse what cannot be done; return whether the settings of studies change a number."""
-        asked = {name: [case for own, case in planned if own == name] for name, _ in planned}
-        benchmarks = {name: self.catalogue.workload(name) for name in asked}
+        grouped = {name: [case for own, case in planned if own == name] for name, _ in planned}
+        benchmarks = {name: self.catalogue.workload(name) for name in grouped}
         for name, benchmark in benchmarks.items():
-            benchmark.check(self.backend, asked[name])
+            benchmark.check(self.backend, grouped[name])
         return any(benchmark.study_settings for benchmark in benchmarks.values())
 
     @property
     def backend(self) -> Backend:
         """Device, model and data of the run."""
-        if self._backend is None:
-            raise RuntimeError("the backend is opened when collection has finished")
+        assert self._backend is not None  # noqa: S101 - opened when collection has finished
         return self._backend
 
     @property
     def runner(self) -> Runner:
         """What measures cases."""
-        if self._runner is None:
-            raise RuntimeError("the runner is opened when collection has finished")
+        assert self._runner is not None  # noqa: S101 - opened when collection has finished
         return self._runner
 
     def id_of(self, item: pytest.Item) -> str:
@@ -317,19 +274,12 @@ class BenchSession:
 
     def notes(self) -> dict[str, Any]:
         """Return what is to be known of the run as a whole: seconds by pass that it took itself, memory, load."""
-        from peftbench.devices.environment import noise
-
-        passes: dict[str, float] = {}
-        added = (record for name, record in self.records.items() if name not in self.resumed)
-        for name, seconds in chain.from_iterable(record.passes_s.items() for record in added):
-            passes[name] = passes.get(name, 0.0) + seconds
         return {
-            **({"resumed": len(self.resumed)} if self.resumed else {}),
+            **run_notes([record for name, record in self._records.items() if name not in self._resumed]),
+            **({"resumed": len(self._resumed)} if self._resumed else {}),
             "duration_s": time.perf_counter() - self._started_s,
-            "passes_s": passes,
             "resident_bytes": self._resident_bytes[:1] + self._resident_bytes[-1:],
             "random_weights": self.backend.model.random_weights,
-            "noise": noise(),
             **self._notes,
         }
 
@@ -349,8 +299,3 @@ class BenchSession:
             import torch
 
             torch.set_num_threads(self._threads)
-
-
-def _flat(found: Iterable[Iterable[T]]) -> Iterator[T]:
-    for definitions in found:
-        yield from definitions

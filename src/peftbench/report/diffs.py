@@ -28,7 +28,7 @@ class TimeLine(msgspec.Struct, frozen=True):
     verdict: str | None = None
 
 
-class CaseLine(msgspec.Struct, frozen=True):
+class DiffCase(msgspec.Struct, frozen=True):
     """A case."""
 
     id: str
@@ -64,7 +64,7 @@ class Diff(msgspec.Struct, frozen=True):
 
     schema: str
     headline: str
-    cases: tuple[CaseLine, ...]
+    cases: tuple[DiffCase, ...]
     failed: bool = False
     counts: Mapping[str, int] = msgspec.field(default_factory=dict)
     detectable: float | None = None

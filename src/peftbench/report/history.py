@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from peftbench.records.history import SCHEMA, History, Stage, Step
-from peftbench.report.diffs import CaseLine, read_diff
+from peftbench.report.diffs import DiffCase, read_diff
 from peftbench.report.numbers import counted
 from peftbench.report.sheet import Row, Sheet
 from peftbench.report.sheets import CASE, change, of_change
@@ -47,7 +47,7 @@ def _rows(base: Stage, new: Stage, step: Step) -> Iterator[dict[str, Any]]:
         yield {"base": base.name, "new": new.name, **of_change(case), "kind": kind(case)}
 
 
-def kind(case: CaseLine) -> str:
+def kind(case: DiffCase) -> str:
     """Return in a word what is certain of a change, or what else became of the case."""
     if case.verdict not in CERTAIN:
         return "" if case.verdict == "unchanged" else case.verdict

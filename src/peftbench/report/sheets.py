@@ -12,7 +12,7 @@ from peftbench.gate.format import SCHEMA as BASELINE
 from peftbench.records.jsondata import encode
 from peftbench.records.record import SCHEMA as RUN
 from peftbench.report import studies
-from peftbench.report.diffs import CaseLine, Diff
+from peftbench.report.diffs import Diff, DiffCase
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
 from peftbench.report.page import page, written
 from peftbench.report.sheet import Row, Sheet
@@ -162,7 +162,7 @@ def of_diff(diff: Diff) -> Sheet:
     return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], CHANGES, since)
 
 
-def of_change(case: CaseLine) -> dict[str, Any]:
+def of_change(case: DiffCase) -> dict[str, Any]:
     """Return the row of one case of a comparison."""
     time = case.time
     return {
@@ -182,7 +182,7 @@ def of_change(case: CaseLine) -> dict[str, Any]:
     }
 
 
-def why(case: CaseLine) -> str:
+def why(case: DiffCase) -> str:
     """Return the cause of a verdict, and the counters that moved, in one sentence."""
     moved = [f"{item.name} {_plainly(item.before)} -> {_plainly(item.after)}" for item in case.counters]
     return "; ".join(filter(None, [case.cause, case.reason, "" if case.cause else ", ".join(moved)]))

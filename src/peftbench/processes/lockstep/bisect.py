@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from peftbench.gate.origin import Origin
+from peftbench.gate.origin import WorseSince
 
 Worse = Callable[[int, Sequence[str]], AbstractSet[str] | None]
 """Tells which of some cases are worse at a place than at the first one; None where the place cannot be had."""
@@ -51,8 +51,9 @@ def _from_middle(good: int, bad: int) -> Iterator[int]:
     yield from sorted(range(good + 1, bad), key=lambda place: abs(place - middle))
 
 
-def origins(places: Sequence[str], found: Mapping[str, tuple[int, int]]) -> tuple[Origin, ...]:
+def origins(places: Sequence[str], found: Mapping[str, tuple[int, int]]) -> tuple[WorseSince, ...]:
     """Return what was found with the names of the places."""
     return tuple(
-        Origin(case, places[good], places[bad], tuple(places[good + 1 : bad])) for case, (good, bad) in found.items()
+        WorseSince(case, places[good], places[bad], tuple(places[good + 1 : bad]))
+        for case, (good, bad) in found.items()
     )

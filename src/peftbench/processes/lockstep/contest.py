@@ -21,7 +21,7 @@ from peftbench.report.numbers import counted
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
     from peftbench.gate.judgement import Judgement
-    from peftbench.gate.origin import Origin
+    from peftbench.gate.origin import WorseSince
     from peftbench.processes.launches.launcher import Target
 
 
@@ -78,7 +78,7 @@ class Contest:
         """Return the two states and what lies between; before anything is measured, since it may be refused."""
         return between(Asked(self.settings.against, flag_name("against")), self._asked("candidate"), self.root)
 
-    def _bisect(self, base: State, places: Sequence[Place], suspects: Sequence[Target]) -> tuple[Origin, ...]:
+    def _bisect(self, base: State, places: Sequence[Place], suspects: Sequence[Target]) -> tuple[WorseSince, ...]:
         inner = len(places) - 2
         self.say(f"bisect: {counted(len(suspects), 'case')} worse, {counted(inner, 'state')} between")
 

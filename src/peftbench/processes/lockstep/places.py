@@ -19,7 +19,7 @@ from peftbench.processes.git import GitError, git, without_git
 from peftbench.processes.launches.process import last_line
 from peftbench.processes.lockstep.overlay import parse
 from peftbench.processes.lockstep.revision import Repository
-from peftbench.processes.lockstep.states import THIS, Asked, Parts, parts
+from peftbench.processes.lockstep.states import THIS, Asked, StateParts, parts
 from peftbench.text import visible
 
 _OFFERED: Final = re.compile(r"^Available versions:(?P<versions>.*)$", re.MULTILINE)
@@ -63,7 +63,7 @@ def between(against: Asked, candidate: Asked | None, folder: Path) -> list[Place
     return _releases(old.packages[0], new)
 
 
-def _commits(repository: Repository, older: str, new: Parts | None) -> list[Place]:
+def _commits(repository: Repository, older: str, new: StateParts | None) -> list[Place]:
     if new is not None and (new.packages or not new.commit):
         raise UserError(CANNOT)
     newer = new.commit if new is not None else repository.commit("HEAD")
@@ -87,7 +87,7 @@ def _commit(line: str) -> Place:
     return Place(visible(f"{commit[:_SHORT]} {subject}".strip()), commit)
 
 
-def _releases(requirement: str, new: Parts | None) -> list[Place]:
+def _releases(requirement: str, new: StateParts | None) -> list[Place]:
     name, oldest = _pinned(requirement)
     if new is None:
         try:

@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class StateParts:
     """What a text names."""
 
     repository: Repository | None
@@ -58,7 +58,7 @@ class Parts:
         return " ".join(filter(None, [self.commit, *self.packages]))
 
 
-def parts(asked: Asked, folder: Path) -> Parts:
+def parts(asked: Asked, folder: Path) -> StateParts:
     """Return what a text names.
 
     Args:
@@ -76,7 +76,7 @@ def parts(asked: Asked, folder: Path) -> Parts:
     for package in packages:
         if not is_requirement(package):
             raise asked.problem(f"{package!r} is not {EXAMPLE}")
-    return Parts(repository, commit, packages)
+    return StateParts(repository, commit, packages)
 
 
 def other_state(asked: Asked, command: Command, folder: Path, cache: Path, say: Callable[[str], None]) -> State:

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.processes.lockstep.test_states import git, wheel
 
 from peftbench.errors import UserError
-from peftbench.gate.origin import Origin
+from peftbench.gate.origin import WorseSince
 from peftbench.processes.lockstep import places
 from peftbench.processes.lockstep.bisect import first_worse, origins
 from peftbench.processes.lockstep.places import between, offered, within
@@ -62,7 +62,7 @@ def test_a_place_that_cannot_be_had_is_passed_over_and_said() -> None:
         assert found == {"a": (good, bad)}
         assert len({place for place, _ in asked}) == len(asked)
     names = ["v1", "v2", "v3", "v4"]
-    assert origins(names, {"a": (0, 2)}) == (Origin("a", "v1", "v3", ("v2",)),)
+    assert origins(names, {"a": (0, 2)}) == (WorseSince("a", "v1", "v3", ("v2",)),)
     assert origins(names, {"a": (0, 2)})[0].sentence == (
         "first worse at v3, or at one of 1 states between, which cannot be had; not yet at v1"
     )

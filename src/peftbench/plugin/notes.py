@@ -1,0 +1,32 @@
+"""What is to be known of a run besides its records: where its seconds went, and what could not be read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+    from peftbench.records.journal import Journal
+    from peftbench.records.record import Record
+
+
+def run_notes(records: Iterable[Record]) -> dict[str, Any]:
+    """Return the seconds that each pass took over all records, and how busy the machine is now."""
+    from peftbench.devices.environment import noise
+
+    passes: dict[str, float] = {}
+    for name, seconds in chain.from_iterable(record.passes_s.items() for record in records):
+        passes[name] = passes.get(name, 0.0) + seconds
+    return {"passes_s": passes, "noise": noise()}
+
+
+def tell_of_broken(config: pytest.Config, journal: Journal) -> None:
+    """Print which lines of a resumed journal cannot be read."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if journal.broken and reporter is not None:
+        lines = ", ".join(map(str, journal.broken))
+        reporter.ensure_newline()
+        reporter.write_line(f"peftbench: lines of the journal cannot be read, and are measured again: {lines}")
