@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from peftbench import building, data, models
+from peftbench.cases import select_methods
 from peftbench.device import device_named
 from peftbench.methods.base import Application
 from peftbench.workloads.base import BATCHES, Subject
@@ -60,9 +61,11 @@ class Backend:
             tokenizer=tokenizer,
             data=source,
         )
+        for spec in select_methods(settings.methods, catalogue.methods):
+            catalogue.method(spec.name).check(dict(spec.overrides))
         for task in tasks:
             building.check_attention(model, config, task, settings.attention)
-            models.check_seq_len(model.name, config.to_dict(), backend.seq_len(task))
+            models.check_seq_len(model.name, building.text_config(config).to_dict(), backend.seq_len(task))
             data.check_rows(source, task)
         return backend
 
@@ -76,7 +79,7 @@ class Backend:
             return self.settings.seq_len
         preset = self.model.preset
         longest = (preset and preset.seq_len) or task.max_length
-        return min(longest, models.max_positions(self.config.to_dict()) or longest)
+        return min(longest, models.max_positions(building.text_config(self.config).to_dict()) or longest)
 
     def new_model(self, task: Task, seed: int) -> PreTrainedModel:
         """Build the model with the head of `task`, on the CPU; what is random in it follows from the seed."""
@@ -126,7 +129,12 @@ class Group:
         """Return a method on this group's task."""
         return Subject(
             method=self.backend.catalogue.method(spec.name),
-            application=Application(task=self.task, overrides=dict(spec.overrides), seed=self.backend.settings.seed),
+            application=Application(
+                task=self.task,
+                overrides=dict(spec.overrides),
+                seed=self.backend.settings.seed,
+                tokens=self.backend.seq_len(self.task),
+            ),
             batches=self.batches,
             fresh_model=self.fresh_model,
             precision=self.backend.settings.precision,

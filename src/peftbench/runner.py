@@ -95,7 +95,7 @@ class Runner:
             records: What the run has yielded so far; a study may look at them.
 
         Raises:
-            UserError: an override that does not fit the model.
+            UserError: a study that cannot be done as asked.
             PoisonedError: the device is of no more use to this process.
             Exception: a fault that is neither the case's nor the machine's.
         """
@@ -127,7 +127,11 @@ class Runner:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
             return replace(blank, status="invalid", reason=str(error))
-        except (UserError, PoisonedError):
+        except UserError as error:
+            if isinstance(workload, Study):  # its material is the run's: none of the others could go on either
+                raise
+            return replace(blank, status="failed", reason=str(error))
+        except PoisonedError:
             raise
         except Exception as error:
             failure = classify(error, watch.current, alive=partial(context_is_alive, self.backend.device))

@@ -116,7 +116,7 @@ def standing_still(before: Tensors, model: torch.nn.Module, claims: Claims, trai
 
 
 def excuse(still: Sequence[str], claims: Claims, training: Training, origin: Origin, idle: frozenset[str]) -> None:
-    """Accept that tensors stood still if the plain model's loss does not depend on what they stand for.
+    """Accept that tensors stood still if the plain model's loss does not depend on what they stand for, or change.
 
     Args:
         still: Trained tensors that stood still.
@@ -128,7 +128,10 @@ def excuse(still: Sequence[str], claims: Claims, training: Training, origin: Ori
     Raises:
         ValidityError: the loss does depend on one, or it is new.
     """
-    plain = {name: origin.counterparts(name, claims.trained[name]) for name in still}
+    plain = {
+        name: origin.counterparts(name, claims.trained[name]) or origin.adapted(name.removeprefix(claims.place))
+        for name in still
+    }
     wrong = [name for name, names in plain.items() if not names or not idle.issuperset(names)]
     if starved := [name for name in wrong if name in training.starved]:
         raise ValidityError(f"no gradient reaches {some(starved)} in {training.steps} steps")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import PeftbenchError
+from peftbench.measure.failures import classify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,11 +36,20 @@ _FAULTS: Final = (
 
 
 @contextmanager
-def faults_as(error_class: type[PeftbenchError], doing: str) -> Iterator[None]:
-    """Within the context, turn an exception of the library into one line that quotes it."""
+def faults_as(error_class: type[PeftbenchError], doing: str, *, running: bool = False) -> Iterator[None]:
+    """Within the context, turn an exception of the library into one line that quotes it.
+
+    Args:
+        error_class: what becomes of it.
+        doing: what PEFT cannot do.
+        running: whether a model is run, which raises RuntimeError where tensors do not fit together.
+    """
+    faults = (*_FAULTS, RuntimeError) if running else _FAULTS
     try:
         yield
-    except _FAULTS as error:
+    except faults as error:
+        if isinstance(error, RuntimeError) and classify(error).kind != "failed":  # the machine's, not the library's
+            raise
         message = " ".join(str(error).split())
         raise error_class(f"PEFT cannot {doing}: {type(error).__name__}: {message}") from error
 
