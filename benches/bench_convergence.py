@@ -1,13 +1,8 @@
 """Real trainings of each method on each task, from several seeds: what it costs to reach a quality."""
 
-from typing import TYPE_CHECKING
-
-from peftbench import bench
-
-if TYPE_CHECKING:
-    from peftbench.fixture import PeftCase
+from peftbench import PeftCase, bench
 
 
 @bench("convergence")
-def convergence(peft_case: "PeftCase") -> None:
+def convergence(peft_case: PeftCase) -> None:
     peft_case.measure()

@@ -1,13 +1,8 @@
 """One inference of each method on each task: the adapter active, not merged."""
 
-from typing import TYPE_CHECKING
-
-from peftbench import bench
-
-if TYPE_CHECKING:
-    from peftbench.fixture import PeftCase
+from peftbench import PeftCase, bench
 
 
 @bench("inference")
-def inference(peft_case: "PeftCase") -> None:
+def inference(peft_case: PeftCase) -> None:
     peft_case.measure()

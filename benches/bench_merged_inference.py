@@ -1,13 +1,8 @@
 """One inference of each method on each task, with the adapter merged into the weights."""
 
-from typing import TYPE_CHECKING
-
-from peftbench import bench
-
-if TYPE_CHECKING:
-    from peftbench.fixture import PeftCase
+from peftbench import PeftCase, bench
 
 
 @bench("merged_inference")
-def merged_inference(peft_case: "PeftCase") -> None:
+def merged_inference(peft_case: PeftCase) -> None:
     peft_case.measure()

@@ -1,13 +1,8 @@
 """One training step of each method on each task: forward with loss, backward, optimizer."""
 
-from typing import TYPE_CHECKING
-
-from peftbench import bench
-
-if TYPE_CHECKING:
-    from peftbench.fixture import PeftCase
+from peftbench import PeftCase, bench
 
 
 @bench("train_step")
-def train_step(peft_case: "PeftCase") -> None:
+def train_step(peft_case: PeftCase) -> None:
     peft_case.measure()

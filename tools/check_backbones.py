@@ -26,19 +26,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from tools.backbones import ARCHITECTURES, WORDS, Architecture
 
-from peftbench.backend import Backend
-from peftbench.cases import Case, select_methods
-from peftbench.catalogue import Catalogue
+from peftbench.config.settings import Settings
 from peftbench.errors import UnsupportedError, UserError, ValidityError
-from peftbench.measure import validity
-from peftbench.runner import Runner
-from peftbench.settings import Settings
-from peftbench.workloads.base import nothing
+from peftbench.matrix.cases import select_methods
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.trial import nothing
+from peftbench.records.ids import Case
+from peftbench.run.runner import Runner
+from peftbench.validity import check as validity
+from peftbench.workloads.backend import Backend
 
 if TYPE_CHECKING:
-    from peftbench.backend import Group
-    from peftbench.cases import MethodSpec
-    from peftbench.measure.rounds import TimedRound
+    from peftbench.measure.time.rounds import TimedRound
+    from peftbench.records.ids import MethodSpec
+    from peftbench.workloads.backend import Group
 
 FAMILIES: Final = {
     "whole": ("full",),
@@ -150,7 +151,7 @@ def _tried(group: Group, spec: MethodSpec) -> tuple[str, str]:
         validity.check(subject)
         trial = group.backend.catalogue.workload("train_step").trial(subject)
         trial.run(0, nothing)
-        trial.run(trial.fullest, nothing)
+        trial.run(trial.representative, nothing)
     except UnsupportedError as error:
         return "unsupported", str(error)
     except ValidityError as error:

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from peftbench.backend import Backend
-from peftbench.cases import parse_method
-from peftbench.catalogue import Catalogue
-from peftbench.measure.clock import Timing, clock_for
+from peftbench.config.settings import Settings
+from peftbench.matrix.cases import parse_method
+from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.metrics import time_metrics
-from peftbench.measure.rounds import Plan, TimedRound, interleave, undisturbed, warm_up
-from peftbench.settings import Settings
+from peftbench.measure.time.clock import Timing, clock_for
+from peftbench.measure.time.rounds import RoundPlan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.workloads.backend import Backend
 from peftbench.workloads.step import without_labels
 
 if TYPE_CHECKING:
-    from peftbench.workloads.base import Subject, Trial
+    from peftbench.measure.trial import Trial
+    from peftbench.workloads.subject import Subject
 
 CASES = (("train_step", "full"), ("train_step", "lora"), ("inference", "full"), ("inference", "lora"))
 
@@ -86,7 +87,7 @@ def main() -> None:
         with undisturbed():
             warm_up(ours)
             warm_up(plain)
-            rounds = interleave(ours, plain, Plan(budget_s=0, exactly=options.rounds), seed=workload_name)
+            rounds = interleave(ours, plain, RoundPlan(budget_s=0, exactly=options.rounds), seed=workload_name)
         ratio = time_metrics(rounds, phases=(), tokens=0, first_s=0)["ratio"]
         print(f"{workload_name:10} {method:5} ours / plain {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]")
 

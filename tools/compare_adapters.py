@@ -69,8 +69,8 @@ class Worker:
 
 def ours(method: str, model: PreTrainedModel) -> tuple[PreTrainedModel, Callable[[], object]]:
     """Apply our method; return the model and what gives its auxiliary loss."""
-    from peftbench.methods import bottleneck, fusion, prefix
     from peftbench.methods.base import Application
+    from peftbench.methods.paper import bottleneck, fusion, prefix
 
     known = {known.name: known for known in (*bottleneck.METHODS, *prefix.METHODS, *fusion.METHODS)}
     applied = known[method].apply(model, Application(task=None))  # these methods do not look at the task

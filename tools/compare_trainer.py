@@ -20,17 +20,18 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from peftbench.backend import Backend
-from peftbench.cases import Case, parse_method
-from peftbench.catalogue import Catalogue
-from peftbench.measure.clock import clock_for
-from peftbench.settings import Settings
-from peftbench.training.course import Course, follow, judge, plan_for
-from peftbench.training.evaluate import length
-from peftbench.training.loop import MAX_NORM, WARM_UP, Plan
-from peftbench.training.run import material_of, subject_of
-from peftbench.training.sampling import steps
-from peftbench.workloads.study import Desk
+from peftbench.config.settings import Settings
+from peftbench.matrix.cases import parse_method
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.time.clock import clock_for
+from peftbench.records.ids import Case
+from peftbench.studies.base import Desk
+from peftbench.studies.training.evaluate import length
+from peftbench.studies.training.job import TrainingJob, follow, judge, plan_for
+from peftbench.studies.training.loop import MAX_NORM, WARM_UP, TrainingPlan
+from peftbench.studies.training.sampling import steps
+from peftbench.studies.training.single import material_of, subject_of
+from peftbench.workloads.backend import Backend
 
 WARM = 3
 """Steps that are left out of the times."""
@@ -79,9 +80,9 @@ def main() -> None:
     desk = Desk(backend, clock_for(backend.device), ())
     material = material_of(desk, case.task)
     rule = plan_for(replace(settings, stop="budget"), {case.task: 1}, case.batch_size, None).rule
-    plan = Plan(arguments.steps, arguments.steps, rule)
+    plan = TrainingPlan(arguments.steps, arguments.steps, rule)
     subject = subject_of(case, backend, material, plan.total_steps)
-    course = Course(subject, subject.applied_model, {case.task: material}, case.batch_size, 0, plan)
+    course = TrainingJob(subject, subject.applied_model, {case.task: material}, case.batch_size, 0, plan)
 
     print(f"{arguments.method} on {case.task}: {arguments.steps} steps of {case.batch_size}")
     quotients = []
@@ -96,7 +97,7 @@ def main() -> None:
     print(f"median quotient of the step times {statistics.median(quotients):.3f}")
 
 
-def _by_trainer(course: Course, count: int, lr: float) -> tuple[float, list[float]]:
+def _by_trainer(course: TrainingJob, count: int, lr: float) -> tuple[float, list[float]]:
     """Train with transformers' Trainer; return quality and step times."""
     ((task, material),) = course.materials.items()
     lengths = {task: [*map(length, material.train)]}

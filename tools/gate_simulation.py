@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from peftbench.baseline.rule import Rule
-from peftbench.baseline.statistics import (
+from peftbench.gate.rule import Rule
+from peftbench.gate.statistics import (
     Moments,
     Shifts,
     moments,

@@ -3,20 +3,21 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from peftbench.marks import bench
-
 if TYPE_CHECKING:
     from peftbench.api import apply_method
     from peftbench.errors import UnsupportedError, UserError
-    from peftbench.fixture import PeftCase
+    from peftbench.measure.trial import Trial
     from peftbench.methods.base import Application, Method
     from peftbench.methods.basic import SelectiveMethod
     from peftbench.methods.peft.method import PeftMethod
-    from peftbench.models import Preset
-    from peftbench.record import Metric, Record
+    from peftbench.models.presets import Preset
+    from peftbench.plugin.fixture import PeftCase
+    from peftbench.plugin.marks import bench
+    from peftbench.records.record import Metric, Record
     from peftbench.tasks.base import Head, HubSource, Task
     from peftbench.tasks.classification import ClassificationTask
-    from peftbench.workloads.base import Subject, Trial, Workload
+    from peftbench.workloads.base import Workload
+    from peftbench.workloads.subject import Subject
 
 __all__ = [
     "Application",
@@ -43,15 +44,18 @@ __all__ = [
 _HOMES: Final = {
     "peftbench.api": ("apply_method",),
     "peftbench.errors": ("UnsupportedError", "UserError"),
-    "peftbench.fixture": ("PeftCase",),
+    "peftbench.plugin.fixture": ("PeftCase",),
+    "peftbench.plugin.marks": ("bench",),
     "peftbench.methods.base": ("Application", "Method"),
     "peftbench.methods.basic": ("SelectiveMethod",),
     "peftbench.methods.peft.method": ("PeftMethod",),
-    "peftbench.models": ("Preset",),
-    "peftbench.record": ("Metric", "Record"),
+    "peftbench.models.presets": ("Preset",),
+    "peftbench.records.record": ("Metric", "Record"),
     "peftbench.tasks.base": ("Head", "HubSource", "Task"),
     "peftbench.tasks.classification": ("ClassificationTask",),
-    "peftbench.workloads.base": ("Subject", "Trial", "Workload"),
+    "peftbench.measure.trial": ("Trial",),
+    "peftbench.workloads.base": ("Workload",),
+    "peftbench.workloads.subject": ("Subject",),
 }
 """Where the public names live: imported when first asked for, since every pytest run imports this package."""
 

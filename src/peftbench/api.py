@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peftbench.catalogue import Catalogue
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.methods.base import Application, Scalar
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.methods.base import Application
+from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     import torch

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.device import device_named
+from peftbench.devices.device import device_named
 from peftbench.errors import UserError
 
 

@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.backend import Backend
-from peftbench.cases import parse_method
-from peftbench.catalogue import Catalogue
-from peftbench.measure.clock import CudaClock, clock_for, launch_bound
-from peftbench.measure.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
-from peftbench.measure.energy import busy_window, energy_metrics, idle_window
-from peftbench.measure.failures import classify, context_is_alive
-from peftbench.measure.nvml import Nvml
-from peftbench.precision import Precision
-from peftbench.settings import Settings
-from peftbench.workloads.base import Mark, Trial
+from peftbench.config.settings import Settings
+from peftbench.devices.failures import classify, context_is_alive
+from peftbench.devices.precision import Precision
+from peftbench.matrix.cases import parse_method
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.energy.nvml import Nvml
+from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
+from peftbench.measure.memory.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
+from peftbench.measure.time.clock import CudaClock, clock_for, launch_bound
+from peftbench.measure.trial import Mark, Trial
+from peftbench.workloads.backend import Backend
 from peftbench.workloads.lifecycle import left_bytes
 
 SPIN_CYCLES = 20_000_000
@@ -135,7 +135,7 @@ def test_nvml_knows_the_device_of_torch(device: torch.device) -> None:
 def test_nvml_finds_the_device_that_cuda_was_shown(visible: str, device: torch.device) -> None:
     uuid = str(torch.cuda.get_device_properties(device).uuid)
     code = (
-        "import torch; from peftbench.measure.nvml import Nvml\n"
+        "import torch; from peftbench.measure.energy.nvml import Nvml\n"
         "with Nvml.of(torch.device('cuda', 0)) as nvml: print(nvml.memory().total_bytes.reason, end='')"
     )
     shown = f"GPU-{uuid}" if visible == "uuid" else visible
@@ -174,7 +174,7 @@ def test_out_of_memory_says_how_much_and_the_device_goes_on(device: torch.device
 def test_a_failed_assertion_on_the_device_is_poison() -> None:
     code = """
 import torch
-from peftbench.measure.failures import classify, context_is_alive
+from peftbench.devices.failures import classify, context_is_alive
 device = torch.device("cuda", 0)
 try:
     torch.zeros(4, device=device)[torch.tensor([9], device=device)].sum().item()

@@ -6,11 +6,11 @@ from tests.plugin.processes import BENCH as TRAIN_STEP
 from tests.plugin.processes import World
 from tests.plugin.running import Run
 
-from peftbench import building
 from peftbench.api import apply_method
-from peftbench.catalogue import Catalogue
-from peftbench.launches import launcher
-from peftbench.models import PRESETS, ModelSource
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.models import building
+from peftbench.models.presets import PRESETS, ModelSource
+from peftbench.processes.launches import launcher
 
 BENCH = """
 from peftbench import bench
@@ -42,13 +42,13 @@ def _libraries() -> None:
     torch.optim.AdamW(lora.parameters(), fused=True)
     for module in (
         "hypothesis.internal.observability",
-        "peftbench.fixture",
+        "peftbench.plugin.fixture",
         "peftbench.report.terminal",
-        "peftbench.runfile",
+        "peftbench.records.runfile",
         "rich.markdown",
         "transformers.trainer_utils",
         "sklearn.metrics",
-        "peftbench.training.run",
+        "peftbench.studies.training.single",
         "scipy.stats",
     ):
         import_module(module)
@@ -73,12 +73,13 @@ def run(benches: pytest.Pytester) -> Run:
 def _modules() -> None:
     """Import what a run imports: pytester forgets modules that are first imported in one of its in-process runs."""
     for module in (
-        "launches.parent",
-        "launches.display",
-        "launches.hooks",
+        "plugin.parent",
+        "report.display",
+        "plugin.child",
+        "processes.conduct",
         "report.terminal",
         "report.files",
-        "fixture",
+        "plugin.fixture",
     ):
         import_module(f"peftbench.{module}")
     for module in ("rich.console", "rich.table", "rich.markdown", "xml.etree.ElementTree", "cpuinfo"):

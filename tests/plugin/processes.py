@@ -7,10 +7,10 @@ from typing import Final
 
 from tests.plugin.standin import FINGERPRINT
 
-from peftbench.launches.assignment import Assignment
-from peftbench.launches.process import Command, Ending
-from peftbench.record import Launch, Metric, Record, Run
-from peftbench.runfile import save_run
+from peftbench.processes.launches.assignment import Assignment
+from peftbench.processes.launches.process import Command, Ending
+from peftbench.records.record import Launch, Metric, Record, Run
+from peftbench.records.runfile import save_run
 
 METHODS: Final = ("full", "head", "bitfit", "lora", "dora", "ia3")
 BENCH: Final = """

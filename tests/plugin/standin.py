@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from peftbench.environment import versions
-from peftbench.journal import Journal
-from peftbench.measure.clock import Timing
+from peftbench.devices.environment import versions
 from peftbench.measure.metrics import launch
-from peftbench.measure.rounds import Plan, interleave
-from peftbench.record import Metric, Record
-from peftbench.session import BenchSession
+from peftbench.measure.time.clock import Timing
+from peftbench.measure.time.rounds import RoundPlan, interleave
+from peftbench.plugin.session import BenchSession
+from peftbench.records.journal import Journal
+from peftbench.records.record import Metric, Record
 
 if TYPE_CHECKING:
-    from peftbench.cases import Case
-    from peftbench.passes import Observer, Take
+    from peftbench.measure.time.rounds import Observer
+    from peftbench.records.ids import Case
+    from peftbench.run.passes import Take
     from peftbench.workloads.base import Workload
 
 FINGERPRINT = {"cpu": "stand-in", "device": "none", "threads": "1", **versions()}
@@ -39,7 +40,7 @@ class StandIn:
     """Measures a case by calling `underlying.work(method)`; counts `underlying.FLOPS`."""
 
     def __init__(self, session: str) -> None:
-        self.take: Take = interleave
+        self._take: Take = interleave
         self._session = session
         self._underlying = import_module("underlying")
 
@@ -58,7 +59,7 @@ class StandIn:
             self._underlying.work(method)
             return Timing(time.perf_counter() - start)
 
-        rounds = self.take(observer(timed), timed, Plan(budget_s=0.1, exactly=5), seed=id)
+        rounds = self._take(observer(timed), timed, RoundPlan(budget_s=0.1, exactly=5), seed=id)
         flops = Metric(self._underlying.FLOPS, "FLOP")
         times = {"time_s": Metric(rounds.case[0].wall_s, "s", noise="timed")}
         return replace(
@@ -66,6 +67,9 @@ class StandIn:
             metrics={"flops": flops, **times},
             launches=(launch(rounds, session=self._session),),
         )
+
+    def take_rounds_by(self, take: Take) -> None:
+        self._take = take
 
     def release(self) -> None: ...
 
@@ -76,8 +80,8 @@ def _open(self: BenchSession, tasks: Iterable[str], *, measuring: bool) -> None:
     del tasks, measuring
     assert self._assignment is not None
     self._journal = Journal(self._assignment.journal, self.identity(), resume=self.settings.resume)
-    self.records.update(self._journal.finished)
-    self.resumed = frozenset(self._journal.finished)
+    self._records.update(self._journal.finished)
+    self._resumed = frozenset(self._journal.finished)
     self._runner = StandIn(self.name)  # type: ignore[assignment]
 
 

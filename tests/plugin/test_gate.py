@@ -11,9 +11,9 @@ from tests.plugin.processes import BENCH, LORA, METHODS, SETTINGS, World, bracke
 from tests.plugin.running import records
 from tests.plugin.standin import FINGERPRINT
 
-from peftbench.baseline import store
-from peftbench.baseline.snapshot import snapshot_of
-from peftbench.record import Run
+from peftbench.gate import store
+from peftbench.gate.snapshot import snapshot_of
+from peftbench.records.record import Run
 
 Gate = Callable[..., pytest.RunResult]
 

@@ -134,7 +134,8 @@ def test_a_child_whose_parent_was_killed_stops_at_its_next_case(light_project: p
         "import os, signal\nfrom pathlib import Path\n\nFLOPS = 100\n\n"
         "def work(method):\n"
         "    first = not list(Path().glob('ran-*'))\n"
-        "    Path(f'ran-{method}').write_text(str(os.getpid()))\n"
+        "    if not Path(f'ran-{method}').exists():\n"
+        "        Path(f'ran-{method}').write_text(str(os.getpid()))\n"
         "    if first:\n"
         "        os.kill(os.getppid(), signal.SIGKILL)\n"
     )

@@ -11,9 +11,8 @@ import pytest
 from tests.plugin.running import Run
 from tests.plugin.test_launches import ARGUMENTS, BENCH, ROOT, UNDERLYING
 
-from peftbench.launches.assignment import Assignment
-from peftbench.launches.child import OPTION
-from peftbench.lockstep.channel import Channel
+from peftbench.processes.launches.assignment import OPTION, Assignment
+from peftbench.processes.lockstep.channel import Channel
 
 SLOWER = UNDERLYING.replace("100", "101").replace("20_000", "100_000")
 
@@ -63,7 +62,7 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
 
 
 CONFTEST = """
-from peftbench.catalogue import Catalogue
+from peftbench.matrix.catalogue import Catalogue
 from dataclasses import replace
 
 def pytest_peftbench_methods():

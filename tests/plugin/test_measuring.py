@@ -9,7 +9,7 @@ import torch
 from jsonschema import Draft202012Validator
 from tests.plugin.running import Run, records
 
-from peftbench.runfile import load_run
+from peftbench.records.runfile import load_run
 
 EXACT = (
     "flops",
@@ -70,7 +70,7 @@ def test_a_run_yields_a_table_a_run_file_and_pytest_benchmarks_own(
 def test_a_record_holds_what_it_promises(measured: pytest.RunResult, benches: pytest.Pytester) -> None:
     del measured
     run = load_run(benches.path / "run.json")
-    schema = json.loads(files("peftbench").joinpath("run.schema.json").read_text())
+    schema = json.loads(files("peftbench.records").joinpath("run.schema.json").read_text())
     Draft202012Validator(schema).validate(json.loads((benches.path / "run.json").read_text()))
     assert run.fingerprint["torch"] == torch.__version__
     assert run.fingerprint["threads"] == "1"
@@ -107,13 +107,13 @@ def test_counters_are_equal_in_another_run(run: Run, benches: pytest.Pytester) -
 def test_pytest_benchmark_is_told_the_time_of_each_round_without_what_prepares_it(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from peftbench.fixture import _told
-        from peftbench.measure.clock import Timing
+        from peftbench.plugin.fixture import _observed
+        from peftbench.measure.time.clock import Timing
 
         TIMES_S = [0.25, 0.5, 0.125]  # the calls themselves, which would prepare as well, take others
 
         def test_rounds(benchmark):
-            observed = _told(benchmark, lambda number: Timing(TIMES_S[number]))
+            observed = _observed(benchmark, lambda number: Timing(TIMES_S[number]))
             assert [observed(number).wall_s for number in range(3)] == TIMES_S
             assert benchmark.stats.stats.data == TIMES_S
         """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.conftest import WORDS
 
-from peftbench.baseline.snapshot import Case, Profile, Session, Snapshot
+from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot
 from peftbench.tasks.base import Vocabulary
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def make_baseline() -> MakeSnapshot:
     def make(cases: int = 8, spread: float = 0.01, **changes: object) -> Snapshot:
         parts = [_session(seed, cases, 5, spread) for seed in range(4)]
         found = {
-            chr(ord("a") + i): Case({str(s): part[i] for s, part in enumerate(parts)}, 40, 0.0124, COUNTERS, PROFILE)
+            chr(ord("a") + i): CaseSnapshot(
+                {str(s): part[i] for s, part in enumerate(parts)}, 40, 0.0124, COUNTERS, PROFILE
+            )
             for i in range(cases)
         }
         values = {"fingerprint": FINGERPRINT, "settings": {"model": "tiny"}, **changes}
@@ -87,7 +89,7 @@ def make_run() -> MakeSnapshot:
         rows = _session(9, cases, launches, spread)
         names = [chr(ord("a") + i) for i in range(cases)]
         found = {
-            name: Case({"new": tuple(x + moved.get(name, 0.0) for x in row)}, 40, 0.0131, COUNTERS, PROFILE)
+            name: CaseSnapshot({"new": tuple(x + moved.get(name, 0.0) for x in row)}, 40, 0.0131, COUNTERS, PROFILE)
             for name, row in zip(names, rows, strict=True)
         }
         values = {"fingerprint": FINGERPRINT, "settings": {"model": "tiny"}, **changes}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped] # transformers brings it, without types
 
-from peftbench.baseline.verdict import parse_fail_on
-from peftbench.settings import flag_name, options
+from peftbench.config.settings import flag_name, options
+from peftbench.gate.verdict import parse_fail_on
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("*.md"), *ROOT.glob(".github/workflows/*.yml"), ROOT / "Makefile"])

@@ -80,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Wrap the workloads, if anything is to be slowed down."""
     if not INJECTION.exists():
         return
-    from peftbench.record import function_of
+    from peftbench.records.record import function_of
     from peftbench.workloads.step import Inference, TrainStep
 
     slowdowns = [Slowdown(**one) for one in json.loads(INJECTION.read_text())]

@@ -9,12 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from peftbench.claims.statistics import Observation
+from peftbench.claims.intervals import Observation
+from peftbench.config.settings import options
+from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
-from peftbench.record import Record, Run
-from peftbench.runfile import load_run
-from peftbench.settings import options
-from peftbench.training.results import (
+from peftbench.methods.optimization import Optimization
+from peftbench.records.record import Record, Run
+from peftbench.records.runfile import load_run
+from peftbench.studies.training.results import (
     ADDING,
     CONVERGENCE,
     FULL,
@@ -27,8 +29,7 @@ from peftbench.training.results import (
     trainings,
     under,
 )
-from peftbench.training.stopping import Cost, Target, cost
-from peftbench.workloads.base import Optimization
+from peftbench.studies.training.stopping import Cost, cost
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
@@ -53,7 +54,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Joint:
+class JointTraining:
     """The training of a multi-task model."""
 
     training: Training
@@ -78,7 +79,7 @@ class Evidence:
     records: Sequence[Record]
     policy: Policy
     shared_lr: float
-    target: Target
+    target: QualityTarget
 
     @cached_property
     def _trainings(self) -> list[Training]:
@@ -107,13 +108,13 @@ class Evidence:
         """Return the adapters that were trained."""
         return list(dict.fromkeys(one.method for one in self.adapters()))
 
-    def joint(self, workload: str = MULTITASK) -> Iterator[Joint]:
+    def joint(self, workload: str = MULTITASK) -> Iterator[JointTraining]:
         """Yield the trainings of multi-task models; those that differ in replay choose their rates apart."""
         found = trainings(self.records, workload)
         for replay in dict.fromkeys(one.record.variant.get("replay") for one in found):
             alike = [one for one in found if one.record.variant.get("replay") == replay]
             for members in under(self.policy, alike, self.shared_lr).values():
-                yield from map(Joint, members)
+                yield from map(JointTraining, members)
 
     def goal(self, group: str) -> float | None:
         """Return the quality that is to be reached; None where full fine-tuning, which sets it, is missing."""
@@ -212,9 +213,9 @@ def _comparable(run: Run) -> dict[str, object]:
     return {name: value for name, value in run.settings.items() if name not in left_out}
 
 
-def target_of(text: str | None, runs: Sequence[Run]) -> Target:
+def target_of(text: str | None, runs: Sequence[Run]) -> QualityTarget:
     """Return the target that is given, else the runs' own."""
-    return Target.read(text or next((run.settings["target"] for run in runs if "target" in run.settings), "97%"))
+    return QualityTarget.read(text or next((run.settings["target"] for run in runs if "target" in run.settings), "97%"))
 
 
 def shared_lr(runs: Sequence[Run]) -> float:

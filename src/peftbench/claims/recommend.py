@@ -11,15 +11,15 @@ from typing import Final, Literal
 
 from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, base_name, distinct, shared_lr, value
-from peftbench.claims.statistics import Observation, as_observation, together
-from peftbench.record import Record, Run
-from peftbench.training.results import CONVERGENCE, FULL, MTL
-from peftbench.training.stopping import Target
+from peftbench.claims.intervals import Observation, as_observation, together
+from peftbench.config.target import QualityTarget
+from peftbench.records.record import Record, Run
+from peftbench.studies.training.results import CONVERGENCE, FULL, MTL
 
 Objective = Literal["cost-to-quality", "latency", "storage"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-LOST: Final = {
+OPEN_ENDED: Final = {
     "above": " (target never reached in some runs: at least so much)",
     "both": " (target never reached in some runs, in others not by full: more or less than that)",
 }
@@ -59,7 +59,12 @@ def parse_bytes(text: str) -> float:
 
 
 def recommend(
-    runs: Sequence[Run], objective: Objective, *, target: Target, memory_bytes: float | None = None, tasks: int = 8
+    runs: Sequence[Run],
+    objective: Objective,
+    *,
+    target: QualityTarget,
+    memory_bytes: float | None = None,
+    tasks: int = 8,
 ) -> list[Choice]:
     """Return the methods, the best first; then those that never reached the target, then those that do not fit.
 
@@ -104,7 +109,7 @@ def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     goals = "seconds of steps to the target, against full"
     scored = {}
     for method, seen in found.items():
-        lost = LOST.get(seen.censored, "")
+        lost = OPEN_ENDED.get(seen.censored, "")
         scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the {goals}{lost}")
     return _with_full(scored, evidence, f"the measure of all others: {goals}")
 

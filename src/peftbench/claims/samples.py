@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from peftbench.claims.evidence import Evidence, Sample, is_adapter, value
-from peftbench.claims.statistics import Observation, added_up, log_ratio
-from peftbench.training.results import ADDING, FULL, MTL
-from peftbench.training.stopping import cost
+from peftbench.claims.intervals import Observation, added_up, log_ratio
+from peftbench.studies.training.results import ADDING, FULL, MTL
+from peftbench.studies.training.stopping import cost
 
 if TYPE_CHECKING:
-    from peftbench.record import Record
-    from peftbench.training.results import Training
+    from peftbench.records.record import Record
+    from peftbench.studies.training.results import Training
 
 
 Samples = Iterator[Sample]

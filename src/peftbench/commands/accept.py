@@ -11,14 +11,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from peftbench.commands.options import add_keyword, add_rule, rule_of
+from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
 from peftbench.report.wording import cases
 
 if TYPE_CHECKING:
-    from peftbench.baseline.accept import Accepted
-    from peftbench.baseline.rule import Rule
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
+    from peftbench.gate.accept import Accepted
+    from peftbench.gate.rule import Rule
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -51,15 +51,15 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the baseline and say what became of each case."""
-    from peftbench.baseline.accept import Request, accept
-    from peftbench.baseline.load import load_snapshot
-    from peftbench.baseline.store import file_name, load, save, writing
+    from peftbench.gate.accept import AcceptRequest, accept
+    from peftbench.gate.load import load_snapshot
+    from peftbench.gate.store import file_name, load, save, writing
 
     rule = rule_of(arguments)
     new = load_snapshot(arguments.run_file)
     if new.accepted:
         raise UserError(f"{arguments.run_file}: is a baseline already; give what --peftbench-json wrote")
-    request = Request(
+    request = AcceptRequest(
         why=arguments.why,
         keyword=arguments.keyword,
         append=arguments.append,
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
-    from peftbench.baseline.compare import foreseen
+    from peftbench.gate.compare import foreseen
 
     baseline = accepted.baseline
     lines = [f"{path}: {cases(len(accepted.recorded))} accepted, {len(accepted.kept)} kept as they were"]

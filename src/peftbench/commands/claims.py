@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
 
 FORMATS: Final = ("table", "markdown", "json")
 
@@ -46,8 +46,8 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what was found."""
-    from peftbench.claims.claims import judge
     from peftbench.claims.evidence import load_runs, target_of
+    from peftbench.claims.paper import judge
     from peftbench.report import claims as report
 
     runs = load_runs(arguments.runs)

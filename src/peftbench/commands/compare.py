@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from peftbench.baseline.verdict import Comparison, Verdict, parse_fail_on
-from peftbench.commands.options import add_keyword, add_rule, rule_of
+from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
+from peftbench.gate.verdict import Comparison, Verdict, parse_fail_on
 
 if TYPE_CHECKING:
-    from peftbench.baseline.snapshot import Snapshot
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
+    from peftbench.gate.snapshot import Snapshot
 
 FORMATS: Final = ("table", "markdown", "json", "github", "bencher", "action-benchmark")
 
@@ -63,9 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the comparison; 1 if it fails."""
     fail_on, rule = parse_fail_on(arguments.fail_on), rule_of(arguments)
     with _no_garbage_collection():
-        from peftbench.baseline.compare import compare
-        from peftbench.baseline.keyword import matcher
-        from peftbench.baseline.load import load_snapshot
+        from peftbench.gate.compare import compare
+        from peftbench.gate.keyword import matcher
+        from peftbench.gate.load import load_snapshot
 
         matches = matcher(arguments.keyword)
         under_test = [word.strip() for word in arguments.under_test.split(",") if word.strip()]
@@ -78,8 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _base(path: Path, new: Snapshot) -> Snapshot:
-    from peftbench.baseline.load import load_snapshot
-    from peftbench.baseline.store import find
+    from peftbench.gate.load import load_snapshot
+    from peftbench.gate.store import find
 
     if not path.is_dir():
         return load_snapshot(path)

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from peftbench.commands.options import add_rule, rule_of
+from peftbench.commands.arguments import add_rule, rule_of
 from peftbench.errors import UserError
 
 if TYPE_CHECKING:
-    from peftbench.baseline.rule import Rule
-    from peftbench.commands.options import Subparsers
-    from peftbench.doctor import Machine
-    from peftbench.record import Run
+    from peftbench.commands.arguments import Subparsers
+    from peftbench.gate.noise import Machine
+    from peftbench.gate.rule import Rule
+    from peftbench.records.record import Run
 
 BENCH: Final = """
 from peftbench import bench
@@ -54,8 +54,8 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print what was found."""
-    from peftbench.doctor import Machine
-    from peftbench.runfile import load_run
+    from peftbench.gate.noise import Machine
+    from peftbench.records.runfile import load_run
 
     rule = rule_of(arguments)
     if arguments.launches < 2:  # noqa: PLR2004 - one has no spread
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def report(found: Run, machine: Machine, rule: Rule, threads: int, budget_min: float | None) -> list[str]:
     """Return what was found, a line each."""
-    from peftbench.doctor import advice, drift, noise_of, seconds_a_launch, smallest_slowdowns
+    from peftbench.gate.noise import advice, drift, noise_of, seconds_a_launch, smallest_slowdowns
 
     noise = noise_of(found)
     if math.isnan(noise.ratio):

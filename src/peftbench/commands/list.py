@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from peftbench import listing
-from peftbench.catalogue import Catalogue
+from peftbench.matrix import listing
+from peftbench.matrix.catalogue import Catalogue
 from peftbench.report.numbers import scaled
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
-    from peftbench.listing import Description
+    from peftbench.commands.arguments import Subparsers
+    from peftbench.matrix.listing import Description
 
 JSON_HELP: Final = "print JSON, a list of objects"
 

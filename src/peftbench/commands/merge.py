@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from peftbench.errors import UserError
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -32,9 +32,9 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the whole, and list what is missing."""
-    from peftbench.launches.merge import merge_launches
-    from peftbench.runfile import load_run, save_run
-    from peftbench.shards import join_shards
+    from peftbench.records.joining import merge_launches
+    from peftbench.records.runfile import load_run, save_run
+    from peftbench.records.shards import join_shards
 
     runs = {str(path): load_run(path) for path in arguments.runs}
     if len(runs) < len(arguments.runs):

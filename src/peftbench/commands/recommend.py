@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from peftbench.commands.claims import add_runs, add_target
 
 if TYPE_CHECKING:
-    from peftbench.commands.options import Subparsers
+    from peftbench.commands.arguments import Subparsers
 
 
 def add_parser(commands: Subparsers) -> None:

@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from peftbench.measure.estimate import Estimate, median_estimate
-from peftbench.record import Launch, Metric
+from peftbench.records.estimate import Estimate, median_estimate
+from peftbench.records.record import Launch, Metric
 
 if TYPE_CHECKING:
-    from peftbench.measure.rounds import Rounds
+    from peftbench.measure.time.rounds import Rounds
 
 
 def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float | None, first_s: float) -> dict[str, Metric]:

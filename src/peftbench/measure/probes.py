@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from peftbench.measure.clock import CudaClock, launch_bound
-from peftbench.measure.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
-from peftbench.measure.energy import busy_window, energy_metrics, idle_window
-from peftbench.measure.nvml import Nvml, Reading, sampled
-from peftbench.measure.resident import resident
-from peftbench.measure.throttle import Patience, decide, limits
-from peftbench.record import Metric
+from peftbench.measure.energy.nvml import Nvml, Reading, sampled
+from peftbench.measure.energy.throttle import Patience, decide, limits
+from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
+from peftbench.measure.memory.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
+from peftbench.measure.memory.resident import resident
+from peftbench.measure.time.clock import CudaClock, launch_bound
+from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
     import torch
 
-    from peftbench.measure.energy import Window
-    from peftbench.measure.rounds import Rounds, TimedRound
-    from peftbench.workloads.base import Trial
+    from peftbench.measure.energy.window import EnergyWindow
+    from peftbench.measure.time.rounds import Rounds, TimedRound
+    from peftbench.measure.trial import Trial
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class ProbeFindings:
     """What a probe found out."""
 
     metrics: dict[str, Metric] = field(default_factory=dict)
@@ -43,11 +43,11 @@ class Probes(Protocol):
         """Return the memory of a warm round."""
         ...
 
-    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:
+    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
         """Take the rounds, again if the device was slowed down meanwhile, and return the state it was in."""
         ...
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> Findings:
+    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
         """Measure what needs rounds of its own: energy, and whether the host limits the round."""
         ...
 
@@ -72,18 +72,18 @@ class CpuProbes:
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return what model and optimizer own in a round, and the resident set size around another."""
-        trial.lead_up(trial.fullest)
-        owned = round_parts(trial, trial.fullest)
+        trial.ready_after_previous(trial.representative)
+        owned = round_parts(trial, trial.representative)
         return {**parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
 
-    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:
+    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
         """Take the rounds."""
-        return take(), Findings()
+        return take(), ProbeFindings()
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> Findings:
+    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
         """Return nothing: neither energy nor launches are to be had."""
         del trial, time_s, tokens
-        return Findings()
+        return ProbeFindings()
 
     def fingerprint(self) -> dict[str, str]:
         """Return nothing: versions and model of the CPU are there already."""
@@ -103,7 +103,7 @@ class CudaProbes:
         self._patience = Patience()
         self._resources = ExitStack()
         self._nvml = self._resources.enter_context(Nvml.of(device))
-        self._idle: Reading[Window] | None = None
+        self._idle: Reading[EnergyWindow] | None = None
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the allocator's peaks over a warm step, their parts, and what NVML says beside them.
@@ -114,7 +114,7 @@ class CudaProbes:
         release(self._device)
         return memory_metrics(step_memory(trial, self._device, self._nvml))
 
-    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, Findings]:
+    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
         """Take the rounds between two readings of the device's state, until they were not slowed down."""
         attempt = 0
         while True:
@@ -136,9 +136,9 @@ class CudaProbes:
         }
         held_back = limits(before, after)
         notes = [decision.warning, f"the clock was held back by: {', '.join(held_back)}" if held_back else ""]
-        return rounds, Findings(metrics, tuple(filter(None, notes)))
+        return rounds, ProbeFindings(metrics, tuple(filter(None, notes)))
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> Findings:
+    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
         """Return joules, gross and net of the idle draw, and a warning where the host limits the round."""
         synchronize = partial(_synchronize, self._device)
         if self._idle is None:
@@ -151,7 +151,7 @@ class CudaProbes:
         queued_s = CudaClock(self._device).queued_s(partial(trial.run, 0), time_s) if trial.prepare is None else None
         metrics["queued_s"] = Metric(queued_s, "s", noise="sampled", reason="" if queued_s else "could not be queued")
         bound = queued_s is not None and launch_bound(time_s, queued_s)
-        return Findings(metrics, ("launch-bound: the host, not the device, sets the time",) if bound else ())
+        return ProbeFindings(metrics, ("launch-bound: the host, not the device, sets the time",) if bound else ())
 
     def fingerprint(self) -> dict[str, str]:
         """Return driver and error correction."""

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
 from peftbench.errors import UnsupportedError
+from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,11 +19,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
-    from peftbench.workloads.base import Optimization
-
-Scalar = bool | int | float | str
-"""A value of a configuration as it can be written on the command line."""
 
 WRAPPER: Final = "base_model."
 """What stands before all names in a model of PEFT."""
@@ -42,6 +40,8 @@ class Application:
     """Length of the training that the model is prepared for; AdaLoRA's schedule needs it."""
     tokens: int | None = None
     """Length of the sequences to come, padding included, where it is known."""
+    positions: int | None = None
+    """The longest sequence that the model takes, where it says one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +205,7 @@ def _plain_children(config_class: Hashable) -> frozenset[str]:
     import torch
     from transformers import AutoModel
 
-    from peftbench.seeding import seeded
+    from peftbench.devices.seeding import seeded
 
     try:
         with torch.device("meta"), seeded(0):

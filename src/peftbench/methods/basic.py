@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from peftbench.methods.base import Scalar
+    from peftbench.records.ids import Scalar
 
 WEIGHTS_FILE: Final = "model.safetensors"
 """What `save` writes: the trained parameters under their own names."""

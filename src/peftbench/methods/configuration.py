@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from peftbench.errors import PeftbenchError, UnsupportedError, UserError, unknown
 
 if TYPE_CHECKING:
-    from peftbench.methods.base import Scalar
+    from peftbench.records.ids import Scalar
 
 C = TypeVar("C")
 """A frozen dataclass whose fields are the names that can be overridden, with their defaults."""

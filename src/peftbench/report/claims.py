@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
-from peftbench.claims.claims import CaseFinding, Finding
-from peftbench.claims.statistics import Interval
+from peftbench.claims.intervals import Interval
+from peftbench.claims.paper import CaseFinding, Finding
 from peftbench.report.numbers import between
 
 SCHEMA: Final = "peftbench/claims/1"

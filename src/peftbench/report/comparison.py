@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from peftbench.baseline.verdict import CaseVerdict, Comparison, Verdict
+from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
 
 if TYPE_CHECKING:

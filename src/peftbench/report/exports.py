@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final
 
-from peftbench.baseline.snapshot import Case, Snapshot
-from peftbench.baseline.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
-from peftbench.jsondata import Json, encode
+from peftbench.gate.snapshot import CaseSnapshot, Snapshot
+from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
+from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
 
 SCHEMA: Final = "peftbench/comparison/1"
@@ -126,7 +126,7 @@ def to_action_benchmark(snapshot: Snapshot) -> str:
     return json.dumps(entries, indent=1, allow_nan=False) + "\n"
 
 
-def _entries(snapshot: Snapshot, name: str, case: Case) -> Iterable[Json]:
+def _entries(snapshot: Snapshot, name: str, case: CaseSnapshot) -> Iterable[Json]:
     if case.time_s is not None:
         yield {"name": f"{name}: time", "unit": "ms", "value": case.time_s * 1e3}
     if case.x:

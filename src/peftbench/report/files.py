@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from peftbench.baseline.snapshot import snapshot_of
 from peftbench.errors import UserError
-from peftbench.fileio import write_atomically
-from peftbench.record import Run
+from peftbench.gate.snapshot import snapshot_of
+from peftbench.records.fileio import write_atomically
+from peftbench.records.record import Run
+from peftbench.records.runfile import save_run
 from peftbench.report import exports
-from peftbench.runfile import save_run
-from peftbench.settings import Settings
 
 
-def write_run(run: Run, settings: Settings, run_file: Path | None) -> None:
+def write_run(
+    run: Run, run_file: Path | None, *, bencher_json: Path | None = None, action_json: Path | None = None
+) -> None:
     """Write a run to each file that was asked for; raises UserError if one cannot be written, after the others are."""
     writers: list[tuple[Path | None, Callable[[Path], None]]] = [
         (run_file, lambda path: save_run(run, path)),
-        (settings.bencher_json, lambda path: write_atomically(path, exports.to_bencher(snapshot_of(run)))),
-        (settings.action_json, lambda path: write_atomically(path, exports.to_action_benchmark(snapshot_of(run)))),
+        (bencher_json, lambda path: write_atomically(path, exports.to_bencher(snapshot_of(run)))),
+        (action_json, lambda path: write_atomically(path, exports.to_action_benchmark(snapshot_of(run)))),
     ]
     problems = []
     for path, write in writers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from peftbench.baseline.verdict import CaseVerdict, Comparison, Verdict
+from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
 
 MAX_BYTES: Final = 1_000_000

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from peftbench.claims.statistics import Interval
+    from peftbench.claims.intervals import Interval
 
 PREFIXES: Final = ("", "k", "M", "G", "T", "P")
 

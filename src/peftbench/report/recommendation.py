@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from peftbench.claims.intervals import Interval
 from peftbench.claims.recommend import Choice
-from peftbench.claims.statistics import Interval
 from peftbench.report.numbers import between, significant
 
 

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from peftbench.claims.evidence import Evidence, Joint, value
-from peftbench.claims.statistics import Interval, Observation, interval, log_ratio, open_ends
+from peftbench.claims.evidence import Evidence, JointTraining, value
+from peftbench.claims.intervals import Interval, Observation, interval, log_ratio, open_ends
+from peftbench.config.target import QualityTarget
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
-from peftbench.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
-from peftbench.training.stopping import Cost, Goal, Target, cost
+from peftbench.studies.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
+from peftbench.studies.training.stopping import Cost, Goal, cost
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from peftbench.record import Record, Run
+    from peftbench.records.record import Record, Run
 
 DEPLOYMENT: Final = "deployment"
 GAP: Final = 3
@@ -63,18 +64,18 @@ class Column:
 def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     """Yield title, table and notes of each group of each study in a run; no table is wider than `width`, if it can."""
     found = [record for record in run.records if record.status == "ok"]
-    evidence = Evidence(found, "tuned", 0.0, Target.read(str(run.settings.get("target", "97%"))))
+    evidence = Evidence(found, "tuned", 0.0, QualityTarget.read(str(run.settings.get("target", "97%"))))
     for members in _groups(trainings(found)):
         goal = evidence.goal(members[0].group)
         title = f"{CONVERGENCE}  {members[0].group}, target {significant(goal) if goal else 'not known without full'}"
         yield title, _table(_of_trainings(members, goal), width), _notes(members, goal)
     for members in _groups(trainings(found, MULTITASK)):
-        joint = {task: evidence.goal(group) for task, group in Joint(members[0]).groups.items()}
+        joint = {task: evidence.goal(group) for task, group in JointTraining(members[0]).groups.items()}
         known = {task: goal for task, goal in joint.items() if goal is not None}
         goals = known if len(known) == len(joint) else None
         yield f"{MULTITASK}  {members[0].group}", _table(_of_trainings(members, goals), width), _notes(members, goals)
     for members in _groups(trainings(found, ADDING)):
-        *_, new = Joint(members[0]).groups.values()
+        *_, new = JointTraining(members[0]).groups.values()
         goal = evidence.goal(new)
         yield f"{ADDING}  {members[0].group}", _table(_of_trainings(members, goal), width), _notes(members, goal)
     served: dict[str, list[Record]] = {}

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from peftbench.environment import describe_noise
-from peftbench.measure.estimate import LEAST_VALUES
-from peftbench.record import Metric, Record, Run
+from peftbench.records.estimate import LEAST_VALUES
+from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
 
@@ -79,6 +78,16 @@ def head(run: Run) -> list[str]:
         f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
     ]
     return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
+
+
+def describe_noise(readings: Mapping[str, float]) -> str:
+    """Return one line about `noise()` for people."""
+    words = []
+    if "load_1min" in readings:
+        words.append(f"load {readings['load_1min']:.2f}")
+    if "cpu_pressure_percent" in readings:
+        words.append(f"CPU pressure {readings['cpu_pressure_percent']:.1f} %")
+    return ", ".join(words) or "not available"
 
 
 def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from peftbench.baseline.scope import INTERPRETER_COUNTERS
-from peftbench.baseline.verdict import VERDICTS, CaseVerdict, Change, Comparison, SuiteVerdict, Time, Verdict, share
+from peftbench.gate.scope import INTERPRETER_COUNTERS
+from peftbench.gate.verdict import VERDICTS, CaseVerdict, Change, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.report.numbers import milliseconds
 
 NAMES: Final = {"flops": "FLOPs", "python_calls": "Python calls", "trainable_body": "trained", "trainable_head": "head"}

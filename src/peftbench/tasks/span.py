@@ -27,7 +27,7 @@ Characters = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class ContextWindow:
     """One of the stretches of a context that together cover it: an example for the model."""
 
     features: Features
@@ -59,7 +59,7 @@ class SpanTask(Task):
         """Tokenise questions with their contexts; a long context becomes several examples."""
         return [window.features for window in self.windows(rows, tokenizer, seq_len)]
 
-    def windows(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Window]:
+    def windows(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[ContextWindow]:
         """Tokenise as `encode` does, and keep what turns a predicted span back into text."""
         room = seq_len - tokenizer.num_special_tokens_to_add(pair=True)
         max_question = min(MAX_QUESTION, room // 2)
@@ -85,7 +85,7 @@ class SpanTask(Task):
                 )
             )
             start, end = _tokens(offsets, answer_of(rows[row])) or (0, 0)
-            windows.append(Window({**feature, "start_positions": start, "end_positions": end}, row, offsets))
+            windows.append(ContextWindow({**feature, "start_positions": start, "end_positions": end}, row, offsets))
         return windows
 
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:

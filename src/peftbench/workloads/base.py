@@ -1,136 +1,74 @@
-"""What a workload is: the function that is timed, and what it needs to be ready."""
+"""What a benchmark function can measure: a workload, which is timed round by round, or anything else that is one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
-
-from peftbench.compiling import compiled
-from peftbench.precision import Precision
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
-
-    from peftbench.cases import Case
-    from peftbench.methods.base import Application, Method
-    from peftbench.record import Metric
-    from peftbench.settings import Settings
-    from peftbench.tasks.base import Batch
-
-BATCHES: Final = 4
-"""Batches in rotation, all of one shape: rounds are alike, and none finds the last one's input in a cache."""
-
-Mark = Callable[[], None]
-"""Called at the end of each phase of a round; costs one clock reading (CPU) or one event record (CUDA)."""
+    from peftbench.config.settings import Settings
+    from peftbench.devices.precision import Precision
+    from peftbench.measure.time.clock import Clock
+    from peftbench.measure.time.rounds import Observer
+    from peftbench.measure.time.stopwatch import Stopwatch
+    from peftbench.measure.trial import Trial
+    from peftbench.methods.base import Method
+    from peftbench.records.ids import Case
+    from peftbench.records.record import Metric, Record
+    from peftbench.workloads.backend import Backend
+    from peftbench.workloads.subject import Subject
 
 
-def nothing() -> None:
-    """Stand for what a trial need not do, and for a mark that nobody reads."""
+@dataclass(frozen=True)
+class Workbench:
+    """What the cases of a run are measured with."""
 
-
-@dataclass(frozen=True, slots=True)
-class Optimization:
-    """How weights are updated; neither number changes the time of a step."""
-
-    learning_rate: float = 3e-5
-    """The paper's, for every method."""
-    weight_decay: float = 0.1
-    implementation: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments that choose the implementation of a PyTorch optimizer: `Precision.optimizer_arguments`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A method on a task, from which a workload makes what it times."""
-
-    method: Method
-    application: Application
-    batches: Sequence[Batch]
-    """On the device; round i takes batch i modulo their number."""
-    fresh_model: Callable[[], PreTrainedModel]
-    """Makes another copy of the model with its task head, untouched by any method, on the device."""
-    precision: Precision = Precision()
-    compile: bool = False
-    optimization: Optimization = Optimization()
-
-    def applied_model(self) -> torch.nn.Module:
-        """Return a fresh model with the method applied."""
-        return self.method.apply(self.fresh_model(), self.application)
-
-    def callable(self, model: torch.nn.Module) -> Callable[..., Any]:
-        """Return what a round calls: the model, or its compiled form."""
-        return compiled(model) if self.compile else model
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Return the method's own optimizer, else AdamW over the parameters that are trained."""
-        import torch
-
-        optimization = replace(self.optimization, implementation=self.precision.optimizer_arguments())
-        return self.method.optimizer(model, optimization) or torch.optim.AdamW(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=optimization.learning_rate,
-            weight_decay=optimization.weight_decay,
-            **optimization.implementation,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """A workload on one subject, ready to be timed."""
-
-    model: torch.nn.Module
-    """Whose parameters and memory are told."""
-    run: Callable[[int, Mark], object]
-    """One round, given its number; calls the mark once at the end of each of the workload's phases."""
-    prepare: Callable[[int], None] | None = None
-    """What must happen before each round, outside its time."""
-    optimizer: torch.optim.Optimizer | None = None
-    close: Callable[[], None] = nothing
-    """Called when there are no more rounds to come."""
-    fullest: int = BATCHES
-    """Number of a round, not the first, that does all that a round ever does: counters and memory are of it.
-
-    It should take the first batch, so that cases are counted alike: what is done hangs on where a batch is padded.
-    """
-    linked: bool = False
-    """Whether what a round does hangs on what the one before it left."""
-
-    def ready(self, number: int) -> None:
-        """Do what must happen before a round."""
-        if self.prepare is not None:
-            self.prepare(number)
-
-    def lead_up(self, number: int) -> None:
-        """Make a round ready; where rounds are linked, take the one before it as well."""
-        if self.linked:
-            self.ready(number - 1)
-            self.run(number - 1, nothing)
-        self.ready(number)
+    backend: Backend
+    clock: Clock
+    records: Sequence[Record] = ()
+    """What the run has yielded so far."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """What is kept for the next cases of the same group."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload(ABC):
-    """The function that is timed."""
+class Measurement:
+    """The measurement of one case, about to begin."""
+
+    blank: Record
+    """The record of the case, of which nothing is known yet."""
+    observer: Observer
+    """Wraps the timed rounds."""
+    watch: Stopwatch
+    """Learns how long each pass takes."""
+    take_passes: Callable[[Workload, Case, Measurement], Record]
+    """Takes all passes over a case of a workload, and returns its record."""
+
+
+TakeRound = Callable[["Workload", "Case"], None]
+"""Takes one round of a case of a workload, and measures nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark(ABC):
+    """What a benchmark function measures: the base of workloads, which have rounds, and of studies, which have none."""
 
     name: str
     summary: str
     phases: tuple[str, ...] = ()
     """Names of the parts of a round, in order, that are reported apart; empty where there is but one."""
-    trains: bool = False
-    """Whether a round changes weights."""
-    paired: bool = True
+    paired: bool = False
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
     default: bool = True
     """Whether it is measured where neither it nor the file of its benchmark function is named."""
     in_all: bool = True
     """Whether `all` stands for it as well."""
-    runs_model: bool = True
-    """Whether a round runs the model on a batch: then tokens have a rate, and the model can be compiled."""
-    counted: bool = True
-    """Whether warm rounds do the same, call by call, so that counters of one hold for all."""
+    study_settings: bool = False
+    """Whether the settings of studies (epochs, target, ...) change its numbers."""
+    keeps_data: bool = False
+    """Whether data stays on the device between its cases: what is left there is then no leak."""
     methods: tuple[str, ...] = ("default",)
     """What is measured where no method is named; so with the next two."""
     tasks: tuple[str, ...] = ()
@@ -142,10 +80,65 @@ class Workload(ABC):
         del settings
         return cases
 
+    def check(self, backend: Backend, cases: Sequence[Case]) -> None:
+        """Refuse what cannot be done, before the first case begins.
+
+        Raises:
+            UserError: says what, and what to do.
+        """
+        del backend, cases
+
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return the reason why the workload cannot be done with `method` at `precision`, or ''."""
+        """Return the reason why it cannot be done with `method` at `precision`, or ''."""
         del method, precision
         return ""
+
+    def unsupported_case(self, case: Case, backend: Backend) -> str:
+        """Return the reason why a case cannot be done, or ''."""
+        method = backend.definitions.method(case.method.name)
+        tasks = [backend.definitions.task(name) for name in case.tasks]
+        reasons = [method.unsupported(task, architecture=backend.config.model_type) for task in tasks]
+        return next(filter(None, reasons), "") or self.unsupported(method, backend.precision)
+
+    def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
+        """Return why a case need not be run, given what was found already, or ''."""
+        del case, settings, records
+        return ""
+
+    @abstractmethod
+    def measure(self, case: Case, bench: Workbench, measurement: Measurement) -> Record:
+        """Measure one case.
+
+        Raises:
+            UnsupportedError, ValidityError, UserError: it cannot be measured; says why.
+        """
+
+    @abstractmethod
+    def try_once(self, case: Case, bench: Workbench, take_round: TakeRound) -> None:
+        """Do the least of what `measure` does, and measure nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload(Benchmark):
+    """The function that is timed."""
+
+    paired: bool = True
+    trains: bool = False
+    """Whether a round changes weights."""
+    runs_model: bool = True
+    """Whether a round runs the model on a batch: then tokens have a rate, and the model can be compiled."""
+    counted: bool = True
+    """Whether warm rounds do the same, call by call, so that counters of one hold for all."""
+
+    def measure(self, case: Case, bench: Workbench, measurement: Measurement) -> Record:
+        """Take all passes over the case."""
+        del bench
+        return measurement.take_passes(self, case, measurement)
+
+    def try_once(self, case: Case, bench: Workbench, take_round: TakeRound) -> None:
+        """Take one round."""
+        del bench
+        take_round(self, case)
 
     @abstractmethod
     def trial(self, subject: Subject) -> Trial:

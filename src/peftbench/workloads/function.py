@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from peftbench.workloads.base import Trial, Workload
+from peftbench.measure.trial import Trial
+from peftbench.workloads.base import Workload
 
 if TYPE_CHECKING:
+    from peftbench.measure.trial import Mark
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Mark, Subject
+    from peftbench.workloads.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)

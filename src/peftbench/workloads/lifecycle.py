@@ -16,15 +16,17 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import UnsupportedError
-from peftbench.record import Metric
-from peftbench.workloads.base import Trial, Workload
+from peftbench.measure.trial import Trial
+from peftbench.records.record import Metric
+from peftbench.workloads.base import Workload
 
 if TYPE_CHECKING:
     import torch
 
+    from peftbench.devices.precision import Precision
+    from peftbench.measure.trial import Mark
     from peftbench.methods.base import Method
-    from peftbench.precision import Precision
-    from peftbench.workloads.base import Mark, Subject
+    from peftbench.workloads.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +194,7 @@ def left_bytes(subject: Subject) -> Metric:
     The model itself lives on, as in a server that changes its adapters; a trained head that stays in place of the
     plain one is no loss.
     """
-    from peftbench.measure.device_memory import release
+    from peftbench.measure.memory.device_memory import release
 
     model: Any = subject.fresh_model()
     device = model.device

@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError
-from peftbench.seeding import seeded
-from peftbench.workloads.base import Trial, Workload
+from peftbench.measure.trial import Trial
+from peftbench.workloads.base import Workload
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.devices.precision import Precision
+    from peftbench.measure.trial import Mark
     from peftbench.methods.base import Method
-    from peftbench.precision import Precision
     from peftbench.tasks.base import Batch
-    from peftbench.workloads.base import Mark, Subject
+    from peftbench.workloads.subject import Subject
 
 
 LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})
@@ -45,8 +47,14 @@ class TrainStep(Workload):
         def run(number: int, mark: Mark) -> None:
             step(batches[number % len(batches)], number, mark)
 
-        linked = subject.method.step_hook(model) is not None
-        return Trial(model=model, run=run, optimizer=optimizer, fullest=_fullest(subject, model), linked=linked)
+        chained = subject.method.step_hook(model) is not None
+        return Trial(
+            model=model,
+            run=run,
+            optimizer=optimizer,
+            representative=_representative_round(subject, model),
+            chained=chained,
+        )
 
     def reference_trial(self, subject: Subject) -> Trial:
         """Build the reference's step; gradients run through its backbone, frozen or not, as any adapter needs them.
@@ -199,7 +207,7 @@ def _gradients_pass(model: PreTrainedModel, batch: Batch) -> bool:
             parameter.requires_grad_(True)  # noqa: FBT003
 
 
-def _fullest(subject: Subject, model: torch.nn.Module) -> int:
+def _representative_round(subject: Subject, model: torch.nn.Module) -> int:
     """Return the number of the first full step, after step 0, that takes the first batch.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from peftbench.record import CurvePoint, Launch, Metric, Record, Run
+from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
 
 Make = Callable[..., Record]
 

@@ -10,11 +10,11 @@ import pytest
 from peftbench.claims.evidence import load_runs
 from peftbench.claims.recommend import Choice, Objective, parse_bytes, recommend
 from peftbench.cli import main
+from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
-from peftbench.record import Record, Run
+from peftbench.records.record import Record, Run
+from peftbench.records.runfile import save_run
 from peftbench.report import recommendation as report
-from peftbench.runfile import save_run
-from peftbench.training.stopping import Target
 
 Make = Callable[..., Record]
 MakeRun = Callable[..., Run]
@@ -35,7 +35,7 @@ def run(training: Make, inference: Make, run_of: MakeRun) -> Run:
 
 
 def ranked(run: Run, objective: Objective, memory_bytes: float | None = None) -> list[Choice]:
-    return recommend([run], objective, target=Target.read("90%"), memory_bytes=memory_bytes, tasks=4)
+    return recommend([run], objective, target=QualityTarget.read("90%"), memory_bytes=memory_bytes, tasks=4)
 
 
 def test_the_cheapest_to_the_target_comes_first_and_who_never_got_there_last(run: Run) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.baseline.snapshot import Snapshot
-from peftbench.baseline.store import load
 from peftbench.cli import main
-from peftbench.record import Launch, Metric, Record, Run
-from peftbench.runfile import save_run
+from peftbench.gate.snapshot import Snapshot
+from peftbench.gate.store import load
+from peftbench.records.record import Launch, Metric, Record, Run
+from peftbench.records.runfile import save_run
 
 MakeSnapshot = Callable[..., Snapshot]
 
@@ -256,7 +256,7 @@ def test_a_closed_pipe_is_no_error(record: Callable[..., Path]) -> None:
 
 
 def test_one_writer_at_a_time(record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    from peftbench.baseline import store
+    from peftbench.gate import store
 
     monkeypatch.setattr(store, "PATIENCE_S", 0.0)
     path = record("run")

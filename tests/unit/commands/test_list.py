@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from peftbench import building, listing
-from peftbench.catalogue import Catalogue
 from peftbench.cli import main
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.models import PRESETS, ModelSource, Preset
+from peftbench.matrix import listing
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.models import building
+from peftbench.models.presets import PRESETS, ModelSource, Preset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

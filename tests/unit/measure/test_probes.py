@@ -3,13 +3,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from peftbench.measure.clock import Timing
-from peftbench.measure.device_memory import Parts, StepMemory
-from peftbench.measure.nvml import DeviceState, Reading
+from peftbench.measure.energy.nvml import DeviceState, Reading
+from peftbench.measure.energy.throttle import SLOWDOWNS
+from peftbench.measure.memory.device_memory import Parts, StepMemory
 from peftbench.measure.probes import CpuProbes, CudaProbes, probes_for
-from peftbench.measure.rounds import Rounds
-from peftbench.measure.throttle import SLOWDOWNS
-from peftbench.workloads.base import Trial
+from peftbench.measure.time.clock import Timing
+from peftbench.measure.time.rounds import Rounds
+from peftbench.measure.trial import Trial
 
 SLOWDOWN = min(SLOWDOWNS)
 

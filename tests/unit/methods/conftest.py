@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, PreTrainedModel
 
-from peftbench.methods import adapter_drop, bottleneck, fusion, prefix
-from peftbench.methods.base import NO_OVERRIDES, Application, Method, Scalar
+from peftbench.methods.base import NO_OVERRIDES, Application, Method
+from peftbench.methods.paper import adapter_drop, bottleneck, fusion, prefix
+from peftbench.records.ids import Scalar
 from peftbench.tasks.base import Batch, Task
 
 FITTING: Mapping[str, Mapping[str, Scalar]] = {

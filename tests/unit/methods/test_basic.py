@@ -10,8 +10,9 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.methods.base import Application, Scalar
+from peftbench.methods.base import Application
 from peftbench.methods.basic import METHODS, SelectiveMethod
+from peftbench.records.ids import Scalar
 from peftbench.tasks.base import Task
 
 BY_NAME = {method.name: method for method in METHODS}

@@ -3,8 +3,8 @@ from dataclasses import dataclass
 import pytest
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.methods.base import Scalar
 from peftbench.methods.configuration import Configuration
+from peftbench.records.ids import Scalar
 
 
 @dataclass(frozen=True)

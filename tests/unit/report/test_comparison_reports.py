@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from peftbench.baseline.compare import compare
-from peftbench.baseline.rule import Rule
-from peftbench.baseline.snapshot import Profile, Snapshot
-from peftbench.baseline.verdict import FAIL_ON as FAIL
-from peftbench.baseline.verdict import CaseVerdict, Change, Comparison, SuiteVerdict, Time
+from peftbench.gate.compare import compare
+from peftbench.gate.rule import Rule
+from peftbench.gate.snapshot import Profile, Snapshot
+from peftbench.gate.verdict import FAIL_ON as FAIL
+from peftbench.gate.verdict import CaseVerdict, Change, Comparison, SuiteVerdict, Time
 from peftbench.report import comparison as terminal
 from peftbench.report import exports, markdown, wording
 

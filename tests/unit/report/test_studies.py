@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from peftbench.record import CurvePoint, Metric, Record, Run
+from peftbench.records.record import CurvePoint, Metric, Record, Run
 from peftbench.report import terminal
 
 FINGERPRINT = {"cpu": "A Processor", "device": "cpu", "threads": "1", "python": "3.11", "torch": "2", "peft": "0"}

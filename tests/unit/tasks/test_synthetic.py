@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from peftbench.building import build_model, load_config, vocabulary
-from peftbench.models import PRESETS, resolve
+from peftbench.models.building import build_model, load_config, vocabulary
+from peftbench.models.presets import PRESETS, resolve
 from peftbench.tasks.base import Features, Task, Vocabulary
 from peftbench.tasks.choice import TASKS as CHOICE
 from peftbench.tasks.classification import TASKS as CLASSIFICATION

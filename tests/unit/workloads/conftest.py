@@ -2,11 +2,11 @@ from collections.abc import Callable
 
 import pytest
 
-from peftbench.backend import Backend
-from peftbench.cases import parse_method
-from peftbench.catalogue import Catalogue
-from peftbench.settings import Settings
-from peftbench.workloads.base import Subject
+from peftbench.config.settings import Settings
+from peftbench.matrix.cases import parse_method
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.workloads.backend import Backend
+from peftbench.workloads.subject import Subject
 
 MakeSubject = Callable[..., Subject]
 

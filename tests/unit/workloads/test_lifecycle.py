@@ -13,14 +13,16 @@ import pytest
 import torch
 from tests.unit.workloads.conftest import MakeSubject
 
+from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError
-from peftbench.measure import counters
-from peftbench.measure.outputs import difference, evaluate, is_equal
+from peftbench.measure.counters import counting as counters
+from peftbench.measure.trial import Trial
 from peftbench.methods.base import Application
 from peftbench.methods.basic import METHODS, SelectiveMethod
-from peftbench.precision import Precision
-from peftbench.workloads.base import Subject, Trial, Workload
+from peftbench.validity.outputs import difference, evaluate, is_equal
+from peftbench.workloads.base import Workload
 from peftbench.workloads.lifecycle import WORKLOADS, left_bytes
+from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -6,14 +6,15 @@ import pytest
 import torch
 from tests.unit.workloads.conftest import MakeSubject
 
-from peftbench import building
+from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError
-from peftbench.measure.counters import count
-from peftbench.measure.outputs import difference, evaluate
-from peftbench.measure.storages import saved_bytes
-from peftbench.precision import Precision
-from peftbench.workloads.base import Subject, Trial
+from peftbench.measure.counters.counting import count
+from peftbench.measure.counters.storages import saved_bytes
+from peftbench.measure.trial import Trial
+from peftbench.models import building
+from peftbench.validity.outputs import difference, evaluate
 from peftbench.workloads.step import WORKLOADS, without_labels
+from peftbench.workloads.subject import Subject
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 

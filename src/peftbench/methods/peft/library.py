@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from peftbench.devices.failures import classify
 from peftbench.errors import PeftbenchError
-from peftbench.measure.failures import classify
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

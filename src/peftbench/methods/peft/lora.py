@@ -7,14 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from peftbench.methods.base import Scalar
 from peftbench.methods.peft.method import PeftMethod
+from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
 
-    from peftbench.workloads.base import Optimization
+    from peftbench.methods.optimization import Optimization
 
 _PAPER: Final[Mapping[str, Scalar]] = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0}
 """The configuration that the paper's comparison uses for LoRA; the variants share it."""

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from peftbench.devices.seeding import seeded
 from peftbench.errors import PeftbenchError, UnsupportedError, UserError
 from peftbench.methods.base import WRAPPER, Application, Method, head_names
 from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.overrides import checked, without_effect
 from peftbench.methods.peft.targets import Choice, queries_and_values
-from peftbench.models import max_positions
-from peftbench.seeding import seeded
 from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel
 
-    from peftbench.methods.base import Scalar
+    from peftbench.methods.optimization import Optimization
+    from peftbench.records.ids import Scalar
     from peftbench.tasks.base import Task
-    from peftbench.workloads.base import Optimization
 
 FIRST: Final = "default"
 SECOND: Final = "second"
@@ -135,7 +134,7 @@ class PeftMethod(Method):
         with faults_as(_culprit(application), f"configure {self.name}"), without_effect(self.name, overrides):
             config = config_class(task_type=self._task_type(model, application.task), **settings)
         if config.is_prompt_learning:
-            self._require_room(model, config, application)
+            self._require_room(config, application)
         return _with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -272,10 +271,10 @@ class PeftMethod(Method):
             return {}
         return {"feedforward_modules": [name for name in inner if name in chosen]}
 
-    def _require_room(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
+    def _require_room(self, config: PeftConfig, application: Application) -> None:
         """Raise UnsupportedError where text and prompt together are longer than the model's positions."""
-        positions = max_positions(model.config.get_text_config().to_dict())
-        tokens, prompt = application.tokens, cast("Any", config).num_virtual_tokens
+        tokens, positions = application.tokens, application.positions
+        prompt = cast("Any", config).num_virtual_tokens
         if tokens is not None and positions is not None and tokens + prompt > positions:
             raise _culprit(application)(
                 f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}: "

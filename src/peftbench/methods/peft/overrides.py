@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from peftbench.errors import UserError, unknown
-from peftbench.methods.base import Scalar
+from peftbench.records.ids import Scalar
 
 RESERVED: Final = frozenset(
     {

@@ -1,7 +1,7 @@
 import pytest
 
-from peftbench.catalogue import Catalogue
 from peftbench.errors import UnsupportedError
+from peftbench.matrix.catalogue import Catalogue
 from peftbench.methods.base import Application
 from peftbench.methods.peft.excluded import METHODS
 

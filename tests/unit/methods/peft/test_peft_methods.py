@@ -11,13 +11,14 @@ import torch
 from peft import LoraConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
-from peftbench.choices import OPTIMIZERS
+from peftbench.config.choices import OPTIMIZERS
+from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, head_names, is_head
+from peftbench.methods.optimization import Optimization
 from peftbench.methods.peft import EXCLUDED, EXCLUDED_VARIANTS, METHODS, PeftMethod
-from peftbench.precision import Precision
 from peftbench.tasks.base import Batch, Head, Task
-from peftbench.workloads.base import Optimization, Subject
+from peftbench.workloads.subject import Subject
 
 BY_NAME = {method.name: method for method in METHODS}
 PAIRS = [(method, head) for method in METHODS for head in Head if head not in method.refuses]

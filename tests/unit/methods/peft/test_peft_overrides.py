@@ -8,9 +8,10 @@ from peft import LoraConfig, PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.methods.base import Application, Scalar
+from peftbench.methods.base import Application
 from peftbench.methods.peft import METHODS
 from peftbench.methods.peft.overrides import RESERVED, checked, overridable
+from peftbench.records.ids import Scalar
 
 BY_NAME = {method.name: method for method in METHODS}
 

@@ -1,0 +1,206 @@
+"""Source -> rows -> features -> batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, cycle, islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from peftbench.data.rows import READERS, Place, read_rows
+from peftbench.errors import UserError
+from peftbench.libraries import reason
+from peftbench.tasks.base import Batch, Features, Row, Task, Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+POOL: Final = 10_000
+"""Rows from which a benchmark's batches are drawn: enough to be typical, read in a moment."""
+
+MAX_FOUND: Final = 10
+"""Names that an error lists of what a folder has instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where examples come from."""
+
+    kind: Literal["synthetic", "folder", "hub"]
+    folder: Path | None = None
+    """Holds `<task>/<split>.{jsonl,json,csv,parquet}`."""
+
+
+SYNTHETIC: Final = Source("synthetic")
+HUB: Final = Source("hub")
+
+
+def parse_source(text: str) -> Source:
+    """Read `synthetic`, `hub`, or the path of a folder.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if text in ("synthetic", "hub"):
+        return SYNTHETIC if text == "synthetic" else HUB
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"no data in {text!r}: give synthetic, hub, or an existing folder with {_expected('<task>')}")
+    return Source("folder", folder)
+
+
+def check_source(source: Source, task: Task, split: str = "train") -> None:
+    """Raise UserError where a folder has no file for the task and split; cheap, nothing is read."""
+    if source.folder:
+        _data_file(source.folder, task.name, split)
+
+
+def has_split(source: Source, task: Task, split: str) -> bool:
+    """Tell whether there is such a split of the task; on the hub it is found out by loading it."""
+    if source.folder is None:
+        return source.kind == "hub"
+    return any((source.folder / task.name / f"{split}.{ending}").is_file() for ending in READERS)
+
+
+def check_rows(source: Source, task: Task) -> None:
+    """Read the rows of a folder from which batches will be drawn, so that a broken one is known beforehand.
+
+    Raises:
+        UserError: no file for the task, or a row that cannot be used; says where.
+    """
+    if source.folder:
+        check_source(source, task)
+        load_rows(source, fitted_task(source, task), limit=POOL)
+
+
+def fitted_task(source: Source, task: Task) -> Task:
+    """Return the task with the classes that its training data has, where the data decides them (tags of words).
+
+    Raises:
+        UserError: there is no training data, or it cannot be read.
+    """
+    if source.kind == "synthetic":
+        return task
+    return task.fitted(row for _, row in _raw_rows(source, task, "train") if isinstance(row, Mapping))
+
+
+def load_rows(source: Source, task: Task, split: str = "train", limit: int | None = None) -> list[Row]:
+    """Return the rows of a split, or its first `limit`, each of them checked.
+
+    Raises:
+        UserError: there is no such data, it has no row, or a row lacks a field or holds a wrong one; says where.
+    """
+    if source.kind == "synthetic":
+        raise ValueError("synthetic examples are made without rows: use batches()")
+    where = str(_data_file(source.folder, task.name, split)) if source.folder else f"{task.hub.path} ({split})"
+    rows = []
+    for place, row in islice(_raw_rows(source, task, split), limit):
+        problem = task.problem(row) if isinstance(row, Mapping) else f"must be an object, not {type(row).__name__}"
+        if problem:
+            raise UserError(f"{where}, {place}: {problem}")
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{where} has no rows")
+    return rows
+
+
+def batches(
+    source: Source,
+    task: Task,
+    *,
+    tokenizer: PreTrainedTokenizerFast | None,
+    vocabulary: Vocabulary,
+    batch_size: int,
+    seq_len: int,
+    count: int,
+    seed: int,
+) -> tuple[Batch, ...]:
+    """Return `count` different batches, the same for the same arguments, all padded to exactly `seq_len` tokens.
+
+    Rows are drawn at random from the first 10,000 of the training split; where they are too few, they come round again.
+
+    Args:
+        source: where examples come from.
+        task: fitted to the source.
+        tokenizer: the model's own; None for synthetic examples.
+        vocabulary: the model's.
+        batch_size: examples in a batch; for multiple choice each is several sequences.
+        seq_len: tokens in each sequence, padding included.
+        count: number of batches.
+        seed: of the examples, or of their order.
+
+    Raises:
+        UserError: the data cannot be used, or the tokenizer is not the model's.
+    """
+    needed = batch_size * count
+    if source.kind == "synthetic":
+        features = task.synthetic(needed, vocabulary, seq_len, seed)
+    elif tokenizer is None:
+        raise UserError(
+            f"task {task.name!r}: real data needs the model's tokenizer; use synthetic data, or a model folder"
+        )
+    else:
+        random = Random(seed)
+        pool = load_rows(source, task, limit=max(POOL, needed))
+        rows = random.sample(pool, min(needed, len(pool)))
+        encoded = task.encode(rows, tokenizer, seq_len)
+        random.shuffle(encoded)  # a row can become several examples, which would stand together
+        features = list(islice(cycle(encoded), needed))
+        check_ids(features, vocabulary)
+    starts = range(0, needed, batch_size)
+    return tuple(task.collate(features[at : at + batch_size], vocabulary, pad_to=seq_len) for at in starts)
+
+
+def _raw_rows(source: Source, task: Task, split: str) -> Iterator[tuple[Place, Any]]:
+    if source.folder:
+        return read_rows(_data_file(source.folder, task.name, split))
+    return _hub_rows(task, split)
+
+
+def _hub_rows(task: Task, split: str) -> Iterator[tuple[Place, Any]]:
+    import datasets
+
+    hub = task.hub
+    try:
+        rows = datasets.load_dataset(hub.path, hub.configuration, split=split)
+        for ours, theirs in (hub.columns or {}).items():
+            rows = rows.rename_column(theirs, ours)
+    except Exception as error:  # network, cache, unknown split: each layer has errors of its own
+        raise UserError(
+            f"task {task.name!r}: data set {hub.path!r} ({split}) cannot be loaded from the hub: {reason(error)}; "
+            f"give a folder with {_expected(task.name)}"
+        ) from error
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", row
+
+
+def _data_file(folder: Path, task: str, split: str) -> Path:
+    files = [path for ending in READERS if (path := folder / task / f"{split}.{ending}").is_file()]
+    if len(files) > 1:
+        raise UserError(f"{folder / task} has both {files[0].name} and {files[1].name}: keep one of them")
+    if files:
+        return files[0]
+    if (folder / task).is_dir():
+        missing = f"split {split!r} of task {task!r}"
+        names = sorted(path.name for path in (folder / task).iterdir() if path.is_file())
+    else:
+        missing = f"data for task {task!r}"
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    found = ", ".join([*names[:MAX_FOUND], *(["..."] if len(names) > MAX_FOUND else [])]) or "nothing"
+    raise UserError(f"no {missing} in {folder}: expected {folder / _expected(task, split)}; found {found}")
+
+
+def _expected(task: str, split: str = "<split>") -> str:
+    return f"{task}/{split}.{{{','.join(READERS)}}}"
+
+
+def check_ids(features: Iterable[Features], vocabulary: Vocabulary) -> None:
+    """Raise UserError where a token id is none of the model's."""
+    lists = chain.from_iterable(feature["input_ids"] for feature in features)
+    largest = max(max(entry) if isinstance(entry, list) else entry for entry in lists)
+    if largest >= vocabulary.size:
+        raise UserError(
+            f"the tokenizer is not the model's: it gives token id {largest}, the model knows {vocabulary.size} tokens"
+        )

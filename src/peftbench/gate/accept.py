@@ -1,0 +1,195 @@
+"""A run becomes the baseline, or a session of it: the only way in which a baseline changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from peftbench.errors import UserError
+from peftbench.gate import statistics
+from peftbench.gate.compare import compare
+from peftbench.gate.keyword import matcher
+from peftbench.gate.rule import Rule
+from peftbench.gate.scope import scope
+from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
+
+Logs = Mapping[str, tuple[float, ...]]
+"""Values by session, oldest first, of each launch."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptRequest:
+    """What is to be accepted, and why."""
+
+    why: str
+    keyword: str = ""
+    """A -k expression on ids; empty for all cases of the run."""
+    append: bool = False
+    """Add launches to the old ones, instead of taking their place."""
+    prune: bool = False
+    """Drop cases of the baseline that are not in the run."""
+    date: str = ""
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The new baseline, and what it took."""
+
+    baseline: Snapshot
+    recorded: tuple[str, ...]
+    skipped: Mapping[str, str]
+    """Cases of the run without numbers, and why they have none."""
+    kept: tuple[str, ...]
+    """Cases of the baseline that were not touched."""
+
+
+def accept(old: Snapshot | None, run: Snapshot, request: AcceptRequest, rule: Rule | None = None) -> Accepted:
+    """Return the baseline that holds the selected cases of a run.
+
+    Args:
+        old: The baseline so far, of the same fingerprint.
+        run: The run.
+        request: What is to be accepted, and why.
+        rule: The constants.
+
+    Raises:
+        UserError: nothing is selected, no reason is given, the baseline is of another fingerprint; or, when appending,
+            a selected case is not unchanged, or the session is in the baseline already.
+    """
+    rule = rule or Rule()
+    if not request.why.strip() or "\n" in request.why.strip():
+        raise UserError("--why: say in one line why this becomes the baseline; it is kept in the file")
+    before = old or Snapshot(run.fingerprint, run.settings, {})
+    _refuse_foreign(before, run)
+    recorded, skipped = _selected(run, request)
+    if request.append:
+        _refuse_changed(old, run, recorded, rule)
+    kept = _kept(before, run, recorded, request)
+    alike = recorded if request.append else kept
+    keys, sessions = _numbered(before, run, _shift(before, run, alike, rule))
+    merge = _append if request.append else _replace
+    cases = {name: before.cases[name] for name in kept}
+    cases |= {name: merge(before.cases.get(name), run.cases[name], keys, rule) for name in recorded}
+    references = _references(before.references, run.references, keys, rule, add=request.append or bool(kept))
+    used = {key for logs in (*(case.x for case in cases.values()), *references.values()) for key in logs}
+    entry = Acceptance(
+        request.date, request.commit, len(recorded), request.why.strip(), request.keyword, append=request.append
+    )
+    baseline = Snapshot(
+        fingerprint=run.fingerprint,
+        settings=run.settings,
+        cases=cases,
+        references=references,
+        sessions={key: session for key, session in {**before.sessions, **sessions}.items() if key in used},
+        accepted=(*before.accepted, entry),
+    )
+    return Accepted(baseline, tuple(recorded), skipped, tuple(kept))
+
+
+def _selected(run: Snapshot, request: AcceptRequest) -> tuple[list[str], Mapping[str, str]]:
+    """Return the selected cases that have numbers, and for the others why they have none."""
+    matches = matcher(request.keyword)
+    selected = [name for name in sorted(run.cases) if matches(name)]
+    skipped = {name: _problem(run.cases[name]) for name in selected if run.cases[name].status != "ok"}
+    if len(skipped) == len(selected):
+        reason = "no selected case has numbers" if selected else f"no case of the run matches -k {request.keyword!r}"
+        raise UserError(f"nothing to accept: {reason}; the run has {len(run.cases)} cases: {_some(sorted(run.cases))}")
+    return [name for name in selected if name not in skipped], skipped
+
+
+def _kept(before: Snapshot, run: Snapshot, recorded: Iterable[str], request: AcceptRequest) -> list[str]:
+    """Return the cases of the baseline that stay as they are."""
+    matches, taken = matcher(request.keyword), set(recorded)
+    rest = [name for name in sorted(before.cases) if name not in taken]
+    return [name for name in rest if not (request.prune and matches(name) and name not in run.cases)]
+
+
+def _refuse_foreign(before: Snapshot, run: Snapshot) -> None:
+    if why := scope(before, run).time:
+        raise UserError(f"the baseline is of {why}; accept into another folder, or delete the file if it was renamed")
+
+
+def _refuse_changed(old: Snapshot | None, run: Snapshot, names: Iterable[str], rule: Rule) -> None:
+    """Raise UserError unless the run could be another session of the baseline."""
+    if old is None:
+        raise UserError("--append: there is no baseline of this fingerprint yet; accept without --append first")
+    known = {session.name for session in old.sessions.values()}
+    if twice := known & {session.name for session in run.sessions.values()}:
+        raise UserError(f"--append: session {min(twice)!r} is in the baseline already")
+    comparison = compare(old, run, rule)
+    wanted = set(names)
+    changed = [
+        f"{case.id} {case.verdict}"
+        for case in comparison.cases
+        if case.id in wanted and case.verdict in ("regressed", "improved", "not comparable")
+    ]
+    changed += [f"{item.name} {item.verdict}" for item in comparison.suite if item.verdict == "regressed"]
+    if changed:
+        raise UserError(
+            f"--append: only what is unchanged can be appended: {_some(changed)}; "
+            "mend it, or accept it without --append if it is meant to be so"
+        )
+
+
+def _problem(case: CaseSnapshot) -> str:
+    return f"{case.status}: {case.reason}" if case.reason else case.status
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _shift(before: Snapshot, run: Snapshot, names: Iterable[str], rule: Rule) -> float:
+    """Return what the cases that are known not to have changed moved by together, against the baseline."""
+    both = [name for name in names if name in before.cases and name in run.cases]
+    old, new = (statistics.ragged_moments([side.launches(name) for name in both]) for side in (before, run))
+    return float(statistics.common_shift(new.mean - old.mean, rule))
+
+
+def _numbered(before: Snapshot, run: Snapshot, shift: float) -> tuple[Mapping[str, str], Mapping[str, Session]]:
+    """Return the keys of the run's sessions in the baseline, and the sessions under these keys."""
+    first = 1 + max((int(key) for key in before.sessions if key.isdecimal()), default=0)
+    keys = {name: str(number) for number, name in enumerate(run.sessions, first)}
+    return keys, {keys[name]: Session(session.name, shift) for name, session in run.sessions.items()}
+
+
+def _replace(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
+    del old
+    return replace(new, x=_newest(_renamed(new.x, keys), rule.full_baseline))
+
+
+def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
+    """Add launches only: counters that may rise a little each time must not creep."""
+    if old is None or old.status != "ok":
+        return _replace(old, new, keys, rule)
+    return replace(old, x=_appended(old.x, new.x, keys, rule))
+
+
+def _references(
+    old: Mapping[str, Logs], new: Mapping[str, Logs], keys: Mapping[str, str], rule: Rule, *, add: bool
+) -> Mapping[str, Logs]:
+    """Add the run's references to those of cases that stay, or put them in their place where none stay."""
+    if not add:
+        return {name: _newest(_renamed(logs, keys), rule.full_baseline) for name, logs in new.items()}
+    return {name: _appended(old.get(name, {}), new.get(name, {}), keys, rule) for name in sorted({*old, *new})}
+
+
+def _appended(old: Logs, new: Logs, keys: Mapping[str, str], rule: Rule) -> Logs:
+    added = {key: values[: rule.session_launches] for key, values in _renamed(new, keys).items()}
+    return _newest({**old, **added}, rule.full_baseline)
+
+
+def _renamed(logs: Logs, keys: Mapping[str, str]) -> Logs:
+    return {keys[name]: values for name, values in logs.items()}
+
+
+def _newest(logs: Logs, most: int) -> Logs:
+    """Keep so many launches at most: the oldest go first."""
+    found: dict[str, tuple[float, ...]] = {}
+    for key in reversed(list(logs)):
+        if most > 0:
+            found[key] = logs[key][-most:]
+        most -= len(logs[key])
+    return dict(reversed(list(found.items())))

@@ -1,0 +1,242 @@
+"""Two snapshots to a verdict for each case: time by the statistics of the launches, counters exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from peftbench.gate import statistics
+from peftbench.gate.counters import CounterVerdict, compare_counters, moved_counts
+from peftbench.gate.pairs import pair_shifts
+from peftbench.gate.rule import Rule
+from peftbench.gate.scope import Scope, other_clock, scope
+from peftbench.gate.snapshot import CaseSnapshot, Snapshot
+from peftbench.gate.statistics import Array, Shifts
+from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
+from peftbench.records.record import function_of
+
+
+def compare(
+    base: Snapshot,
+    new: Snapshot,
+    rule: Rule | None = None,
+    *,
+    under_test: Iterable[str] = (),
+    planned_launches: int = 0,
+    pairs: Mapping[str, Sequence[float]] | None = None,
+) -> Comparison:
+    """Compare every case of two snapshots.
+
+    Args:
+        base: What was accepted, or the older run.
+        new: The run to be judged.
+        rule: The constants; by default those of `docs/gate.md`.
+        under_test: Entries of the fingerprint that may differ, since they are what is compared (`peft`).
+        planned_launches: Launches that every suspect gets, for the smallest detectable slowdown; at least those made.
+        pairs: By case, ln(new / base) of each pair of processes in lock-step, to judge times by instead of launches.
+    """
+    rule = rule or Rule()
+    allowed = scope(base, new, under_test)
+    suite: list[SuiteVerdict] = []
+    if pairs is None:
+        timed = [] if allowed.settings else _timed(base, new, rule)
+        common, shifts = _shifts(base, new, timed, rule)
+        if not allowed.time:
+            suite += _common_shift(common, shifts, rule) + _references(base, new, rule)
+    else:
+        timed = [] if allowed.settings else sorted(pairs)
+        shifts = pair_shifts([pairs[name] for name in timed], rule)
+    times = dict(zip(timed, _times(shifts, rule, planned_launches, judge=not allowed.time), strict=True))
+    if pairs is not None:
+        times = {name: replace(time, base_launches=time.new_launches) for name, time in times.items()}
+    judged = [time.detectable for time in times.values() if time.verdict is not None]
+    return Comparison(
+        cases=tuple(
+            _case(name, base.cases.get(name), new.cases.get(name), time=times.get(name), allowed=allowed, rule=rule)
+            for name in sorted({*base.cases, *new.cases})
+        ),
+        suite=tuple(suite),
+        detectable=float(np.median(judged)) if judged else None,
+        notes=allowed.notes(),
+        rule=rule,
+    )
+
+
+def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
+    """Return the cases that another launch may tell more of; none where the times of the two are not comparable."""
+    if scope(base, new).time:
+        return []
+    timed = _timed(base, new, rule)
+    _, shifts = _shifts(base, new, timed, rule)
+    return [timed[place] for place in np.flatnonzero(statistics.pending(shifts, rule))]
+
+
+def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
+    """Return the smallest slowdown, as a share, that a gate will find of each case whose time it can judge."""
+    every = {name: baseline.launches(name) for name in sorted(baseline.cases)}
+    launches = {name: values for name, values in every.items() if len(values) >= rule.min_baseline}
+    base = statistics.ragged_moments([*launches.values()])
+    found = statistics.foreseen(base, rule, kinds_of(launches))
+    return dict(zip(launches, np.expm1(found).tolist(), strict=True))
+
+
+def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]) -> list[str]:
+    """Return cases to be launched beside suspects, so that a common shift shows; none in a small suite."""
+    timed = _timed(base, new, rule)
+    if len(timed) < rule.min_cases:
+        return []
+    cleared = sorted({*timed} - {*suspected})
+    evenly = np.linspace(0, len(cleared) - 1, min(rule.siblings, len(cleared))).round().astype(int)
+    return [cleared[place] for place in evenly]
+
+
+def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
+    """Return the cases that have launches on both sides, at the same clock."""
+
+    def comparable(case: CaseSnapshot, old: CaseSnapshot | None) -> bool:
+        return case.status == "ok" and bool(case.x and old and old.x and not other_clock(old, case, rule))
+
+    return sorted(name for name, case in new.cases.items() if comparable(case, base.cases.get(name)))
+
+
+def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
+    """Return the common shift and what the launches say, for each case."""
+    launches = [new.launches(name) for name in timed]
+    old = statistics.ragged_moments([base.launches(name) for name in timed])
+    now = statistics.ragged_moments(launches)
+    kinds = kinds_of(timed)
+    common = statistics.staged_shift(old, now, launches, rule, kinds)
+    return common, statistics.shifts(old, now, common, rule, kinds)
+
+
+def kinds_of(names: Iterable[str]) -> Array:
+    """Return of which kind each case is: its benchmark function."""
+    return np.array([function_of(name) for name in names])
+
+
+def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:
+    planned = max(planned_launches, int(shifts.new_count.max(initial=0)))
+    verdicts = _time_verdicts(shifts, rule) if judge else [None] * len(shifts.estimate)
+    in_doubt = np.array([verdict == "inconclusive" for verdict in verdicts], dtype=bool)
+    needed = np.zeros(len(verdicts), dtype=int)
+    needed[in_doubt] = statistics.launches_needed(shifts.at(in_doubt), rule)
+    columns = (
+        shifts.estimate,
+        shifts.low,
+        shifts.high,
+        np.minimum(shifts.p_slower, shifts.p_faster),
+        shifts.base_count,
+        shifts.new_count,
+        statistics.detectable(shifts, rule, planned),
+        needed,
+    )
+    return [Time(*row) for row in zip(verdicts, *(column.tolist() for column in columns), strict=True)]
+
+
+def _time_verdicts(shifts: Shifts, rule: Rule) -> list[Verdict | None]:
+    conditions = (
+        shifts.base_count < rule.min_baseline,
+        statistics.slower(shifts, rule),
+        statistics.faster(shifts, rule),
+        statistics.excluded(shifts, rule),
+    )
+    choices = np.select(conditions, (0, 1, 2, 3), 4)
+    verdicts: tuple[Verdict | None, ...] = (None, "regressed", "improved", "unchanged", "inconclusive")
+    return [verdicts[choice] for choice in choices.tolist()]
+
+
+def _common_shift(common: Array, shifts: Shifts, rule: Rule) -> list[SuiteVerdict]:
+    judged = common[statistics.comparable(shifts, rule)]
+    if len(judged) < rule.min_cases:
+        return []
+    shift = float(np.median(judged))
+    return [SuiteVerdict("common shift", _beyond(shift, rule.max_shift), shift, rule.max_shift)]
+
+
+def _beyond(shift: float, limit: float) -> Verdict:
+    if abs(shift) <= np.log1p(limit):
+        return "unchanged"
+    return "regressed" if shift > 0 else "improved"
+
+
+def _references(base: Snapshot, new: Snapshot, rule: Rule) -> list[SuiteVerdict]:
+    """Judge the references themselves, which ratios hide: beyond a wide limit, and not by chance."""
+    names = sorted(base.references.keys() & new.references.keys())
+    old, now = (
+        statistics.ragged_moments(
+            [[x for launches in side.references[name].values() for x in launches] for name in names]
+        )
+        for side in (base, new)
+    )
+    shifts = statistics.shifts(old, now, np.zeros(len(names)), rule)
+    certain = statistics.slower(shifts, rule) | statistics.faster(shifts, rule)
+    limit = rule.max_reference_shift
+    return [
+        SuiteVerdict(f"reference of {name}", _beyond(shift, limit) if sure else "unchanged", shift, limit)
+        for name, shift, sure in zip(names, shifts.estimate.tolist(), certain.tolist(), strict=True)
+    ]
+
+
+def _case(
+    name: str, base: CaseSnapshot | None, new: CaseSnapshot | None, *, time: Time | None, allowed: Scope, rule: Rule
+) -> CaseVerdict:
+    if base is None or new is None or base.status != "ok" or new.status != "ok":
+        return CaseVerdict(name, *_unpaired(base, new))
+    counters = compare_counters(base, new, allowed, rule)
+    verdict = _worse(time.verdict if time is not None else None, counters.verdict)
+    clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
+    if clock and verdict != "regressed":  # by its counters, which no clock moves
+        verdict = "not comparable"
+    moved = (
+        base.profile is not new.profile and (verdict != "unchanged" or bool(counters.changes)) and not allowed.counters
+    )
+    operators = moved_counts(base.profile.operators, new.profile.operators) if moved else ()
+    hashes = base.profile.operator_hash, new.profile.operator_hash
+    return CaseVerdict(
+        id=name,
+        verdict=verdict,
+        reason="; ".join(filter(None, [clock, _reason(time, counters, allowed, rule)])),
+        time=time,
+        base_s=base.time_s,
+        new_s=new.time_s,
+        counters=counters.changes,
+        same_counters=counters.same,
+        operators=operators,
+        modules=moved_counts(base.profile.modules, new.profile.modules) if moved else (),
+        reordered=moved and not operators and all(hashes) and hashes[0] != hashes[1],
+    )
+
+
+def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:
+    if one is None or other is None or one == other:
+        return one or other or "not comparable"
+    return min(one, other, key=VERDICTS.index)
+
+
+def _unpaired(base: CaseSnapshot | None, new: CaseSnapshot | None) -> tuple[Verdict, str]:
+    """Return verdict and reason of a case that has no numbers on one side."""
+    if new is None:
+        return "missing", "is not in this run"
+    problem = f"{new.status}: {new.reason}" if new.reason else new.status
+    if base is None or base.status != "ok":
+        if new.status == "ok":
+            return "new", "" if base is None else f"was {base.status} before"
+        return ("new", problem) if base is None else ("not comparable", f"{problem}; was {base.status} before")
+    return "missing" if new.status == "unsupported" else "regressed", f"{problem}; it ran before"
+
+
+def _reason(time: Time | None, counters: CounterVerdict, allowed: Scope, rule: Rule) -> str:
+    reasons = []
+    if time is not None and time.verdict is None and not allowed.time:
+        reasons.append(
+            f"the baseline holds {time.base_launches} of the {rule.min_baseline} launches that its time needs"
+        )
+    if time is not None and time.verdict == "inconclusive" and time.new_launches < rule.launches:
+        reasons.append(f"made {time.new_launches} of the {rule.launches} launches that a verdict needs")
+    if counters.lost:
+        reasons.append("not measured any more: " + ", ".join(counters.lost))
+    if time is None and counters.verdict is None and not allowed.settings:
+        reasons.append(allowed.counters or "neither launches with a reference nor counters on both sides")
+    return "; ".join(reasons)

@@ -1,0 +1,191 @@
+"""The baseline file's text: made to be read in a diff. Sorted, one line a case, fixed rounding, nothing of the day.
+
+    "cases": {
+    "train_step[lora-nli-bs8]":{"x":{"1":[2103,2099,2110]},"n":40,"ms":12.4,"c":[995,1234567],"p":"3f9a2c1b"},
+
+`x` holds 1e-4 log units by session, `n` rounds, `ms` a time for people, `c` the counters that "counters" names in this
+order, and `p` the line of "profiles" that tells operator calls and modules; of a GPU, `mhz` is its clock.
+`baseline.schema.json` describes it all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+
+from peftbench.errors import UserError
+from peftbench.gate.lines import NOT_AS_WRITTEN, CaseLine
+from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Profile, Session, Snapshot
+from peftbench.records.fileio import parse_json
+from peftbench.records.jsondata import Json, decode, encode
+from peftbench.records.versions import Migration, bring_up_to_date
+
+SCHEMA: Final = "peftbench/baseline/1"
+"""Name and version of the format; it rises, with a migration, when an old reader would misread the new one."""
+
+MIGRATIONS: Final[Mapping[int, Migration]] = {}
+"""Version -> the step from its form to the next one's."""
+
+UNIT: Final = 1e-4
+"""Of logarithms of ratios: 0.01 %."""
+
+
+_CASE: Final = '":{"x":{'
+"""How each case begins after its id; in the midst of a string it would have backslashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SessionLine:
+    name: str
+    shift: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    fingerprint: Mapping[str, str]
+    settings: Mapping[str, Any]
+    counters: tuple[str, ...]
+    sessions: Mapping[str, _SessionLine]
+    cases: Mapping[str, CaseLine]
+    references: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    accepted: tuple[Acceptance, ...] = ()
+
+
+def to_text(baseline: Snapshot) -> str:
+    """Return the file of a baseline.
+
+    Raises:
+        UserError: a number is not finite, or a setting has no JSON form.
+    """
+    counters = sorted({name for case in baseline.cases.values() for name in case.counters})
+    profiles = {id(case.profile): _sorted(case.profile) for case in baseline.cases.values()}
+    keys = {identity: _key(profile) for identity, profile in profiles.items()}
+    sessions = sorted(baseline.sessions.items(), key=lambda item: (len(item[0]), item[0]))  # 2 before 10
+    parts = {
+        "schema": _line(SCHEMA),
+        "fingerprint": _object(sorted(baseline.fingerprint.items())),
+        "settings": _object(sorted(baseline.settings.items())),
+        "counters": _line(counters),
+        "sessions": _object((key, _session(item)) for key, item in sessions),
+        "cases": _object((name, _case(case, counters, keys)) for name, case in sorted(baseline.cases.items())),
+        "references": _object((name, _by_session(logs)) for name, logs in sorted(baseline.references.items())),
+        "profiles": _object(sorted({key: profiles[identity] for identity, key in keys.items()}.items())),
+        "accepted": _block("[", map(_line, map(encode, baseline.accepted)), "]"),
+    }
+    return "{\n" + ",\n".join(f'"{name}": {text}' for name, text in parts.items()) + "\n}\n"
+
+
+def _line(value: object) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"baseline not written: {str(value)[:60]} has no JSON form: {error}") from error
+
+
+def _object(items: Iterable[tuple[str, object]]) -> str:
+    return _block("{", (f"{_line(name)}:{_line(value)}" for name, value in items), "}")
+
+
+def _block(start: str, lines: Iterable[str], end: str) -> str:
+    text = ",\n".join(lines)
+    return f"{start}\n{text}\n{end}" if text else start + end
+
+
+def _session(session: Session) -> Json:
+    return {"name": session.name, "shift": round(session.shift / UNIT)}
+
+
+def _by_session(values: Mapping[str, tuple[float, ...]]) -> Json:
+    if not all(map(math.isfinite, chain.from_iterable(values.values()))):
+        raise UserError("baseline not written: the logarithm of a launch's ratio is not a finite number")
+    return {name: [round(value / UNIT) for value in launches] for name, launches in values.items()}
+
+
+def _case(case: CaseSnapshot, counters: list[str], profiles: Mapping[int, str]) -> Json:
+    return {
+        "x": _by_session(case.x),
+        "n": case.rounds,
+        "ms": None if case.time_s is None else float(f"{case.time_s * 1e3:.4g}"),
+        "c": [case.counters.get(name) for name in counters],
+        "p": profiles[id(case.profile)],
+        **({} if case.clock_mhz is None else {"mhz": round(case.clock_mhz)}),
+    }
+
+
+def _sorted(profile: Profile) -> Json:
+    return {
+        name: dict(sorted(part.items())) if isinstance(part, dict) else part for name, part in encode(profile).items()
+    }
+
+
+def _key(profile: Json) -> str:
+    return hashlib.sha256(_line(profile).encode()).hexdigest()[:8]
+
+
+def from_text(text: str, source: str) -> Snapshot:
+    """Read a baseline; raises UserError, which says where the text is wrong and what to do."""
+    data = _quick(text, source)
+    if data is None:
+        what_to_do = f"restore it (git checkout {source}), or delete it and accept a run"
+        data = parse_json(text, source=source, what_to_do=what_to_do)
+    return from_json(data, source)
+
+
+def _quick(text: str, source: str) -> Json | None:
+    """Parse a baseline as `parse_json` does, its cases already to lines; None where something is wrong."""
+    try:
+        parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        cases = msgspec.json.decode(parts.pop("cases"), type=dict[str, CaseLine])
+        rest = {name: parse_json(bytes(part).decode(), source=source) for name, part in parts.items()}
+    except NOT_AS_WRITTEN:
+        return None
+    twice = text.count(_CASE) != len(cases)
+    return None if twice else rest | {"cases": cases}
+
+
+def from_json(data: Json, source: str) -> Snapshot:
+    """Read a baseline.
+
+    Raises:
+        UserError: the data are of another form, version or kind; names `source`, the case and the field.
+    """
+    file = decode(_File, bring_up_to_date(data, SCHEMA, MIGRATIONS, source), source)
+    cases = {name: _read_case(name, line, file, source) for name, line in file.cases.items()}
+    for name, logs in file.references.items():
+        if strange := logs.keys() - file.sessions.keys():
+            raise UserError(f"{source}: reference {name}: its session {min(strange)!r} is not among the sessions")
+    return Snapshot(
+        fingerprint=file.fingerprint,
+        settings=file.settings,
+        cases=cases,
+        references={name: _logarithms(logs) for name, logs in file.references.items()},
+        sessions={key: Session(line.name, line.shift * UNIT) for key, line in file.sessions.items()},
+        accepted=file.accepted,
+    )
+
+
+def _read_case(name: str, line: CaseLine, file: _File, source: str) -> CaseSnapshot:
+    problem = ""
+    if not line.x.keys() <= file.sessions.keys():
+        problem = f"its session {min(line.x.keys() - file.sessions.keys())!r} is not among the sessions"
+    elif len(line.c) != len(file.counters):
+        problem = f"has {len(line.c)} counters, and {len(file.counters)} are named"
+    elif line.p not in file.profiles:
+        problem = f"its profile {line.p!r} is not among the profiles"
+    if problem:
+        raise UserError(f"{source}: case {name}: {problem}")
+    counters = {counter: value for counter, value in zip(file.counters, line.c, strict=True) if value is not None}
+    time_s = line.ms and line.ms / 1e3
+    return CaseSnapshot(_logarithms(line.x), line.n, time_s, counters, file.profiles[line.p], clock_mhz=line.mhz)
+
+
+def _logarithms(values: Mapping[str, Sequence[int]]) -> dict[str, tuple[float, ...]]:
+    return {session: tuple([value * UNIT for value in launches]) for session, launches in values.items()}

@@ -1,0 +1,79 @@
+"""Files to snapshots: a baseline or a run, whichever the file is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from peftbench.errors import UserError
+from peftbench.gate.format import SCHEMA as BASELINE_SCHEMA
+from peftbench.gate.format import from_json, from_text
+from peftbench.gate.lines import NOT_AS_WRITTEN, RecordLine
+from peftbench.gate.snapshot import Snapshot, collect, snapshot_of
+from peftbench.records.fileio import parse_json, read_text
+from peftbench.records.jsondata import decode
+from peftbench.records.record import SCHEMA as RUN_SCHEMA
+from peftbench.records.record import Run
+from peftbench.records.runfile import run_from_json
+
+_BASELINE: Final = f'{{\n"schema": "{BASELINE_SCHEMA}"'
+"""How a baseline begins."""
+_RECORDS: Final = b'"records": [\n'
+"""The line after which `save_run` writes one record a line."""
+_HEAD_LINES: Final = 20
+"""It comes within so many lines."""
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read a baseline or a run.
+
+    Raises:
+        UserError: the file cannot be read, or is neither; says where in it and what to do.
+    """
+    quick = _stream_run(path)
+    if quick is not None:
+        return quick
+    text = read_text(path)
+    if text.startswith(_BASELINE):
+        return from_text(text, str(path))
+    data = parse_json(text, source=str(path))
+    schema = data.get("schema") if isinstance(data, dict) else None
+    kinds = [name.rpartition("/")[0] for name in (BASELINE_SCHEMA, RUN_SCHEMA)]
+    kind = str(schema).rpartition("/")[0]
+    if kind not in kinds:
+        found = "it has no schema" if schema is None else f"its schema is {str(schema)[:60]!r}"
+        raise UserError(f"{path}: is neither a {kinds[0]} nor a {kinds[1]} file: {found}; is it the right file?")
+    if kind == kinds[0]:
+        return from_json(data, str(path))
+    try:
+        return snapshot_of(run_from_json(data, str(path)))
+    except ValueError as error:
+        raise UserError(f"{path}: record {error}: a number is out of range; make the run again") from error
+
+
+def _stream_run(path: Path) -> Snapshot | None:
+    """Read a run in the layout of `save_run`, one record at a time: many cases need little memory.
+
+    Returns None for any other file, and wherever something is wrong: the careful reader finds out what.
+    """
+    try:
+        with path.open("rb") as file:
+            head = b"".join(takewhile(lambda line: line != _RECORDS, islice(file, _HEAD_LINES)))
+            content = json.loads(head + b'"records": []}')
+            if content.pop("schema") != RUN_SCHEMA:
+                return None
+            run = decode(Run, content, str(path))
+            snapshot = collect(run.fingerprint, run.settings, _lines(file))
+            return snapshot if file.read() == b"}\n" else None
+    except (OSError, *NOT_AS_WRITTEN):
+        return None
+
+
+def _lines(file: Iterator[bytes]) -> Iterator[RecordLine]:
+    decoder = msgspec.json.Decoder(RecordLine)
+    return (decoder.decode(line.rstrip(b",\n")) for line in takewhile(lambda line: line != b"]\n", file))

@@ -1,0 +1,144 @@
+"""How noisy is a machine, what slowdown will be seen on it, and what can be improved: plain functions on readings."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from peftbench.gate.rule import Rule
+from peftbench.gate.statistics import Array, Shifts, detectable, tested
+from peftbench.records.record import Launch, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Spread between launches of the same code, in log units: median over cases."""
+
+    ratio: float
+    """Of a case's time to its reference."""
+    time: float
+    """Of its raw time."""
+    launches: int
+
+
+def noise_of(run: Run) -> Noise:
+    """Return how much the launches of each case differ; NaN where no case has two."""
+    ratios, times, most = [], [], 0
+    for record in run.records:
+        xs = [launch.x for launch in record.launches if launch.x is not None]
+        most = max(most, len(xs))
+        if len(xs) > 1:
+            ratios.append(float(np.std(xs, ddof=1)))
+            times.append(float(np.std([math.log(launch.time_s) for launch in record.launches], ddof=1)))
+    return Noise(median(ratios) if ratios else math.nan, median(times) if times else math.nan, most)
+
+
+def smallest_slowdowns(noise: Noise, launches: Sequence[int], rule: Rule) -> list[float]:
+    """Return by number of new launches the slowdown that is found with the rule's power, against a full baseline.
+
+    A share: 0.05 is 5 %.
+    """
+    count = np.array(launches)
+    base = np.full_like(count, rule.full_baseline)
+    df = base + count - 2 + rule.prior_launches
+    zero = np.zeros(len(count))
+    result: Shifts = tested(zero, np.full(len(count), noise.ratio), df, base_count=base, new_count=count, rule=rule)
+    shifts: Array = detectable(result, rule)
+    return np.expm1(shifts).tolist()  # type: ignore[no-any-return] # floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What is known of a machine's readiness; None where it does not say."""
+
+    cores: int
+    """That this process may use."""
+    governors: frozenset[str] = frozenset()
+    boost: bool | None = None
+    load: float | None = None
+    """Average over a minute, before anything was run."""
+    quota: float | None = None
+    """Cores' worth of time that a container may use."""
+    virtual: bool = False
+    swap_used_bytes: int = 0
+
+    @classmethod
+    def read(cls, root: Path = Path("/")) -> Machine:
+        """Read what Linux says; elsewhere little is known."""
+        import psutil
+
+        governors = {_text(path) for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")}
+        return cls(
+            cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            governors=frozenset(filter(None, governors)),
+            boost=_boost(root),
+            load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            quota=_quota(_text(root / "sys/fs/cgroup/cpu.max")),
+            virtual=" hypervisor" in _text(root / "proc/cpuinfo"),
+            swap_used_bytes=int(psutil.swap_memory().used),
+        )
+
+
+def advice(machine: Machine, *, threads: int, environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield what can be improved, most useful first, a sentence each."""
+    if machine.load is not None and machine.load > 0.2 * machine.cores:
+        yield f"other work is running (load {machine.load:.1f} on {machine.cores} cores): end it, or measure at night"
+    if threads > machine.cores:
+        yield f"{threads} threads share {machine.cores} cores: lower --peftbench-threads"
+    if machine.quota is not None and machine.quota < machine.cores:
+        yield f"a quota of {machine.quota:g} cores stops the process while it is timed: use whole, reserved cores"
+    if machine.governors - {"performance"}:
+        found = ", ".join(sorted(machine.governors))
+        yield f"the frequency governor is {found}: `sudo cpupower frequency-set -g performance`"
+    if machine.boost:
+        yield "the clock boosts while the chip is cool: switch it off to compare sessions"
+    if machine.swap_used_bytes > 100e6:  # noqa: PLR2004 - what lies there for long does no harm
+        yield f"{machine.swap_used_bytes / 1e6:.0f} MB are swapped out: free memory"
+    if machine.virtual:
+        yield "this is a virtual machine: neighbours come and go; prefer --peftbench-against to a stored baseline"
+    if environment.get("OMP_NUM_THREADS") not in (None, str(threads)):
+        yield f"OMP_NUM_THREADS is {environment['OMP_NUM_THREADS']}, and cases run on {threads} thread(s): unset it"
+
+
+def seconds_a_launch(run: Run, count: int) -> float:
+    """Return how long a launch of these cases takes, start-up included."""
+    return float(run.notes.get("duration_s", 0.0)) / max(count, 1)
+
+
+def drift(run: Run) -> float:
+    """Return by how much the raw times of the first and last launch differ, median over cases: a share."""
+
+    def change(launches: Sequence[Launch]) -> float:
+        return math.log(launches[-1].time_s / launches[0].time_s)
+
+    changes = [change(record.launches) for record in run.records if len(record.launches) > 1]
+    return math.expm1(median(changes)) if changes else 0.0
+
+
+def _boost(root: Path) -> bool | None:
+    if text := _text(root / "sys/devices/system/cpu/intel_pstate/no_turbo"):
+        return text == "0"
+    if text := _text(root / "sys/devices/system/cpu/cpufreq/boost"):
+        return text == "1"
+    return None
+
+
+def _quota(text: str) -> float | None:
+    """Read `max 100000` or `150000 100000`: microseconds of time in so many."""
+    words = text.split()
+    if len(words) != 2 or not words[0].isdecimal():  # noqa: PLR2004 - a quota and a period
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,121 @@
+"""The matrix: which method x task x batch size a workload is measured on, how cases are called and ordered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+from peftbench.config.settings import DEFAULT_METHODS
+from peftbench.errors import UserError, unknown
+from peftbench.records.ids import Case, MethodSpec
+
+if TYPE_CHECKING:
+    from peftbench.config.settings import Settings
+    from peftbench.matrix.catalogue import Catalogue
+    from peftbench.methods.base import Method
+    from peftbench.records.ids import Scalar
+
+FAMILIES: Final = ("default", "all")
+"""Stand for several methods, beside the families that methods say they belong to."""
+
+ALL: Final = "all"
+"""Stands for every task or workload that is known."""
+
+_SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
+
+
+def parse_method(text: str) -> MethodSpec:
+    """Read `lora` or `lora(r=16,target_modules=all-linear)`.
+
+    Raises:
+        UserError: the parentheses or an override cannot be read.
+    """
+    found = _SPEC.fullmatch(text.strip())
+    if not found:
+        raise UserError(f"method {text!r} cannot be read: write `name` or `name(key=value,...)`")
+    overrides = []
+    for part in filter(None, (found["overrides"] or "").split(",")):
+        key, equals, value = part.partition("=")
+        if not (equals and key.strip() and value.strip()):
+            raise UserError(f"method {text!r}: override {part!r} cannot be read: write `key=value`")
+        overrides.append((key.strip(), _scalar(value.strip())))
+    if len(dict(overrides)) < len(overrides):
+        raise UserError(f"method {text!r}: an override is given twice")
+    return MethodSpec(found["name"], tuple(overrides))
+
+
+def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple[MethodSpec, ...]:
+    """Return the methods that names, names with overrides, and families stand for, each once, in the order given."""
+    chosen: dict[MethodSpec, None] = {}
+    families = dict.fromkeys([*FAMILIES, *(family for method in methods.values() for family in method.family.split())])
+    for text in texts:
+        spec = parse_method(text)
+        if spec.name in methods:
+            chosen[spec] = None
+        elif text in families:
+            chosen.update(dict.fromkeys(map(MethodSpec, _family(text, methods))))
+        else:
+            raise unknown("method", spec.name, [*methods, *families])
+    return tuple(chosen)
+
+
+def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, ...]:
+    """Return `names`, each once; all that are known where none is given, or `all`; UserError for an unknown one."""
+    for name in names:
+        if name not in known and name != ALL:
+            raise unknown(kind, name, known)
+    return tuple(known) if not names or ALL in names else tuple(dict.fromkeys(names))
+
+
+def known(settings: Settings, catalogue: Catalogue) -> Settings:
+    """Return settings without the methods, tasks and workloads that a catalogue does not have."""
+    return replace(
+        settings,
+        methods=_accepted(settings.methods, lambda name: select_methods([name], catalogue.methods)),
+        tasks=_accepted(settings.tasks, lambda name: select("task", [name], catalogue.tasks)),
+        workloads=_accepted(settings.workloads, lambda name: select("workload", [name], catalogue.workloads)),
+    )
+
+
+def _accepted(names: Sequence[str], choose: Callable[[str], object]) -> tuple[str, ...]:
+    def accepted(name: str) -> bool:
+        try:
+            choose(name)
+        except UserError:
+            return False
+        return True
+
+    return tuple(filter(accepted, names))
+
+
+def matrix(
+    catalogue: Catalogue, *, methods: Sequence[str], tasks: Sequence[str], batch_sizes: Sequence[int]
+) -> tuple[Case, ...]:
+    """Return every case, group by group (task, then batch size), methods in the order given.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    groups = product(select("task", tasks, catalogue.tasks), dict.fromkeys(batch_sizes))
+    specs = select_methods(methods, catalogue.methods)
+    return tuple(Case(spec, task, batch_size) for task, batch_size in groups for spec in specs)
+
+
+def _family(name: str, methods: Mapping[str, Method]) -> list[str]:
+    if name == "default":
+        return [method for method in DEFAULT_METHODS.split(",") if method in methods]
+    return [method.name for method in methods.values() if name == "all" or name in method.family.split()]
+
+
+def _scalar(text: str) -> Scalar:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

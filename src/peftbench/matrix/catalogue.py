@@ -1,0 +1,140 @@
+"""What can be benchmarked: methods, tasks, model presets and workloads, found through entry points.
+
+The built-in ones are entry points as well, listed here so that a checkout that was never installed has them too.
+Loading the catalogue imports no torch: the definitions are light, and import what they need where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, cast
+
+from peftbench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from peftbench.methods.base import Method
+    from peftbench.models.presets import Preset
+    from peftbench.tasks.base import Task
+    from peftbench.workloads.base import Workload
+
+BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "peftbench.methods": (
+            "peftbench.methods.basic:METHODS",
+            "peftbench.methods.paper.bottleneck:METHODS",
+            "peftbench.methods.paper.prefix:METHODS",
+            "peftbench.methods.paper.adapter_drop:METHODS",
+            "peftbench.methods.paper.fusion:METHODS",
+            "peftbench.methods.paper.multi_task:METHODS",
+            "peftbench.methods.peft:METHODS",
+            "peftbench.methods.peft.excluded:METHODS",
+        ),
+        "peftbench.tasks": (
+            "peftbench.tasks.classification:TASKS",
+            "peftbench.tasks.tokens:TASKS",
+            "peftbench.tasks.span:TASKS",
+            "peftbench.tasks.choice:TASKS",
+        ),
+        "peftbench.models": ("peftbench.models.presets:PRESETS",),
+        "peftbench.workloads": (
+            "peftbench.workloads.step:WORKLOADS",
+            "peftbench.workloads.lifecycle:WORKLOADS",
+            "peftbench.studies.training.convergence:WORKLOADS",
+            "peftbench.studies.training.multitask:WORKLOADS",
+            "peftbench.studies.deployment.study:WORKLOADS",
+        ),
+    }
+)
+"""Entry-point group -> objects, each a named definition or an iterable of them, in the order of listing."""
+
+
+class Named(Protocol):
+    """Anything that a catalogue can hold."""
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+
+
+T = TypeVar("T", bound=Named)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Every method, task, model preset and workload that is known, by name, in a stable order."""
+
+    methods: Mapping[str, Method]
+    tasks: Mapping[str, Task]
+    models: Mapping[str, Preset]
+    workloads: Mapping[str, Workload]
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        methods: Iterable[Method] = (),
+        tasks: Iterable[Task] = (),
+        models: Iterable[Preset] = (),
+        workloads: Iterable[Workload] = (),
+    ) -> Self:
+        """Collect the built-in definitions, those of installed packages, and the given ones, in this order.
+
+        Raises:
+            UserError: an entry point cannot be loaded, or two definitions share a name.
+        """
+        return cls(
+            methods=_collect("peftbench.methods", methods),
+            tasks=_collect("peftbench.tasks", tasks),
+            models=_collect("peftbench.models", models),
+            workloads=_collect("peftbench.workloads", workloads),
+        )
+
+    def method(self, name: str) -> Method:
+        """Return a method by name; UserError with the nearest name if there is none."""
+        return _get("method", name, self.methods)
+
+    def task(self, name: str) -> Task:
+        """Return a task by name; UserError with the nearest name if there is none."""
+        return _get("task", name, self.tasks)
+
+    def workload(self, name: str) -> Workload:
+        """Return a workload by name; UserError with the nearest name if there is none."""
+        return _get("workload", name, self.workloads)
+
+
+def _get(kind: str, name: str, known: Mapping[str, T]) -> T:
+    try:
+        return known[name]
+    except KeyError:
+        raise unknown(kind, name, known) from None
+
+
+def _collect(group: str, given: Iterable[T]) -> Mapping[str, T]:
+    found: dict[str, T] = {}
+    origin: dict[str, str] = {}
+    for source, definition in _definitions(group, given):
+        if definition.name in found:
+            first = origin[definition.name]
+            raise UserError(f"{group}: {definition.name!r} is defined twice, by {first} and by {source}; rename one")
+        found[definition.name] = cast("T", definition)
+        origin[definition.name] = source
+    return MappingProxyType(found)
+
+
+def _definitions(group: str, given: Iterable[T]) -> Iterator[tuple[str, Named]]:
+    built_in = [EntryPoint(name=value, value=value, group=group) for value in BUILT_IN[group]]
+    for point in (*built_in, *sorted(entry_points(group=group), key=lambda point: point.name)):
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise UserError(
+                f"entry point {point.name!r} of {group} ({point.value}) cannot be loaded: "
+                f"{type(error).__name__}: {error}; mend or uninstall that package"
+            ) from error
+        for definition in [loaded] if hasattr(loaded, "name") else loaded:
+            yield point.value, definition
+    for definition in given:
+        yield "conftest.py", definition

@@ -1,0 +1,117 @@
+"""Every operator that one call runs: names, order, FLOPs, and the storages it makes."""
+# ruff: noqa: SLF001 (schema, dispatch keys and composite kernels of an operator have no public names)
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from peftbench.measure.counters.flops import Formula, formula, is_product
+from peftbench.measure.counters.storages import LiveStorages
+
+_ANNOTATIONS: Final = ("profiler::", "prim::")
+"""Namespaces of calls that compute nothing: the profiler's labels, questions about a tensor's device."""
+_Operator = torch._ops.OpOverload[..., Any]
+_COMPOSITE: Final = torch._C.DispatchKey.CompositeImplicitAutograd
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorWork:
+    """What one call did, as seen below autograd; it does not depend on the machine, only on versions and shapes."""
+
+    flops: int
+    uncounted: tuple[str, ...]
+    """Operators that multiply and add, or solve, but have no formula: their work is missing in `flops`."""
+    operators: Mapping[str, int]
+    """Calls by name (`aten::addmm`), sorted by name."""
+    operator_hash: str
+    """Of the names in the order of the calls."""
+    peak_live_bytes: int
+    """The most bytes that storages made within the call took at any moment, above what existed at its start."""
+    allocations: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    name: str
+    is_composite: bool
+    is_counted: bool
+    may_make: bool
+    """Whether an output may be a new storage, or one that grew."""
+    is_source: bool
+    """Whether the storage of the input is as new as that of the output: how a tensor made from data comes in."""
+    formula: Formula | None
+
+
+class _OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    def __init__(self, storages: LiveStorages) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+        self.flops = 0
+        self._storages = storages
+        self.traits: dict[_Operator, _Traits] = {}
+
+    def __torch_dispatch__(
+        self, func: _Operator, types: object, args: tuple[object, ...] = (), kwargs: dict[str, object] | None = None
+    ) -> object:
+        del types
+        kwargs = kwargs or {}
+        traits = self.traits.get(func)
+        if traits is None:
+            traits = self.traits[func] = _learn(func)
+        if traits.is_composite:  # only in inference mode: elsewhere autograd has taken it apart already
+            with self:
+                return func._op_dk(_COMPOSITE, *args, **kwargs)
+        output = func(*args, **kwargs)
+        if traits.is_counted:
+            self.names.append(traits.name)
+        if traits.formula is not None:
+            self.flops += traits.formula(*args, **kwargs, out_val=output)
+        if traits.may_make:
+            self._storages.operator_ran(output, () if traits.is_source else (*args, *kwargs.values()))
+        return output
+
+
+def observe(run: Callable[[], object]) -> OperatorWork:
+    """Call `run` once and return what it did: forward, backward, optimizer, whatever is in it."""
+    storages = LiveStorages()
+    mode = _OperatorMode(storages)
+    try:
+        with mode:
+            run()
+    finally:
+        storages.close()
+    calls = Counter(mode.names)
+    return OperatorWork(
+        flops=mode.flops,
+        uncounted=tuple(
+            sorted(
+                t.name for t in mode.traits.values() if t.formula is None and not t.is_composite and is_product(t.name)
+            )
+        ),
+        operators={name: calls[name] for name in sorted(calls)},
+        operator_hash=hashlib.sha256("\n".join(mode.names).encode()).hexdigest()[:16],
+        peak_live_bytes=storages.peak_bytes,
+        allocations=storages.allocations,
+    )
+
+
+def _learn(func: _Operator) -> _Traits:
+    name: str = func.name()  # type: ignore[no-untyped-call]
+    found = formula(func)
+    returns = func._schema.returns
+    grows = "resize" in name or name.partition(".")[2].endswith("out")
+    return _Traits(
+        name=name,
+        is_composite=found is None and torch._C._dispatch_has_kernel_for_dispatch_key(name, _COMPOSITE),
+        is_counted=not name.startswith(_ANNOTATIONS),
+        may_make=grows or name == "aten::lift_fresh" or any(value.alias_info is None for value in returns),
+        is_source=name == "aten::lift_fresh",
+        formula=found,
+    )

@@ -1,0 +1,278 @@
+"""What the driver says of a GPU: the one place that talks to NVML, never inside a timed round."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+from peftbench.records.record import Better, Metric
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+CLOCK_EVENTS: Final = {
+    0x001: "idle",
+    0x002: "application clocks",
+    0x004: "power cap",
+    0x008: "hardware slowdown",
+    0x010: "sync boost",
+    0x020: "thermal slowdown (software)",
+    0x040: "thermal slowdown (hardware)",
+    0x080: "power brake (hardware)",
+    0x100: "display clocks",
+    0x200: "board limit",
+    0x400: "reliability limit",
+}
+"""Bits of the clock event reasons: why the clock is not at its highest."""
+
+CLOCK_SM: Final = 1
+CLOCK_MEMORY: Final = 2
+TEMPERATURE_GPU: Final = 0
+MEMORY_V2: Final = 0x02000028
+"""Numbers of NVML's binary interface; they never change. Version 2 tells reserved memory from used memory."""
+
+SHARED_GPU: Final = "a MIG instance has no counter of its own: power is measured for the whole GPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """A value, or the reason why it is not available; never a 0 that means "not known"."""
+
+    value: T | None
+    reason: str = ""
+
+    def map(self, function: Callable[[T], U]) -> Reading[U]:
+        """Return the reading with `function` applied to its value."""
+        return Reading(None, self.reason) if self.value is None else Reading(function(self.value))
+
+
+def sampled(reading: Reading[int] | Reading[float], unit: str, better: Better = "neither") -> Metric:
+    """Return the metric of a reading, with the reason where there is no value."""
+    return Metric(reading.value, unit, better, "sampled", reason=reading.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMemory:
+    """Memory of a device (or MIG instance), of all its processes together."""
+
+    used_bytes: Reading[int]
+    """Without what the driver reserves."""
+    reserved_bytes: Reading[int]
+    total_bytes: Reading[int]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What may change a GPU's speed, at one moment. On MIG, of the GPU that holds the instance."""
+
+    sm_clock_mhz: Reading[int]
+    memory_clock_mhz: Reading[int]
+    application_sm_clock_mhz: Reading[int]
+    application_memory_clock_mhz: Reading[int]
+    power_limit_w: Reading[float]
+    power_w: Reading[float]
+    temperature_c: Reading[int]
+    clock_events: Reading[frozenset[str]]
+    """Names of CLOCK_EVENTS that are on."""
+
+
+class Nvml:
+    """One device as NVML sees it; use it as a context manager.
+
+    Every method returns a `Reading`: a missing library, driver, function or permission is a reason, not an exception.
+
+    Args:
+        uuid: The device's UUID, with or without its prefix (`GPU-`, `MIG-`); an index would name another device under
+            CUDA_VISIBLE_DEVICES. None where there is no such device.
+        absent: Why there is none.
+    """
+
+    def __init__(self, uuid: str | None, absent: str = "no CUDA device") -> None:
+        self._uuid = uuid
+        self._reason = absent
+        self._library: Any = None
+        self._device: Any = None
+        self._gpu: Any = None
+
+    @classmethod
+    def of(cls, device: torch.device) -> Self:
+        """Return a torch device as NVML sees it; of the CPU nothing is available."""
+        if device.type != "cuda":
+            return cls(None, f"device {device} is no CUDA device")
+        import torch
+
+        return cls(str(torch.cuda.get_device_properties(device).uuid))
+
+    def __enter__(self) -> Self:
+        if self._uuid is not None:
+            try:
+                self._start()
+                self._open(self._uuid)
+            except _NotAvailableError as error:
+                self._reason = str(error)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._library is not None:
+            with suppress(_NotAvailableError):
+                self._call("nvmlShutdown")
+        self._library = self._device = self._gpu = None
+        self._reason = "NVML is closed"
+
+    @property
+    def is_mig(self) -> bool:
+        """Whether the device is a MIG instance, a part of a GPU."""
+        return self._device is not self._gpu
+
+    def driver_version(self) -> Reading[str]:
+        """Return the version of the NVIDIA driver."""
+        return self._read("nvmlSystemGetDriverVersion")
+
+    def ecc(self) -> Reading[bool]:
+        """Return whether the memory corrects errors, which costs bandwidth on some devices."""
+        modes: Reading[list[int]] = self._read("nvmlDeviceGetEccMode", self._gpu)
+        return modes.map(lambda current_and_pending: bool(current_and_pending[0]))
+
+    def memory(self) -> DeviceMemory:
+        """Return the memory of the device."""
+        info: Reading[Any] = self._read("nvmlDeviceGetMemoryInfo", self._device, MEMORY_V2)
+        return DeviceMemory(
+            used_bytes=info.map(lambda memory: int(memory.used)),
+            reserved_bytes=info.map(lambda memory: int(memory.reserved)),
+            total_bytes=info.map(lambda memory: int(memory.total)),
+        )
+
+    def process_bytes(self) -> Reading[int]:
+        """Return what this process holds on the device: CUDA context, libraries and allocator together.
+
+        Takes milliseconds and a lock of the driver.
+        """
+        processes: Reading[list[Any]] = self._read("nvmlDeviceGetComputeRunningProcesses", self._device)
+        if processes.value is None:
+            return Reading(None, processes.reason)
+        pid = os.getpid()
+        mine = [process.usedGpuMemory for process in processes.value if process.pid == pid]
+        if not mine:
+            return Reading(None, f"NVML does not list process {pid}: a container with process ids of its own?")
+        if not mine[0]:
+            return Reading(None, "the driver does not say how much a process holds")
+        return Reading(int(mine[0]))
+
+    def energy_j(self) -> Reading[float]:
+        """Return the energy since the driver was loaded; the counter moves about every 100 ms."""
+        return self._of_whole_gpu("nvmlDeviceGetTotalEnergyConsumption").map(_thousandth)
+
+    def state(self) -> DeviceState:
+        """Return clocks, power, temperature and what holds the clocks back."""
+        gpu = self._gpu
+        return DeviceState(
+            sm_clock_mhz=self._read("nvmlDeviceGetClockInfo", gpu, CLOCK_SM),
+            memory_clock_mhz=self._read("nvmlDeviceGetClockInfo", gpu, CLOCK_MEMORY),
+            application_sm_clock_mhz=self._read("nvmlDeviceGetApplicationsClock", gpu, CLOCK_SM),
+            application_memory_clock_mhz=self._read("nvmlDeviceGetApplicationsClock", gpu, CLOCK_MEMORY),
+            power_limit_w=self._read("nvmlDeviceGetEnforcedPowerLimit", gpu).map(_thousandth),
+            power_w=self._of_whole_gpu("nvmlDeviceGetPowerUsage").map(_thousandth),
+            temperature_c=self._read("nvmlDeviceGetTemperature", gpu, TEMPERATURE_GPU),
+            clock_events=self._clock_events().map(clock_event_names),
+        )
+
+    def _clock_events(self) -> Reading[int]:
+        events: Reading[int] = self._read("nvmlDeviceGetCurrentClocksEventReasons", self._gpu)
+        if events.value is not None:
+            return events
+        before_535: Reading[int] = self._read("nvmlDeviceGetCurrentClocksThrottleReasons", self._gpu)
+        return events if before_535.value is None else before_535
+
+    def _of_whole_gpu(self, name: str) -> Reading[int]:
+        return Reading(None, SHARED_GPU) if self.is_mig else self._read(name, self._gpu)
+
+    def _start(self) -> None:
+        try:
+            import pynvml
+        except ImportError as error:
+            raise _NotAvailableError(f"{error}: install nvidia-ml-py") from error
+        self._library = pynvml
+        try:
+            self._call("nvmlInit")
+        except _NotAvailableError:
+            self._library = None
+            raise
+
+    def _open(self, uuid: str) -> None:
+        """Find the device, and the GPU that holds it where it is a MIG instance."""
+        handle = self._handle(uuid)
+        if not self._is_mig_instance(handle) and self._is_split(handle):
+            handle = self._handle(_visible_mig_uuid())
+        self._gpu = self._device = handle
+        if self._is_mig_instance(handle):
+            self._gpu = self._call("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
+
+    def _handle(self, uuid: str) -> Any:  # noqa: ANN401 - an opaque handle
+        """Return the handle of a device; CUDA leaves out the prefix that NVML needs."""
+        prefixes = [""] if uuid.startswith(("GPU-", "MIG-")) else ["GPU-", "MIG-"]
+        reason = ""
+        for prefix in prefixes:
+            try:
+                return self._call("nvmlDeviceGetHandleByUUID", prefix + uuid)
+            except _NotAvailableError as error:
+                reason = str(error)
+        raise _NotAvailableError(f"device {uuid}: {reason}")
+
+    def _is_mig_instance(self, handle: object) -> bool:
+        try:
+            return bool(self._call("nvmlDeviceIsMigDeviceHandle", handle).value)
+        except _NotAvailableError:  # a driver from before MIG
+            return False
+
+    def _is_split(self, handle: object) -> bool:
+        try:
+            current, _ = self._call("nvmlDeviceGetMigMode", handle)
+        except _NotAvailableError:  # a GPU without MIG
+            return False
+        return bool(current)
+
+    def _read(self, name: str, *arguments: Any) -> Reading[Any]:  # noqa: ANN401 - handles and numbers
+        if self._gpu is None:
+            return Reading(None, self._reason)
+        try:
+            return Reading(self._call(name, *arguments))
+        except _NotAvailableError as error:
+            return Reading(None, str(error))
+
+    def _call(self, name: str, *arguments: Any) -> Any:  # noqa: ANN401 - whatever the function returns
+        library = self._library
+        try:
+            return getattr(library, name)(*arguments)
+        except (library.NVMLError_FunctionNotFound, library.NVMLLibraryMismatchError, AttributeError) as error:
+            raise _NotAvailableError(f"this driver or nvidia-ml-py has no {name}") from error
+        except library.NVMLError as error:
+            raise _NotAvailableError(f"{name}: {error}") from error
+
+
+class _NotAvailableError(Exception):
+    """Carries the reason why a value is not available to where it becomes a `Reading`."""
+
+
+def clock_event_names(bits: int) -> frozenset[str]:
+    """Return the names of the clock events that are on; an unknown bit is named by its number."""
+    known = {name for bit, name in CLOCK_EVENTS.items() if bits & bit}
+    unknown_bits = bits & ~sum(CLOCK_EVENTS)
+    return frozenset(known | ({f"0x{unknown_bits:x}"} if unknown_bits else set()))
+
+
+def _visible_mig_uuid() -> str:
+    """Return the MIG instance that CUDA was told to use: a process sees one at most."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    if not first.startswith("MIG-"):
+        raise _NotAvailableError("the GPU is split by MIG, and which instance this is is not known")
+    return first
+
+
+def _thousandth(milli: int) -> float:
+    return milli / 1000

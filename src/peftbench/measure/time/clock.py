@@ -1,0 +1,164 @@
+"""How long one round took: the host's clock on the CPU, host and device on CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from peftbench.devices.device import require_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from peftbench.measure.trial import Mark
+
+IDLE_SHARE: Final = 0.2
+"""A device that idles for more than this share of a round is waiting for the host: the round is launch-bound."""
+
+CYCLES_PER_S: Final = 3e9
+"""At least the clock of any GPU, so that a spin of that many cycles takes at least as long as meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long one round took."""
+
+    wall_s: float
+    """Host time from an idle device to an idle device."""
+    phases_s: tuple[float, ...] = ()
+    """Time from each mark to the one before it (the first: to the start); event time on CUDA, host time on the CPU."""
+    device_s: float | None = None
+    """Event time on the stream, first event to last, gaps between kernels included; None on the CPU."""
+    prepared_s: float = 0.0
+    """Host time of what had to happen before the round, outside its time."""
+
+
+class Clock(Protocol):
+    """Times one round."""
+
+    def time(self, run: Callable[[Mark], object]) -> Timing:
+        """Call `run` once with the mark that it calls at the end of each of its phases."""
+        ...
+
+
+def clock_for(device: torch.device) -> Clock:
+    """Return the clock of `device`.
+
+    Raises:
+        UserError: the device cannot be used here.
+    """
+    require_device(device)
+    return CudaClock(device) if device.type == "cuda" else CpuClock()
+
+
+@dataclass(frozen=True, slots=True)
+class CpuClock:
+    """Reads the host's clock at both ends and at each mark, and does nothing else."""
+
+    now: Callable[[], float] = perf_counter
+
+    def time(self, run: Callable[[Mark], object]) -> Timing:
+        """Time one call of `run`."""
+        now = self.now
+        readings: list[float] = []
+        append = readings.append
+
+        def mark() -> None:
+            append(now())
+
+        start = now()
+        run(mark)
+        end = now()
+        phases_s = tuple(second - first for first, second in pairwise([start, *readings]))
+        return Timing(end - start, phases_s)
+
+
+def _torch_cuda() -> Any:  # noqa: ANN401 - the module, or its stand-in
+    import torch
+
+    return torch.cuda
+
+
+@dataclass(frozen=True, slots=True)
+class CudaClock:
+    """Synchronises at both ends only, and records an event at both ends and at each mark.
+
+    The events go to the stream that is current when the round begins, which is the one that the workload fills.
+    They are made once and recorded again in each round, so that a round after the first creates none.
+    """
+
+    device: torch.device
+    cuda: Any = field(default_factory=_torch_cuda)
+    now: Callable[[], float] = perf_counter
+    _events: list[Any] = field(default_factory=list)
+
+    def time(self, run: Callable[[Mark], object]) -> Timing:
+        """Time one call of `run`; durations are read after the last synchronisation."""
+        cuda, now = self.cuda, self.now
+        mark, recorded = self._recorder(cuda.current_stream(self.device))
+        cuda.synchronize(self.device)
+        start = now()
+        mark()
+        run(mark)
+        mark()
+        cuda.synchronize(self.device)
+        wall_s = now() - start
+        events = recorded()
+        phases_s = tuple(_elapsed_s(first, second) for first, second in pairwise(events[:-1]))
+        return Timing(wall_s, phases_s, _elapsed_s(events[0], events[-1]))
+
+    def queued_s(self, run: Callable[[Mark], object], wall_s: float) -> float | None:
+        """Return how long the device needs for a round when it never has to wait for the host.
+
+        The event time of an ordinary round cannot tell: the device idles between two events while the host issues the
+        next kernel. Here a spinning kernel holds the stream for at least twice `wall_s`, so that the whole round is
+        queued before its first kernel begins. To be called outside the timed rounds.
+
+        Returns:
+            Event time in seconds, or None where the round was not queued in time, because it synchronises inside or
+            because it has more kernels than the launch queue holds (about a thousand).
+        """
+        cuda, now = self.cuda, self.now
+        mark, recorded = self._recorder(cuda.current_stream(self.device))
+        cuda.synchronize(self.device)
+        start = now()
+        mark()
+        with cuda.device(self.device):
+            cuda._sleep(int(2 * wall_s * CYCLES_PER_S))  # noqa: SLF001 - torch has no public spinning kernel
+        mark()
+        run(lambda: None)
+        mark()
+        issued_s = now() - start
+        cuda.synchronize(self.device)
+        hold, first, last = recorded()
+        return _elapsed_s(first, last) if issued_s < _elapsed_s(hold, first) else None
+
+    def _recorder(self, stream: object) -> tuple[Mark, Callable[[], Sequence[Any]]]:
+        """Return a function that records the next event, and one that returns the events recorded."""
+        events, count = self._events, 0
+
+        def mark() -> None:
+            nonlocal count
+            if count == len(events):
+                events.append(self.cuda.Event(enable_timing=True))
+            events[count].record(stream)
+            count += 1
+
+        return mark, lambda: events[:count]
+
+
+def launch_bound(wall_s: float, queued_s: float) -> bool:
+    """Return whether the host, which launches the kernels, limits a round rather than the device.
+
+    Args:
+        wall_s: Median wall time of a round.
+        queued_s: What the device needs for it when it never waits (`CudaClock.queued_s`).
+    """
+    return queued_s < (1 - IDLE_SHARE) * wall_s
+
+
+def _elapsed_s(first: Any, second: Any) -> float:  # noqa: ANN401 - torch.cuda.Event, or its stand-in
+    return float(first.elapsed_time(second)) / 1000

@@ -1,0 +1,316 @@
+"""Model source -> configuration, tokenizer and model with its task head, on the CPU."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from peftbench.devices.seeding import seeded
+from peftbench.errors import UnsupportedError, UserError
+from peftbench.libraries import quiet, reason
+from peftbench.methods.base import head_names, is_head
+from peftbench.tasks.base import Head, Task, Vocabulary
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+    from peftbench.models.presets import ModelSource
+
+_NO_ADAPTER: Final = "no-adapter"
+"""Where transformers is told to look for an adapter: it would load one that lies beside the model, unasked."""
+
+
+def load_config(source: ModelSource) -> PretrainedConfig:
+    """Return the configuration of a model, without its task head.
+
+    Raises:
+        UserError: it cannot be found, or is none that transformers knows.
+    """
+    from transformers import AutoConfig
+
+    with _reported("configuration of model", source):
+        if source.preset:
+            return AutoConfig.for_model(source.preset.model_type, **source.preset.config)
+        return AutoConfig.from_pretrained(source.location, trust_remote_code=False)
+
+
+def check_attention(source: ModelSource, config: PretrainedConfig, task: Task, attention: str) -> None:
+    """Check that the model with the head of `task` can compute its attention so; a head that is not there can.
+
+    Raises:
+        UserError: scaled-dot-product attention is asked for, and transformers lacks it for this architecture.
+    """
+    import transformers
+
+    heads = getattr(transformers, task.head)._model_mapping  # noqa: SLF001 - there is no public question
+    model_class = heads.get(type(config), None)
+    if attention == "sdpa" and not getattr(model_class, "_supports_sdpa", True):
+        raise UserError(
+            f"model {source.name!r} has no scaled-dot-product attention in transformers: "
+            "give --peftbench-attention=eager"
+        )
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
+    """Return the fast tokenizer that belongs to a model.
+
+    Raises:
+        UserError: a preset (it has none), or the model comes without a fast tokenizer, or one that cannot be converted.
+    """
+    if source.preset:
+        raise UserError(
+            f"preset {source.name!r} has no tokenizer: use a model folder or hub id with real data, or synthetic data"
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        with _reported("tokenizer of model", source):
+            tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, trust_remote_code=False)
+    except UserError as error:
+        # Files that cannot be had and a library that is not installed are told as they are; the rest, without
+        # tokenizer.json, is a conversion that failed, of which transformers' last attempt (tiktoken) says nothing.
+        if isinstance(error.__cause__, OSError | ImportError) or _has_tokenizer_json(source):
+            raise
+        raise UserError(
+            f"tokenizer of model {source.name!r} cannot be loaded: it has no tokenizer.json and cannot be converted; "
+            "install sentencepiece and protobuf, load it once, and save_pretrained it into the model's folder"
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"model {source.name!r} has no fast tokenizer (tokenizer.json), which offsets and words need")
+    # Without files transformers makes up a tokenizer that knows special tokens only: all words would be unknown.
+    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens}:
+        raise UserError(f"model {source.name!r} comes without its tokenizer: save tokenizer.json beside config.json")
+    return tokenizer
+
+
+def _has_tokenizer_json(source: ModelSource) -> bool:
+    """Tell whether the file is in a model's folder, or has come from the hub."""
+    from transformers.utils import cached_file
+
+    try:
+        cached_file(source.location, "tokenizer.json", local_files_only=True)
+    except OSError:
+        return False
+    return True
+
+
+def text_config(config: PretrainedConfig) -> PretrainedConfig:
+    """Return the part of a configuration that describes how the model reads text: of most, the whole.
+
+    Raises:
+        UserError: the model reads no text: it has no vocabulary.
+    """
+    text: PretrainedConfig = config.get_text_config()
+    if vocabulary_size(text) is None:
+        raise UserError(f"model type {config.model_type!r} reads no text: its configuration has no vocab_size")
+    return text
+
+
+def vocabulary_size(text: PretrainedConfig) -> int | None:
+    """Return how many token ids a text model knows, or None; without a vocabulary of its own, characters are ids."""
+    size = getattr(text, "vocab_size", None)
+    if not isinstance(size, int) and getattr(text, "num_hash_buckets", None):
+        return sys.maxunicode + 1  # Canine hashes each character of Unicode
+    return size if isinstance(size, int) else None
+
+
+def vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast | None = None) -> Vocabulary:
+    """Return the model's token ids: the tokenizer's where there is one, else those that the configuration names.
+
+    An id that is none of the model's is passed over: a tokenizer can have got a [PAD] that the embeddings have not, a
+    configuration can say -1. What pads is not looked at, so any id serves. A decoder has no padding of its own as a
+    rule: the id that ends a text is taken, and id 0 only where none is named.
+
+    Raises:
+        UserError: the model reads no text.
+    """
+    text = text_config(config)
+    size = vocabulary_size(text) or 1
+
+    def token_id(*names: str, otherwise: int) -> int:
+        known = (getattr(holder, name, None) for holder in (tokenizer, config, text) for name in names)
+        # A configuration can name a list of ids.
+        return next((i for i in known if isinstance(i, int) and 0 <= i < size), min(otherwise, size - 1))
+
+    return Vocabulary(
+        size=size,
+        pad=token_id("pad_token_id", otherwise=token_id("eos_token_id", otherwise=0)),
+        start=token_id("cls_token_id", "bos_token_id", otherwise=1),
+        separator=token_id("sep_token_id", "eos_token_id", otherwise=2),
+        segments=getattr(text, "type_vocab_size", None) or 1,
+    )
+
+
+def build_model(
+    source: ModelSource, task: Task, *, seed: int, dtype: str = "float32", attention: str | None = None
+) -> PreTrainedModel:
+    """Return the model with the head of `task`, on the CPU, in training mode (dropout as its configuration has it).
+
+    What is not in a checkpoint, the head above all, is drawn from `seed`; the caller's random state stays as it is.
+    A preset is random altogether.
+
+    Args:
+        source: where the model comes from.
+        task: fixes the head and its classes.
+        seed: of the random weights.
+        dtype: of the weights: `float32`, `bfloat16` or `float16`.
+        attention: transformers' `attn_implementation`: `eager`, `sdpa`, ...; None: its default.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or holds another backbone than its configuration says.
+        UnsupportedError: transformers has no such head for this architecture.
+    """
+    import torch
+
+    auto_class, config = _with_head(source, task)
+    options = {"dtype": getattr(torch, dtype), "attn_implementation": attention, "trust_remote_code": False}
+    with seeded(seed), _reported("model", source):
+        model = (
+            auto_class.from_config(config, **options)
+            if source.preset
+            else _pretrained(auto_class, source, config, options)
+        )
+    return model.train()
+
+
+def set_padding(model: PreTrainedModel, pad: int) -> None:
+    """Tell a model the id with which its batches are padded: classes are read off the last token before it.
+
+    Done to the built model: in a configuration that one is built from, it would also keep the id's embedding at zero.
+    """
+    for config in (model.config, model.config.get_text_config()):
+        config.pad_token_id = pad
+
+
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Let training keep no activations within a layer, and compute them again for the backward pass.
+
+    Raises:
+        UnsupportedError: transformers cannot do that with this architecture.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise UnsupportedError(f"transformers has no gradient checkpointing for model type {model.config.model_type!r}")
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later releases of transformers
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+
+
+def build_unloaded(source: ModelSource, task: Task, *, device: str = "meta") -> PreTrainedModel:
+    """Return the model with the head of `task` as its configuration describes it; no weights are read.
+
+    Args:
+        source: where the model comes from.
+        task: fixes the head and its classes.
+        device: `meta`: names and shapes alone, which costs nothing; `cpu`: random weights.
+
+    Raises:
+        UserError: the configuration cannot be read.
+        UnsupportedError: transformers has no such head for this architecture.
+    """
+    import torch
+
+    auto_class, config = _with_head(source, task)
+    with seeded(0), torch.device(device), _reported("model", source):
+        return auto_class.from_config(config, trust_remote_code=False)
+
+
+def _with_head(source: ModelSource, task: Task) -> tuple[Any, PretrainedConfig]:
+    """Return transformers' auto class for the head of `task`, and the model's configuration with its classes."""
+    import transformers
+
+    config = load_config(source)
+    auto_class = getattr(transformers, task.head)
+    if type(config) not in auto_class._model_mapping:  # noqa: SLF001 - there is no public question
+        raise UnsupportedError(f"transformers has no {task.head} for model type {config.model_type!r} ({source.name})")
+    _configure_head(config, task)
+    _drop_foreign_padding(config)
+    return auto_class, config
+
+
+def _drop_foreign_padding(config: PretrainedConfig) -> None:
+    """Forget a padding id that the embeddings have not: torch refuses to build them, or keeps another id's at zero."""
+    for part in {id(part): part for part in (config, config.get_text_config())}.values():
+        pad, size = getattr(part, "pad_token_id", None), vocabulary_size(part)
+        if isinstance(pad, int) and size is not None and not 0 <= pad < size:
+            part.pad_token_id = None
+
+
+def _configure_head(config: PretrainedConfig, task: Task) -> None:
+    """Give the configuration the task's classes, whatever a checkpoint was trained on before."""
+    # A span needs two outputs, its start and its end; multiple choice does not look at the number.
+    config.num_labels = len(task.labels) or 2
+    if task.labels:
+        config.id2label = dict(enumerate(task.labels))
+        config.label2id = {label: number for number, label in enumerate(task.labels)}
+    if task.head == Head.SEQUENCE_CLASSIFICATION:
+        config.problem_type = "single_label_classification"
+
+
+def _pretrained(
+    auto_class: Any,  # noqa: ANN401 - an auto class of transformers, which is not typed here
+    source: ModelSource,
+    config: PretrainedConfig,
+    options: dict[str, Any],
+) -> PreTrainedModel:
+    model, report = auto_class.from_pretrained(
+        source.location,
+        config=config,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # a head of another task is replaced; a backbone is refused below
+        output_loading_info=True,
+        key_mapping=_other_prefixes(auto_class._model_mapping[type(config)], config),  # noqa: SLF001 - see above
+        adapter_kwargs={"subfolder": _NO_ADAPTER},
+        **options,
+    )
+    drawn = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+    # A checkpoint of a masked language model has no pooler: transformers draws one, as fine-tuning always did.
+    heads = head_names(model)
+    body = sorted(key for key in drawn if not is_head(key, heads) and ".pooler." not in key)
+    if body:
+        raise UserError(
+            f"checkpoint {source.name!r} does not hold the backbone that its config.json describes: "
+            f"{len(body)} weights are missing or of another shape, {body[0]} among them"
+        )
+    return model
+
+
+def _other_prefixes(model_class: Any, config: PretrainedConfig) -> dict[str, str] | None:  # noqa: ANN401 - as above
+    """Return what other classes of an architecture call the backbone, each with what `model_class` calls it.
+
+    Llama's class for spans says `transformer`, all others `model`, and so do checkpoints.
+    """
+    import transformers
+
+    names = ("AutoModel", *Head)
+    classes = (getattr(transformers, name)._model_mapping.get(type(config), None) for name in names)  # noqa: SLF001
+    flat = [one for found in classes if found for one in (found if isinstance(found, tuple) else (found,))]
+    ours = model_class.base_model_prefix
+    theirs = {one.base_model_prefix for one in flat} - {ours, ""}
+    return {rf"^{re.escape(prefix)}\.": f"{ours}." for prefix in sorted(theirs)} or None
+
+
+@contextmanager
+def _reported(part: str, source: ModelSource) -> Iterator[None]:
+    """Keep transformers quiet, and turn its errors into one line."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        with quiet("transformers"):
+            yield
+    except (
+        *(ImportError, OSError, RuntimeError, SafetensorError),
+        *(ValueError, TypeError, LookupError, AttributeError),  # what transformers makes of files that say too little
+    ) as error:
+        hint = "" if source.preset or source.folder else "; give a preset, or a folder with the model"
+        raise UserError(f"{part} {source.name!r} cannot be loaded: {reason(error)}{hint}") from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,85 @@
+"""The settings of a child process: what its parent assigned, and nothing that writes the user's files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import pytest
+
+    from peftbench.processes.launches.assignment import Assignment
+
+DESTINATION: Final = "peftbench_assignment"
+PARENT_ONLY: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "basetemp": None,
+        "xmlpath": None,
+        "log_file": os.devnull,  # None would be that of the ini file
+        "pastebin": None,
+        "report_log": None,
+        "json_report": False,
+        "htmlpath": None,
+        "usepdb": False,
+        "lf": False,
+        "failedfirst": False,
+        "newfirst": False,
+        "stepwise": False,
+        "stepwise_skip": False,
+        "stepwise_reset": False,
+        "benchmark_json": None,
+        "benchmark_save": None,
+        "benchmark_autosave": None,
+        "benchmark_compare": None,
+        "benchmark_compare_fail": None,
+        "benchmark_histogram": [],
+    }
+)
+"""Options of pytest and well-known plugins that write files, select by the last run, or wait for a person."""
+PARENTS: Final = frozenset(
+    {
+        "json",
+        "resume",
+        "launches",
+        "launch_timeout",
+        "record",
+        "gate",
+        "against",
+        "pairs",
+        "strict",
+        "diff_json",
+        "bencher_json",
+        "action_json",
+        "shard",
+        "gpus",
+    }
+)
+"""Settings that a parent follows, and its children do not."""
+
+
+def assignment(path: str) -> Assignment:
+    """Read what a parent wrote; raises UserError for any other file."""
+    from peftbench.processes.launches.assignment import Assignment
+
+    return Assignment.read(Path(path))
+
+
+def quieten(config: pytest.Config) -> None:
+    """Switch off what only the parent's run is to do; called before other plugins look at their options."""
+    for name, value in PARENT_ONLY.items():
+        if hasattr(config.option, name):
+            setattr(config.option, name, value)
+
+
+def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:
+    """Return the sources of a child's settings, most important first."""
+    told = {"json": str(own.run_file), "resume": "true" if own.resume else None}
+    if own.device:
+        told["device"] = own.device
+    if own.socket is not None:
+        told["reference"] = "none"  # the other state's rounds are the reference
+    followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
+    return [told, *followed]

@@ -1,0 +1,73 @@
+"""A pytest run that a parent started: it runs its own cases only. Registered only in a launch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from peftbench.plugin import collection
+
+if TYPE_CHECKING:
+    from peftbench.plugin.session import BenchSession
+    from peftbench.processes.launches.assignment import Assignment
+
+
+def whole_files(config: pytest.Config) -> list[str]:
+    """Return the files and folders that are named and exist, without the tests that are named in them."""
+    if config.option.pyargs:
+        return config.args
+    files = dict.fromkeys(argument.partition("::")[0] for argument in config.args)
+    return [file for file in files if (config.invocation_params.dir / file).exists()]
+
+
+def divide(items: Sequence[pytest.Item], nodes: Collection[str]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the items that are among `nodes`, and the others."""
+    own = set(nodes)
+    return [item for item in items if item.nodeid in own], [item for item in items if item.nodeid not in own]
+
+
+class Child:
+    """Runs the cases that it was assigned."""
+
+    def __init__(self, bench: BenchSession, assignment: Assignment) -> None:
+        self._bench = bench
+        self._assignment = assignment
+        self._parent = os.getppid()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Stop where the parent has died: nobody waits for the rest, and it would disturb whatever runs next."""
+        if os.getppid() != self._parent:
+            pytest.exit("the run that started this launch is gone")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> None:
+        """In lock-step, collect what there is: another state of the code may lack what is named, which is then new."""
+        if self._assignment.socket is not None:
+            session.config.args[:] = whole_files(session.config)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Leave out what is not its own."""
+        items[:], others = divide(items, self._assignment.nodes)
+        if others:
+            config.hook.pytest_deselected(items=others)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Run items as a parent in lock-step asks for them; else let pytest run all."""
+        if self._assignment.socket is None or not collection.goes_on(session):
+            return None
+        from peftbench.plugin.round_server import RoundServer
+        from peftbench.processes.lockstep.channel import Channel
+
+        channel = Channel.of_descriptor(self._assignment.socket)
+        server = RoundServer(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
+        if session.items:
+            self._bench.runner.take_rounds_by(server.take)
+        server.serve(session, self._bench)
+        channel.close()
+        return True

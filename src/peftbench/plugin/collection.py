@@ -1,0 +1,107 @@
+"""What becomes of pytest's items: which are cases, in which order they run, and what they are called in a record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from enum import Enum, auto
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from peftbench.errors import UserError
+from peftbench.plugin.marks import NAME, CaseMark
+
+if TYPE_CHECKING:
+    from peftbench.records.ids import Case
+
+
+class Mode(Enum):
+    """What pytest-benchmark's options ask for."""
+
+    MEASURE = auto()
+    TRY_ONCE = auto()
+    """--benchmark-disable, or pytest-xdist is active: each case runs one round."""
+    SKIP = auto()
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """Return the case that an item runs, if it is one of ours."""
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("peft_case") if callspec else None
+    if case is None:
+        return None
+    from peftbench.records.ids import Case
+
+    return case if isinstance(case, Case) else None
+
+
+def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the items in the order in which they run, and those of functions that have no case.
+
+    The cases of a group follow each other, whichever file and function they come from; groups stand in the order in
+    which they were first met, and so do the functions within a group. Other items stay where they are.
+    """
+    dropped = [item for item in items if _has_no_case(item)]
+    kept = [item for item in items if not _has_no_case(item)]
+    places = [place for place, item in enumerate(kept) if case_of(item)]
+    groups: dict[str, list[pytest.Item]] = {}
+    for place in places:
+        item = kept[place]
+        case = case_of(item)
+        assert case is not None  # noqa: S101 - for the type checker
+        groups.setdefault(case.group, []).append(item)
+    ordered = [item for group in groups.values() for item in group]
+    for place, item in zip(places, ordered, strict=True):
+        kept[place] = item
+    return kept, dropped
+
+
+def planned(items: Sequence[pytest.Item]) -> list[tuple[str, Case]]:
+    """Return workload and case of each item that is one of ours."""
+    return [(CaseMark.of(item.get_closest_marker(NAME)).workload, case) for item in items if (case := case_of(item))]
+
+
+def is_named(config: pytest.Config, path: Path) -> bool:
+    """Tell whether a file is named on the command line, not only a folder that it is in."""
+    named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
+    return any(candidate.resolve() == path.resolve() for candidate in named)
+
+
+def record_ids(items: Sequence[pytest.Item]) -> dict[str, str]:
+    """Return what each case is called in a record, by node id: the test's name, where it is the only one of it."""
+    ours = [item for item in items if case_of(item)]
+    count = Counter(item.name for item in ours)
+    return {item.nodeid: item.name if count[item.name] == 1 else item.nodeid for item in ours}
+
+
+def mode(config: pytest.Config) -> Mode:
+    """Return what is to be done with the cases.
+
+    Raises:
+        UserError: pytest-benchmark is not there to work with.
+    """
+    session = getattr(config, "_benchmarksession", None)
+    if session is None:
+        raise UserError(
+            "pytest-benchmark, through which cases are timed, is switched off: "
+            "run without `-p no:benchmark`, and without pytest-codspeed's --codspeed"
+        )
+    if session.skip:
+        return Mode.SKIP
+    return Mode.TRY_ONCE if session.disabled else Mode.MEASURE
+
+
+def measures(config: pytest.Config) -> bool:
+    """Tell whether cases are measured; raises UserError as `mode` does."""
+    return not config.option.collectonly and mode(config) is Mode.MEASURE
+
+
+def goes_on(session: pytest.Session) -> bool:
+    """Tell whether pytest runs what was collected: not after an error, unless it is told to."""
+    return not session.testsfailed or bool(session.config.option.continue_on_collection_errors)
+
+
+def _has_no_case(item: pytest.Item) -> bool:
+    return "peft_case" in getattr(item, "fixturenames", ()) and case_of(item) is None

@@ -1,0 +1,163 @@
+"""What a benchmark function gets as `peft_case`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from peftbench.devices.failures import PoisonedError
+from peftbench.errors import UnsupportedError, UserError
+from peftbench.measure.time.clock import Timing
+from peftbench.records.record import record_to_json
+from peftbench.workloads.function import FunctionWorkload
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from peftbench.measure.time.rounds import TimedRound
+    from peftbench.plugin.session import BenchSession
+    from peftbench.processes.conduct import LaunchOutcome
+    from peftbench.records.ids import Case
+    from peftbench.records.record import Record
+    from peftbench.tasks.base import Batch
+    from peftbench.workloads.base import Benchmark
+
+
+@dataclass(frozen=True)
+class PeftCase:
+    """One method on one task at one batch size, ready to be measured."""
+
+    case: Case
+    workload: Benchmark
+    id: str
+    bench: BenchSession = field(repr=False)
+    benchmark: BenchmarkFixture = field(repr=False)
+    _measured: list[str] = field(default_factory=list, init=False, repr=False)
+
+    def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
+        """Measure the workload, or a function of your own, and return the record.
+
+        Args:
+            function: Called with the model (the method applied, evaluation mode) and a batch, in every round; and in
+                alternation with the reference's model and the same batch.
+
+        Returns:
+            The record, or None under --benchmark-disable, where one round is run and nothing is measured.
+        """
+        self._once()
+        workload = self.workload if function is None else FunctionWorkload.of(function)
+        benchmark = self.benchmark
+        if benchmark.disabled:
+            try:
+                benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
+            except UnsupportedError as error:
+                pytest.skip(f"unsupported: {error}")
+            except UserError as error:
+                pytest.fail(f"{self.id}: {error}", pytrace=False)
+            return None
+        benchmark.group = f"{workload.name} {self.case.group}"
+        if self.bench.outcome is not None:
+            return self._launched(self.bench.outcome, workload)
+        if self.id in self.bench.resumed:
+            pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
+        records = tuple(self.bench.records.values())
+        self._skip_needless(workload, records)
+        try:
+            record = self.bench.runner.measure(
+                self.case, workload, id=self.id, observer=partial(_observed, benchmark), records=records
+            )
+        except UserError as error:
+            self._exit(error)
+        except Exception as error:
+            blank = self.bench.runner.blank(self.case, workload, self.id)
+            self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
+            if isinstance(error, PoisonedError):
+                pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
+            raise
+        self.bench.add(record)
+        self._attach(record)
+        return self._shown(record)
+
+    def _exit(self, error: UserError) -> NoReturn:
+        """End the run: what the user asked for cannot be done."""
+        pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+    def _once(self) -> None:
+        """Refuse a second measurement, which would take the place of the first: a test has one record."""
+        if self._measured:
+            pytest.fail(f"{self.id}: measure() is called again in this test: give it a test of its own", pytrace=False)
+        self._measured.append(self.id)
+
+    def _skip_needless(self, workload: Benchmark, records: Sequence[Record]) -> None:
+        """Skip a case that would tell nothing after what others found."""
+        if reason := workload.needless(self.case, self.bench.settings, records):
+            pytest.skip(reason)
+
+    def _launched(self, outcome: LaunchOutcome, workload: Benchmark) -> Record:
+        """Show what the launches of this case yielded, as if it had been measured here."""
+        record = outcome.records.get(self.id)
+        if record is None:
+            self._skip_needless(workload, tuple(outcome.records.values()))
+            self.bench.failed_in_its_test(self.id)
+            pytest.fail(f"{self.id}: no launch of it ended; the log of each tells why", pytrace=False)
+        if record.launches:
+            _feed(self.benchmark, [launch.time_s for launch in record.launches])
+        self._attach(record)
+        if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
+            self.bench.failed_in_its_test(self.id)
+            pytest.fail(message, pytrace=False)
+        return self._shown(record)
+
+    def _attach(self, record: Record) -> None:
+        """Put the record beside pytest-benchmark's own."""
+        self.benchmark.extra_info["peftbench"] = record_to_json(record)
+
+    def _shown(self, record: Record) -> Record:
+        """Return a record that has numbers; a case without is a failure or a skip, with the reason."""
+        if record.status in ("invalid", "failed"):
+            pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
+        if record.status != "ok":
+            pytest.skip(f"{record.status}: {record.reason}")
+        return record
+
+
+def _feed(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
+    """Give pytest-benchmark times that were taken elsewhere: it makes its entry in a round, whose time is dropped."""
+    benchmark.pedantic(lambda: None)
+    _restate(benchmark, times_s)
+
+
+def _restate(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
+    """Put these times in the place of those that pytest-benchmark took itself."""
+    benchmark.stats.stats.data.clear()
+    for time_s in times_s:
+        benchmark.stats.stats.update(time_s)
+
+
+def _observed(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
+    """Return the timed round such that pytest-benchmark's statistics get every round's wall time.
+
+    Its pedantic mode takes a number of rounds that must be known beforehand; so it runs the first, and is told of
+    the others.
+    """
+
+    def observed(number: int) -> Timing:
+        if benchmark.stats is None:
+            first: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
+            _restate(benchmark, [first.wall_s])  # its own holds what prepares the round as well
+            return first
+        if number == 0:  # the rounds are taken again: the device was slowed down
+            benchmark.stats.stats.data.clear()
+        timing = timed(number)
+        benchmark.stats.stats.update(timing.wall_s)
+        return timing
+
+    return observed
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,0 +1,108 @@
+"""Which cases a command line asks for: one that it leaves out is not missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+from peftbench.matrix.cases import select, select_methods
+from peftbench.records.record import function_of
+
+if TYPE_CHECKING:
+    import pytest
+
+    from peftbench.config.settings import Settings
+    from peftbench.matrix.catalogue import Catalogue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What narrows the cases of a command line; None is everything."""
+
+    run: frozenset[str] = frozenset()
+    """Ids of the cases that are run."""
+    deselected: frozenset[str] = frozenset()
+    """Ids of cases that `-k`, `-m`, `--deselect` or a shard left out."""
+    dropped: frozenset[str] = frozenset()
+    """Functions whose workload is not selected."""
+    functions: frozenset[str] | None = None
+    """Those that were collected, where files or node ids are given: of single cases none, nor under `--lf`."""
+    methods: frozenset[str] | None = None
+    known_methods: frozenset[str] = frozenset()
+    """Tell `lora-fa-nli-bs8` from `lora-nli-bs8`."""
+    tasks: frozenset[str] | None = None
+    batch_sizes: frozenset[int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: pytest.Config,
+        settings: Settings,
+        catalogue: Catalogue,
+        *,
+        run: Iterable[str],
+        deselected: Iterable[str],
+        dropped: Iterable[str],
+    ) -> Self:
+        """Read what narrows from a command line, and from what became of the items.
+
+        Args:
+            config: pytest's.
+            settings: The user's.
+            catalogue: What there is.
+            run: Ids of the cases that are run.
+            deselected: Ids of those that are not.
+            dropped: Names of functions that have no case.
+        """
+        ids, words = frozenset(run), config.invocation_params.args
+        files = any("::" in word or word.endswith(".py") for word in words)
+        single = frozenset(_name(word) for word in words if "::" in word and word.endswith("]"))
+        alone = ids if getattr(config.option, "lf", False) else frozenset(id_ for id_ in ids if _name(id_) in single)
+
+        def given(name: str) -> bool:
+            return config.getoption(f"peftbench_{name}") is not None
+
+        return cls(
+            run=ids,
+            deselected=frozenset(deselected),
+            dropped=frozenset(map(function_of, dropped)),
+            functions=frozenset(map(function_of, ids - alone)) if files or alone else None,
+            methods=frozenset(map(str, select_methods(settings.methods, catalogue.methods)))
+            if given("methods")
+            else None,
+            known_methods=frozenset(catalogue.methods),
+            tasks=frozenset(select("task", settings.tasks, catalogue.tasks)) if given("tasks") else None,
+            batch_sizes=frozenset(settings.batch_sizes) if given("batch_sizes") else None,
+        )
+
+    def covers(self, case_id: str) -> bool:
+        """Tell whether a case is run, or would be, did it exist."""
+        function, _, parameters = case_id.partition("[")
+        return case_id in self.run or (
+            case_id not in self.deselected
+            and function not in self.dropped
+            and (self.functions is None or function in self.functions)
+            and (self.methods is None or self._method(parameters) in self.methods)
+            and (self.tasks is None or any(f"-{name}-bs" in parameters for name in self.tasks))
+            and (self.batch_sizes is None or any(_has_size(parameters, size) for size in self.batch_sizes))
+        )
+
+    def _method(self, parameters: str) -> str:
+        """Return the longest name of a method that stands in parameters, or ''."""
+        return next((name for name in self._longest_first if f"-{name}-" in f"-{parameters}"), "")
+
+    @cached_property
+    def _longest_first(self) -> list[str]:
+        return sorted({*self.known_methods, *(self.methods or ())}, key=len, reverse=True)
+
+
+def _has_size(parameters: str, batch_size: int) -> bool:
+    """Tell whether `lora-nli-bs8]` is of a batch size, or `lora-nli-bs8-seed0]`: a study's, or a test's own."""
+    return f"-bs{batch_size}]" in parameters or f"-bs{batch_size}-" in parameters
+
+
+def _name(case_id: str) -> str:
+    """Return the test's name of a case whose id may be a node id."""
+    return case_id.rpartition("::")[2]

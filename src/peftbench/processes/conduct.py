@@ -1,0 +1,162 @@
+"""Cases in processes of their own: as often as the settings or the gate say, or in lock-step with another state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from peftbench.devices.device import choose_gpus
+from peftbench.gate.judgement import Gate, Judgement, merged
+from peftbench.gate.verdict import SuiteVerdict
+from peftbench.processes.launches.launcher import Launcher, Target
+from peftbench.records.record import Record, Run
+from peftbench.report import wording
+
+if TYPE_CHECKING:
+    from peftbench.config.settings import Settings
+    from peftbench.gate.rule import Rule
+    from peftbench.gate.verdict import CaseVerdict
+    from peftbench.processes.launches.process import Command
+
+FOLDER: Final = "launches"
+"""Relative to the folder of the journal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchPlan:
+    """How cases are run in processes of their own."""
+
+    settings: Settings
+    command: Command
+    """How the very same pytest run is started again in a fresh process."""
+    root: Path
+    """The project's root directory: one in its git repository."""
+    work: Path
+    """Where the files of the processes go."""
+    baselines: Path
+    """The folder of the baselines that a gate reads."""
+    session: str
+    """Date and a random word."""
+    covers: Callable[[str], bool]
+    """Tells whether a case of the baseline is asked for; others are not missing."""
+    say: Callable[[str], None]
+    """Tells the user, a line a launch."""
+
+
+@dataclass(frozen=True)
+class LaunchOutcome:
+    """What came of the launches."""
+
+    run: Run | None
+    """None where every launch died before it had finished a case."""
+    judgement: Judgement | None = None
+
+    @cached_property
+    def verdicts(self) -> Mapping[str, CaseVerdict]:
+        """The verdict of each case, by id."""
+        comparison = self.judgement and self.judgement.comparison
+        return {case.id: case for case in comparison.cases} if comparison else {}
+
+    @cached_property
+    def records(self) -> dict[str, Record]:
+        """The merged records, by id."""
+        return {record.id: record for record in self.run.records} if self.run else {}
+
+    def failure(self, case_id: str) -> str:
+        """Return why a case fails the gate, in one line, or ''."""
+        verdict = self.verdicts.get(case_id)
+        if verdict is None or self.judgement is None or verdict.verdict not in self.judgement.fail_on:
+            return ""
+        return self._message(verdict)
+
+    def stray_failures(self, ids: AbstractSet[str]) -> Iterator[tuple[str, str]]:
+        """Yield name and message of what fails the gate and is none of the cases `ids`: missing ones, and the suite."""
+        if self.judgement is None:
+            return
+        if self.judgement.comparison is None and self.judgement.failed:
+            yield "baseline", self.judgement.base
+        for failing in self.judgement.failing:
+            if isinstance(failing, SuiteVerdict):
+                yield failing.name, wording.suite_line(failing)
+            elif failing.id not in ids:
+                yield failing.id, self._message(failing)
+
+    def _message(self, verdict: CaseVerdict) -> str:
+        comparison = self.judgement and self.judgement.comparison
+        return wording.message(verdict, comparison) if comparison else ""
+
+
+def conduct(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
+    """Run the cases as often as the settings or the gate say, and judge them if these ask for it.
+
+    Raises:
+        UserError: a child refused what it was asked for, or the baseline cannot be read.
+    """
+    settings = plan.settings
+    if settings.against:
+        return _in_lockstep(plan, cases)
+    launcher = Launcher(
+        command=plan.command,
+        folder=plan.work.absolute() / FOLDER,
+        session=plan.session,
+        say=plan.say,
+        devices=choose_gpus(settings.gpus) if settings.gpus else (),
+        resume=settings.resume,
+    )
+    gate = None
+    if settings.gate:
+        gate = Gate(rule=rule(settings), folder=plan.baselines, strict=settings.strict, covers=plan.covers)
+    return run_launches(launcher, cases, launches(settings), gate)
+
+
+def _in_lockstep(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
+    from platformdirs import user_cache_path
+
+    from peftbench.processes.lockstep.duel import Duel
+    from peftbench.processes.lockstep.pair import State
+    from peftbench.processes.lockstep.states import THIS, other_state
+
+    settings = plan.settings
+    duel = Duel(
+        base=other_state(settings.against, plan.command, plan.root, user_cache_path("peftbench"), plan.say),
+        new=State(name=THIS, command=plan.command),
+        folder=plan.work.absolute() / FOLDER,
+        session=plan.session,
+        say=plan.say,
+    )
+    judgement = duel.judge(cases, settings.pairs, settings.rule, strict=settings.strict)
+    return LaunchOutcome(judgement.run, judgement) if judgement else LaunchOutcome(None)
+
+
+def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: Gate | None) -> LaunchOutcome:
+    """Launch the cases `count` times, or as often as the gate says."""
+    launcher.clear()
+    made = 0
+
+    def launch(ids: Sequence[str], times: int) -> list[Run]:
+        nonlocal made
+        wanted = set(ids)
+        runs = launcher.launch([case for case in cases if case.id in wanted], times, after=made)
+        made += times
+        return runs
+
+    ids = [case.id for case in cases]
+    if gate is None:
+        runs = launch(ids, count)
+        return LaunchOutcome(merged(runs) if runs else None)
+    judgement = gate.judge(ids, launch)
+    return LaunchOutcome(judgement.run, judgement) if judgement else LaunchOutcome(None)
+
+
+def launches(settings: Settings) -> int:
+    """Return how many launches a run without gate makes."""
+    return settings.launches or (settings.rule.min_baseline if settings.record else 1)
+
+
+def rule(settings: Settings) -> Rule:
+    """Return the gate's rule; --peftbench-launches is its number of first launches."""
+    return settings.rule if settings.launches is None else replace(settings.rule, launches=settings.launches)

@@ -1,0 +1,130 @@
+"""An environment like this one, save for some packages: everything else is shared, so that it is made in seconds."""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterable, Sequence
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from peftbench.errors import UserError
+from peftbench.processes.launches.process import last_line
+from peftbench.records.fileio import locked, write_atomically
+
+MOST_STEPS: Final = 5
+"""Times that what was installed may ask for more, before it is given up."""
+
+_PINNED: Final = re.compile(r"@[0-9a-f]{40}(?:#|$)|#(?:.*&)?sha256=[0-9a-f]{64}", re.IGNORECASE)
+"""Ends an address that always gives the same: a commit of a repository, or a file's hash."""
+
+
+def python_with(requirements: Sequence[str], cache: Path) -> Path:
+    """Return the interpreter of an environment in which the requirements hold; made if the cache has none.
+
+    It sees all packages of this environment, except those that it has itself. The cache is keyed by this
+    environment's packages, the requirements and the files that they name. An environment with a requirement whose
+    address may give something else each time (a branch, a folder, a file on a server) is this process's own, and gone
+    with it.
+
+    Raises:
+        UserError: a requirement cannot be installed.
+    """
+    installed = sorted(f"{found.name}=={found.version}" for found in distributions() if found.name)
+    contents = [_contents(parse(text)) for text in sorted(requirements)]
+    own = secrets.token_hex(4) if None in contents else ""
+    key = json.dumps([sys.executable, sys.version, installed, sorted(requirements), contents, own])
+    folder = cache / "environments" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if own:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    ready = folder / "peftbench-ready"
+    with locked(folder, timeout_s=600.0):
+        if not ready.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _make(folder, requirements, python)
+            write_atomically(ready, "\n".join(requirements) + "\n")
+    return python
+
+
+def unsatisfied(requirements: Iterable[str], path: Sequence[str] | None = None) -> list[str]:
+    """Return the requirements that the packages on a path (by default this process's) do not meet.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    found: dict[str, Distribution] = {}
+    for distribution in distributions() if path is None else distributions(path=list(path)):
+        found.setdefault(canonicalize_name(distribution.name or ""), distribution)
+    return [text for text in requirements if not _met(parse(text), found)]
+
+
+def parse(text: str) -> Requirement:
+    """Read a requirement; raises UserError if it is none."""
+    try:
+        return Requirement(text)
+    except InvalidRequirement as error:
+        raise UserError(f"{text!r} is no requirement: {' '.join(str(error).split())}") from None
+
+
+def _contents(requirement: Requirement) -> str | None:
+    """Return what tells apart the contents that one requirement may have at different times; None: nothing does."""
+    url = urlsplit(requirement.url or "")
+    if not url.scheme or _PINNED.search(url.geturl()):
+        return ""
+    path = Path(url2pathname(url.path))
+    if url.scheme != "file" or not path.is_file():
+        return None
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _met(requirement: Requirement, found: dict[str, Distribution]) -> bool:
+    if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        return True
+    distribution = found.get(canonicalize_name(requirement.name))
+    if distribution is None or requirement.url:
+        return False
+    return requirement.specifier.contains(distribution.version, prereleases=True)
+
+
+def _make(folder: Path, requirements: Sequence[str], python: Path) -> None:
+    uv = shutil.which("uv")
+    if uv:
+        _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
+    else:
+        _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+    own = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    shared = [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+    lines = [f"import site; site.addsitedir({entry!r})" for entry in shared]
+    (own / "peftbench-shared.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    install = [uv, "pip"] if uv else [sys.executable, "-m", "pip", "--python", str(python)]
+    target = ["--python", str(python)] if uv else ["--disable-pip-version-check"]
+    wanted = list(requirements)
+    for _ in range(MOST_STEPS):
+        _run([*install, "install", "--quiet", *target, "--no-deps", *wanted])
+        needed = [text for found in distributions(path=[str(own)]) for text in found.requires or ()]
+        wanted = unsatisfied(needed, [str(own), *shared])
+        if not wanted:
+            return
+    raise UserError(f"cannot install {' '.join(requirements)}: still missing {', '.join(wanted)}")
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - uv, or this interpreter
+    if done.returncode:
+        said = last_line(done.stderr or done.stdout)
+        raise UserError(f"--peftbench-against: `{' '.join(map(str, command[:4]))} ...` failed: {said}")

@@ -1,0 +1,73 @@
+"""Cases to parts, the same on every machine, groups kept together where that can be; and parts to the whole."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, Final
+
+from peftbench.errors import UserError
+from peftbench.records.joining import join
+from peftbench.records.record import Run
+
+NOTE: Final = "shard"
+"""What a run's notes say of the part that it is: number, how many there are, how many cases in all, its own."""
+
+
+def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
+    """Return which cases each part takes, as places in the order of cases.
+
+    Whole groups go to the part that has the fewest cases yet, the largest group first, since the cases of a group
+    share a model, batches and a reference. With fewer groups than parts, the cases are cut into stretches.
+
+    Args:
+        groups: The group of each case, in order.
+        parts: How many parts; those that get no case are empty.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, group in enumerate(groups):
+        members[group].append(place)
+    if len(members) < parts:
+        cuts = [len(groups) * part // parts for part in range(parts + 1)]
+        return [list(range(start, end)) for start, end in pairwise(cuts)]
+    found: list[list[int]] = [[] for _ in range(parts)]
+    for places in sorted(members.values(), key=len, reverse=True):
+        min(found, key=len).extend(places)
+    return [sorted(places) for places in found]
+
+
+def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
+    """Return the shards of a run as one, in their order, and what is missing: cases, and shards that had any.
+
+    Args:
+        runs: By file, in any order; those that are no shards (the rest of a matrix) come last.
+
+    Raises:
+        UserError: they differ in settings, fingerprint or number of parts, or a case is in two of them.
+    """
+    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE, {}) for name, run in runs.items()}
+    for kind in ("parts", "cases"):
+        found = {note[kind]: name for name, note in notes.items() if note}
+        if len(found) > 1:
+            (one, first), (other, second), *_ = found.items()
+            raise UserError(f"{first} and {second} are not shards of one run: of {one} and of {other} {kind}")
+    ordered = sorted(runs, key=lambda name: notes[name].get("part", math.inf))
+    whole = join({name: runs[name] for name in ordered})
+    whole = replace(whole, notes={name: note for name, note in whole.notes.items() if name != NOTE})
+    shards = [note for note in notes.values() if note]
+    return whole, tuple(_missing(shards, {record.id for record in whole.records}))
+
+
+def _missing(shards: Sequence[Mapping[str, Any]], done: Collection[str]) -> Iterator[str]:
+    if not shards:
+        return
+    for shard in shards:
+        yield from (f"{case}, of shard {shard['part']}" for case in shard["planned"] if case not in done)
+    parts, present = shards[0]["parts"], {shard["part"] for shard in shards}
+    elsewhere = shards[0]["cases"] - sum(len(shard["planned"]) for shard in shards)
+    if elsewhere > 0:
+        absent = ", ".join(str(part) for part in range(1, parts + 1) if part not in present)
+        yield f"{elsewhere} cases, of shard {absent} of {parts}"

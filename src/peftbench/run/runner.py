@@ -1,0 +1,231 @@
+"""Measures one case after the other: the passes in their order, and a record whatever happens."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from peftbench.devices import compiling
+from peftbench.devices.environment import fingerprint
+from peftbench.devices.failures import PoisonedError, classify, context_is_alive, is_sticky
+from peftbench.errors import UnsupportedError, UserError, ValidityError
+from peftbench.measure.memory.device_memory import leak, release
+from peftbench.measure.probes import probes_for
+from peftbench.measure.time.clock import clock_for
+from peftbench.measure.time.rounds import interleave
+from peftbench.measure.time.stopwatch import Stopwatch
+from peftbench.records.record import Record
+from peftbench.run.passes import Passes
+from peftbench.run.proofs import Proofs
+from peftbench.workloads.base import Measurement, Workbench
+
+if TYPE_CHECKING:
+    from peftbench.measure.time.rounds import Observer
+    from peftbench.records.ids import Case
+    from peftbench.run.passes import Take
+    from peftbench.workloads.backend import Backend, Group
+    from peftbench.workloads.base import Benchmark, Workload
+
+
+class Runner:
+    """Measures cases on one backend; keeps what the cases of a group share until another group begins."""
+
+    def __init__(self, backend: Backend, *, session: str) -> None:
+        self.backend = backend
+        self._take: Take = interleave
+        self._clock = clock_for(backend.device)
+        self._probes = probes_for(backend.device)
+        self._group: Group | None = None
+        self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
+        self._proofs = Proofs()
+        self._shared: dict[str, object] = {}
+        self._held_bytes = 0
+        """What stays allocated between cases: the batches of the group."""
+        self._lost = False
+        """Whether the device can run nothing more in this process."""
+        self._left_open = False
+        """Whether an error ended the last case: as long as it is on its way, its frames hold models."""
+        self._resources = ExitStack()
+        self._resources.enter_context(backend.precision.applied())
+        if backend.settings.compile:
+            self._resources.enter_context(compiling.compiling())
+        self._resources.callback(gc.unfreeze)
+
+    def take_rounds_by(self, take: Take) -> None:
+        """From now on, take the rounds of a case and its reference in another way."""
+        self._take = take
+
+    def close(self) -> None:
+        """Forget everything that is held."""
+        self.release()
+        self._probes.close()
+        self._resources.close()
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return what must be equal for absolute times to be compared."""
+        backend = self.backend
+        return {**fingerprint(backend.device, threads=backend.settings.threads), **self._probes.fingerprint()}
+
+    def release(self) -> None:
+        """Forget what the cases of the present group share."""
+        self._group = None
+        self._passes.forget()
+        self._shared.clear()
+        if self.backend.settings.compile:
+            compiling.reset()
+        gc.unfreeze()
+        self._clean_up()
+
+    def measure(
+        self,
+        case: Case,
+        benchmark: Benchmark,
+        *,
+        id: str,  # noqa: A002 - the record's own word
+        observer: Observer,
+        records: Iterable[Record] = (),
+    ) -> Record:
+        """Return what one case yields; a case that cannot be measured is a record with the reason.
+
+        Args:
+            case: What is measured.
+            benchmark: How.
+            id: What the case is called in its record.
+            observer: Wraps the timed rounds.
+            records: What the run has yielded so far; a study may look at them.
+
+        Raises:
+            UserError: a study that cannot be done as asked.
+            PoisonedError: the device is of no more use to this process.
+            Exception: a fault that is neither the case's nor the machine's.
+        """
+        blank = self.blank(case, benchmark, id)
+        if reason := benchmark.unsupported_case(case, self.backend):
+            return replace(blank, status="unsupported", reason=reason)
+        if self._left_open:
+            gc.unfreeze()
+            self._held_bytes = self._clean_up()
+        self._left_open = True
+        record = self._outcome(case, benchmark, self._workbench(records), self._measurement(blank, observer))
+        self._left_open = False
+        held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
+        left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
+        return replace(record, warnings=(*record.warnings, left)) if left else record
+
+    def _outcome(self, case: Case, benchmark: Benchmark, bench: Workbench, measurement: Measurement) -> Record:
+        """Return what a case yields, or the record with the reason why it yields nothing."""
+        blank = measurement.blank
+        try:
+            with compiling.faults():
+                return benchmark.measure(case, bench, measurement)
+        except UnsupportedError as error:
+            return replace(blank, status="unsupported", reason=str(error))
+        except ValidityError as error:
+            return replace(blank, status="invalid", reason=str(error))
+        except UserError as error:
+            if benchmark.keeps_data:  # they are the run's: none of the others could go on either
+                raise
+            return replace(blank, status="failed", reason=str(error))
+        except PoisonedError:
+            raise
+        except Exception as error:
+            failure = classify(error, measurement.watch.current, alive=partial(context_is_alive, self.backend.device))
+            if failure.kind == "poison":
+                self._lost = True
+                raise PoisonedError(failure.reason) from error
+            if failure.kind != "out-of-memory":
+                raise
+            return replace(blank, status="out-of-memory", reason=failure.reason)
+
+    def try_once(self, case: Case, benchmark: Benchmark) -> None:
+        """Do the least of a case, and measure nothing.
+
+        Raises:
+            UnsupportedError: the case cannot be run; says why.
+        """
+        if reason := benchmark.unsupported_case(case, self.backend):
+            raise UnsupportedError(reason)
+        with compiling.faults():
+            benchmark.try_once(case, self._workbench(()), self._take_round)
+
+    def blank(self, case: Case, benchmark: Benchmark, id: str) -> Record:  # noqa: A002 - the record's own word
+        """Return the record of a case of which nothing is known yet."""
+        return Record(
+            id=id,
+            workload=benchmark.name,
+            method=str(case.method),
+            task=case.task,
+            batch_size=case.batch_size,
+            seq_len=max(self.backend.seq_len(self.backend.definitions.task(name)) for name in case.tasks),
+            status="ok",
+            variant=dict(case.variant),
+        )
+
+    def _clean_up(self) -> int:
+        """Give back what the last case held, and return the bytes that stay allocated on the device.
+
+        What is still there then is not looked at again after each case.
+
+        Without freezing, each collection walks through all that torch and transformers have ever made (0.2 s).
+
+        Raises:
+            PoisonedError: an error of the device that nobody had waited for shows now.
+        """
+        if self._lost:  # the device would only raise the error again, in place of the one that says which case it was
+            return self._held_bytes
+        if self._probes.exclusive:
+            self._passes.forget()
+        try:
+            left_bytes = release(self.backend.device)
+        except RuntimeError as error:
+            if not is_sticky(error):
+                raise
+            self._lost = True
+            raise PoisonedError(classify(error, "clean-up").reason) from error
+        gc.freeze()
+        return left_bytes
+
+    def _workbench(self, records: Iterable[Record]) -> Workbench:
+        return Workbench(self.backend, self._clock, tuple(records), self._shared)
+
+    def _measurement(self, blank: Record, observer: Observer) -> Measurement:
+        return Measurement(blank=blank, observer=observer, watch=Stopwatch(), take_passes=self._take_passes)
+
+    def _take_round(self, workload: Workload, case: Case) -> None:
+        subject = self._group_of(case).subject(case.method)
+        with closing(workload.trial(subject)) as trial:
+            self._passes.timed(trial)(0)
+
+    def _take_passes(self, workload: Workload, case: Case, measurement: Measurement) -> Record:
+        import torch
+
+        watch = measurement.watch
+        with watch.during("build"):
+            group = self._group_of(case)
+            subject = group.subject(case.method)
+        with watch.during("validity"):
+            proof = self._proofs.of(case, subject)
+        with watch.during("build"):
+            torch.manual_seed(self.backend.settings.seed)
+            trial = workload.trial(subject)
+        with closing(trial):
+            measured = self._passes.measure(workload, trial, group, measurement=measurement, take=self._take)
+        with watch.during("own"):
+            own = workload.own_metrics(subject)
+        return replace(
+            measured,
+            metrics={**measured.metrics, **proof.metrics(), **own},
+            passes_s=watch.seconds,
+            warnings=(*proof.notes, *measured.warnings),
+        )
+
+    def _group_of(self, case: Case) -> Group:
+        if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
+            self.release()
+            self._group = self.backend.group(case.task, case.batch_size)
+            self._held_bytes = release(self.backend.device)
+        return self._group

@@ -1,0 +1,79 @@
+"""What a study is: it runs once for a case, from its start to its end, and says itself what it found."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from peftbench.measure.time.clock import Timing
+from peftbench.workloads.base import Benchmark
+
+if TYPE_CHECKING:
+    from peftbench.records.ids import Case
+    from peftbench.records.record import CurvePoint, Metric, Record
+    from peftbench.workloads.backend import Backend
+    from peftbench.workloads.base import Measurement, TakeRound, Workbench
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFindings:
+    """What a study adds to the record of its case."""
+
+    metrics: Mapping[str, Metric]
+    curve: tuple[CurvePoint, ...] = ()
+    stop: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Benchmark):
+    """A benchmark without rounds: a training to a quality, or a server under load."""
+
+    default: bool = False
+    in_all: bool = False
+    study_settings: bool = True
+    keeps_data: bool = True
+
+    def unsupported_case(self, case: Case, backend: Backend) -> str:
+        """Return why a case cannot be done, or ''."""
+        method = backend.definitions.method(case.method.name)
+        if method.together:
+            return f"{method.name} trains several tasks together: --peftbench-workloads={method.together} does"
+        return super().unsupported_case(case, backend)
+
+    @abstractmethod
+    def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
+        """Return what is found in one case.
+
+        Raises:
+            UnsupportedError, UserError: it cannot be done.
+        """
+
+    def try_once(self, case: Case, bench: Workbench, take_round: TakeRound) -> None:
+        """Conduct the least of a study: one step, one request."""
+        del take_round
+        self.conduct(case, replace(bench, backend=bench.backend.rehearsing()))
+
+    def measure(self, case: Case, bench: Workbench, measurement: Measurement) -> Record:
+        """Conduct the study and return the record of its case; to the observer the whole of it is one round."""
+        found: list[StudyFindings] = []
+
+        def whole(number: int) -> Timing:
+            del number
+            start = perf_counter()
+            found.append(self.conduct(case, bench))
+            return Timing(perf_counter() - start)
+
+        with measurement.watch.during("study"):
+            took_s = measurement.observer(whole)(0).wall_s
+        return replace(
+            measurement.blank,
+            metrics=found[0].metrics,
+            curve=found[0].curve,
+            stop=found[0].stop,
+            warnings=found[0].warnings,
+            passes_s={"study": took_s},
+        )

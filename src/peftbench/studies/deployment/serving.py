@@ -1,0 +1,233 @@
+"""Builds a server for one case, loads it task by task, and times its answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, cast
+
+import psutil
+import torch
+
+from peftbench.data import sources as data
+from peftbench.measure.time.rounds import undisturbed
+from peftbench.methods.base import Application, head_names, is_head
+from peftbench.records.record import Metric
+from peftbench.studies.base import StudyFindings
+from peftbench.studies.deployment.requests import MIXES, Request, latency_metrics, requests, slope, windows
+from peftbench.studies.deployment.servers import ModelPerTaskServer, Server, ServingParts, SharedModelServer
+from peftbench.studies.deployment.shared_servers import Mixed, MultiTaskServer, Switching
+from peftbench.studies.training.evaluate import collator
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from peftbench.methods.base import Method
+    from peftbench.records.ids import Case
+    from peftbench.tasks.base import Batch, Task
+    from peftbench.workloads.backend import Backend
+    from peftbench.workloads.base import Workbench
+
+EXAMPLES: Final = 64
+"""Different examples that requests are about."""
+WARM_UP: Final = 8
+"""Lots that are answered before any is timed."""
+SWITCHES: Final = 10
+"""Switches of which the median is taken after each task that is loaded."""
+NOISE: Final = 0.02
+"""Standard deviation of what is added to an untrained adapter, so that the tasks' answers differ."""
+
+SERVERS: Final[Mapping[object, Callable[[ServingParts], Server]]] = {
+    "models": partial(ModelPerTaskServer, merged=False),
+    "merged": partial(ModelPerTaskServer, merged=True),
+    "multitask": MultiTaskServer,
+    "switch": partial(Switching, grouped=False),
+    "dropped": partial(Switching, grouped=False),
+    "grouped": partial(Switching, grouped=True),
+    "mixed": Mixed,
+    "fusion": SharedModelServer,
+}
+"""Way to serve -> what serves so."""
+ALIKE: Final = frozenset({"models", "multitask", "fusion"})
+"""Ways in which what is saved of one task stands for all: neither times nor bytes depend on the weights."""
+
+
+def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
+    """Load N tasks, and answer uniform and skewed requests."""
+    backend, count = bench.backend, int(dict(case.variant)["n"])
+    with TemporaryDirectory(prefix="peftbench-") as folder:
+        parts = _kit(case, backend, method, Path(folder))
+        server = SERVERS[dict(case.variant)["by"]](parts)
+        if isinstance(server, ModelPerTaskServer):
+            _require_memory(parts, backend.device, count)
+        loaded = _load(server, count)
+        if isinstance(server, Mixed):
+            server.require_equal([Request(number % count, number) for number in range(case.batch_size)])
+        answered: dict[str, Metric] = {}
+        for mix in MIXES:
+            stream = requests(
+                max(backend.settings.requests, case.batch_size),
+                tasks=count,
+                examples=EXAMPLES,
+                mix=mix,
+                seed=backend.settings.seed,
+            )
+            answered |= latency_metrics(mix, *answer(server, windows(stream, case.batch_size), backend.device))
+        stored = Metric(_stored_bytes(parts, dict(case.variant)["by"], count), "B")
+    return StudyFindings({**answered, **loaded, "stored_bytes": stored})
+
+
+def answer(
+    server: Server,
+    lots: Sequence[Sequence[Request]],
+    device: torch.device,
+    now: Callable[[], float] = perf_counter,
+) -> tuple[list[float], float]:
+    """Return the latency of each request, from the arrival of its lot to its answer on the host, and the time of all.
+
+    Args:
+        server: that is ready.
+        lots: each arrives when the one before is answered.
+        device: waits for it once, before the first lot.
+        now: the host's clock.
+    """
+    latencies_s: list[float] = []
+    with torch.inference_mode():
+        for window in lots[:WARM_UP]:
+            server.answer(window, lambda *_: None)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        with undisturbed():
+            begin = now()
+            for window in lots:
+                arrival = now()
+                server.answer(window, lambda *_, arrival=arrival: latencies_s.append(now() - arrival))
+            total_s = now() - begin
+    return latencies_s, total_s
+
+
+def _load(server: Server, count: int) -> dict[str, Metric]:
+    """Load task after task; return times and bytes, and by how much they rise with each further task."""
+    load_s, switch_s, resident_bytes = [], [], []
+    for number in range(count):
+        start = perf_counter()
+        server.load(number)
+        load_s.append(perf_counter() - start)
+        resident_bytes.append(server.resident_bytes())
+        if number > 0 and server.switches:
+            switch_s.append(_switch_s(server, number))
+    each = slope(resident_bytes)
+    return {
+        "first_load_s": Metric(load_s[0], "s", noise="timed"),
+        "load_s": _timed(median(load_s[1:]) if count > 1 else None),
+        "load_slope_s": _timed(slope(load_s[1:])),
+        "switch_s": _timed(switch_s[-1] if switch_s else None),
+        "switch_slope_s": _timed(slope(switch_s)),
+        "resident_bytes": Metric(resident_bytes[-1], "B"),
+        "bytes_per_task": Metric(each, "B", reason="" if each is not None else "one task alone"),
+    }
+
+
+def _switch_s(server: Server, number: int) -> float:
+    """Return the median time of switching to a task and back to the first."""
+    times = []
+    for turn in range(SWITCHES):
+        start = perf_counter()
+        server.switch(0 if turn % 2 else number)
+        times.append(perf_counter() - start)
+    server.switch(0)
+    return median(times)
+
+
+def _timed(value: float | None) -> Metric:
+    return Metric(value, "s", noise="timed", reason="" if value is not None else "too few tasks, or all are ready")
+
+
+def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> ServingParts:
+    """Save an adapter a task, each of its own seed; of full models and fusions one stands for all."""
+    way, count = dict(case.variant)["by"], int(dict(case.variant)["n"])
+    task = data.fitted_task(backend.data, backend.definitions.task(case.task))
+    template = backend.new_model(task, backend.settings.seed)
+
+    def fresh_model() -> PreTrainedModel:
+        return cast("PreTrainedModel", copy.deepcopy(template).to(backend.device))
+
+    overrides = dict(case.method.overrides)
+    if way == "dropped":
+        overrides.setdefault("dropped_at_inference", backend.config.num_hidden_layers // 2)
+    if way == "fusion":
+        overrides.setdefault("adapters", count)
+    application = Application(task=task, overrides=overrides, seed=backend.settings.seed)
+    folders = []
+    for number in range(1 if way in ALIKE else count):
+        path = folder / str(number)
+        path.mkdir()
+        seeded = replace(application, seed=application.seed + number)
+        method.save(_disturbed(method.apply(fresh_model(), seeded), seeded.seed), path)
+        folders.append(path)
+    return ServingParts(
+        method=method,
+        application=application,
+        fresh_model=fresh_model,
+        folders=folders * (count // len(folders)),
+        batch=_batches(backend, task),
+        precision=backend.precision,
+    )
+
+
+def _batches(backend: Backend, task: Task) -> Callable[[Sequence[int]], Batch]:
+    """Return what makes a batch of examples, given their numbers."""
+    if backend.tokenizer is None:
+        features = task.synthetic(EXAMPLES, backend.vocabulary, backend.seq_len(task), backend.settings.seed)
+    else:
+        rows = data.load_rows(backend.data, task, limit=EXAMPLES)
+        features = task.encode(rows, backend.tokenizer, backend.seq_len(task))
+    collate = collator(task, backend.vocabulary, backend.device)
+    return lambda numbers: collate([features[number % len(features)] for number in numbers])
+
+
+def _disturbed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Add noise to what is trained: many an adapter computes nothing before it is."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                noise = NOISE * torch.randn(parameter.shape, generator=generator)
+                parameter.add_(noise.to(parameter))
+    return model
+
+
+def _stored_bytes(parts: ServingParts, way: object, count: int) -> int:
+    """Return what is on the disk for all tasks: a file a model, or one backbone and what each task adds.
+
+    A fusion needs its adapters too, which are frozen and therefore not in what is saved.
+    """
+    saved = sum(path.stat().st_size for path in parts.folders[0].rglob("*") if path.is_file())
+    if way == "models":
+        return count * saved
+    if way == "fusion":
+        return saved + sum(p.numel() * p.element_size() for p in parts.load(0).parameters() if not p.requires_grad)
+    model = parts.fresh_model()
+    heads = head_names(model)
+    sizes: dict[str, int] = {name: p.numel() * p.element_size() for name, p in model.named_parameters()}
+    head = sum(size for name, size in sizes.items() if is_head(name, heads))
+    if way == "multitask":
+        return saved + (count - 1) * head
+    backbone = sum(sizes.values()) - head
+    return backbone + count * saved
+
+
+def _require_memory(parts: ServingParts, device: torch.device, count: int) -> None:
+    """Raise MemoryError where so many copies would not fit, before the machine begins to swap."""
+    needed = count * sum(p.numel() * p.element_size() for p in parts.fresh_model().parameters())
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if needed > free:
+        raise MemoryError(
+            f"{count} copies of the model: tried to allocate {needed / 2**30:.2f} GiB, {free / 2**30:.2f} GiB are free"
+        )

@@ -1,0 +1,161 @@
+"""Trains one encoder on several tasks, or on one more, and says what came of it in the terms of a record."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import torch
+
+from peftbench.config.target import QualityTarget
+from peftbench.methods.base import Application
+from peftbench.methods.optimization import Optimization
+from peftbench.records.record import Metric
+from peftbench.studies.base import StudyFindings
+from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, judge, plan_for
+from peftbench.studies.training.multitask_model import MultiTaskModel, marked
+from peftbench.studies.training.results import FULL, full_quality, trainings
+from peftbench.studies.training.sampling import replayed
+from peftbench.studies.training.single import findings, saved_bytes, score, task_data_of, training_metrics
+from peftbench.studies.training.task_data import TaskData
+from peftbench.workloads.subject import Subject
+
+if TYPE_CHECKING:
+    from peftbench.records.ids import Case
+    from peftbench.workloads.base import Workbench
+
+
+def together(case: Case, bench: Workbench) -> StudyFindings:
+    """Train one encoder on all tasks of the case."""
+    data_by_task = _data_by_task(bench, case.tasks)
+    outcome = follow(_job(case, bench, data_by_task, partial(_fresh, bench, case, case.tasks)), bench, keep_best=False)
+    metrics = {
+        **training_metrics(outcome),
+        **{f"quality@{task}": score(value) for task, value in outcome.trained.best.scores.items()},
+        **_bytes(outcome, case.tasks),
+    }
+    return findings(outcome, metrics)
+
+
+def added(case: Case, bench: Workbench) -> StudyFindings:
+    """Add the last task of the case to an encoder that was trained on the others.
+
+    The quality is that of the new task; forgetting is what the old ones lose, on average, up to its best moment.
+    """
+    *old, new = case.tasks
+    base, before = _trained_on(tuple(old), case, bench)
+    every = _data_by_task(bench, case.tasks)
+    share, seed = float(dict(case.variant)["replay"]), int(dict(case.variant)["seed"])
+    again = {task: _replayed(every[task], share, seed) for task in old}
+    again = {task: task_data for task, task_data in again.items() if task_data.train}
+    build = partial(_extended, bench, case, base)
+    job = _job(case, bench, {new: every[new], **again}, build, judged=[new])
+    job = replace(job, watched={task: every[task] for task in old}, unjudged=frozenset(again))
+    outcome = follow(job, bench, keep_best=False)
+    after = outcome.trained.best.scores
+    metrics = {
+        **training_metrics(outcome),
+        **{f"quality@{task}": score(value) for task, value in after.items()},
+        "forgetting": Metric(fmean(before[task] - after[task] for task in old), "1", noise="sampled"),
+        **_bytes(outcome, (new,)),
+    }
+    return findings(outcome, metrics)
+
+
+def _trained_on(tasks: tuple[str, ...], case: Case, bench: Workbench) -> tuple[MultiTaskModel, Mapping[str, float]]:
+    """Return a model of the old tasks, at its best, and its scores; trained once for cases that differ in replay."""
+    variant = dict(case.variant)
+    key = ("multi-task model", tasks, variant["seed"], variant["lr"])
+    if bench.shared.get("key") != key:
+        job = _job(case, bench, _data_by_task(bench, tasks), partial(_fresh, bench, case, tasks))
+        model = follow(job, bench, keep_best=True).model
+        scores = judge(model, job)[1] if len(tasks) > 1 else {tasks[0]: judge(model, job)[0]}
+        bench.shared.update({"key": key, "model": model.cpu(), "scores": scores})
+    return bench.shared["model"], bench.shared["scores"]
+
+
+def _data_by_task(bench: Workbench, tasks: Sequence[str]) -> dict[str, TaskData]:
+    """Return each task's examples, in batches that say of which task they are."""
+    data_by_task = {task: task_data_of(bench, task) for task in tasks}
+    return {
+        task: replace(task_data, collate=marked(task_data.collate, number))
+        for number, (task, task_data) in enumerate(data_by_task.items())
+    }
+
+
+def _replayed(task_data: TaskData, share: float, seed: int) -> TaskData:
+    rows = replayed(len(task_data.train), share, seed)
+    return replace(task_data, train=[task_data.train[row] for row in rows])
+
+
+def _job(
+    case: Case,
+    bench: Workbench,
+    data_by_task: Mapping[str, TaskData],
+    build: Callable[[], torch.nn.Module],
+    judged: Sequence[str] | None = None,
+) -> TrainingJob:
+    backend, variant = bench.backend, dict(case.variant)
+    sizes = {task: len(task_data.train) for task, task_data in data_by_task.items()}
+    plan = plan_for(backend.settings, sizes, case.batch_size, _goals(case, bench, judged or list(data_by_task)))
+    first = next(iter(data_by_task.values()))
+    subject = Subject(
+        method=backend.definitions.method(FULL),
+        application=Application(task=first.task, seed=int(variant["seed"]), total_steps=plan.total_steps),
+        batches=(),
+        fresh_model=build,
+        precision=backend.precision,
+        compile=backend.settings.compile,
+        optimization=Optimization(learning_rate=float(variant["lr"])),
+    )
+    return TrainingJob(
+        subject=subject,
+        build=build,
+        data_by_task=data_by_task,
+        batch_size=case.batch_size,
+        seed=int(variant["seed"]),
+        plan=plan,
+        group_by_length=backend.settings.group_by_length,
+    )
+
+
+def _goals(case: Case, bench: Workbench, tasks: Sequence[str]) -> dict[str, float] | None:
+    """Return the target of each task, None where full fine-tuning of one of them would have to set it."""
+    target, found = QualityTarget.read(bench.backend.settings.target), trainings(bench.records)
+    goals = {task: target.quality(full_quality(found, f"{task}-bs{case.batch_size}")) for task in tasks}
+    known = {task: goal for task, goal in goals.items() if goal is not None}
+    return known if len(known) == len(goals) else None
+
+
+def _fresh(bench: Workbench, case: Case, tasks: Sequence[str]) -> MultiTaskModel:
+    seed = int(dict(case.variant)["seed"])
+    models = {task: bench.backend.new_model(task_data_of(bench, task).task, seed) for task in tasks}
+    return MultiTaskModel(models).to(bench.backend.device)
+
+
+def _extended(bench: Workbench, case: Case, base: MultiTaskModel) -> MultiTaskModel:
+    model = copy.deepcopy(base)
+    new, seed = case.tasks[-1], int(dict(case.variant)["seed"])
+    model.add(new, bench.backend.new_model(task_data_of(bench, new).task, seed))
+    return model.to(bench.backend.device)
+
+
+def _bytes(outcome: TrainedModel, tasks: Sequence[str]) -> dict[str, Metric]:
+    """Return the size of the whole model on the disk, and of what belongs to the given tasks alone."""
+    from safetensors.torch import save_model
+
+    model = outcome.model
+    assert isinstance(model, MultiTaskModel)  # noqa: S101 - as it was built
+
+    def save(folder: Path) -> None:
+        save_model(model, str(folder / "model.safetensors"))
+
+    return {
+        "checkpoint_bytes": Metric(saved_bytes(save), "B"),
+        "head_bytes": Metric(sum(model.head_bytes(task) for task in tasks), "B"),
+    }

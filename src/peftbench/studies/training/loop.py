@@ -1,0 +1,194 @@
+"""The training loop: steps under the clock, evaluations apart from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from transformers import get_linear_schedule_with_warmup
+
+from peftbench.measure.time.rounds import undisturbed
+from peftbench.records.record import CurvePoint
+from peftbench.studies.training.stopping import Stop, StoppingRule, best
+
+if TYPE_CHECKING:
+    from peftbench.measure.energy.nvml import Reading
+    from peftbench.measure.time.clock import Clock
+    from peftbench.measure.trial import Mark
+    from peftbench.tasks.base import Batch
+
+WARM_UP: Final = 0.1
+"""Share of the steps in which the learning rate rises; it then falls linearly to zero."""
+MAX_NORM: Final = 1.0
+"""To which the norm of all gradients together is clipped, as transformers' Trainer does."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepInput:
+    """What one step is fed with."""
+
+    task: str
+    batch: Batch
+    """On the device."""
+    examples: int
+    tokens: int
+    """Of a sequence, padding included."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """How long a training is, and when it is looked at."""
+
+    total_steps: int
+    eval_every: int
+    rule: StoppingRule
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """A model in training."""
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    step: Callable[[Batch, int, Mark], Any]
+    """Takes one step, given a batch, its number and a mark, and returns the loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How a training went."""
+
+    curve: tuple[CurvePoint, ...]
+    """At least one point."""
+    stop: Stop
+    step_s: tuple[float, ...]
+    """Wall time of each step."""
+    energy: Reading[float]
+    """Joules of all steps, or why they are not known."""
+    best_weights: Mapping[str, torch.Tensor] = field(repr=False)
+    """What was trained, at the best point of the curve, on the CPU; empty if it was not kept."""
+
+    @property
+    def best(self) -> CurvePoint:
+        """The first point of the highest quality."""
+        return best(self.curve)
+
+
+def train(
+    learner: Learner,
+    feed: Iterator[StepInput],
+    plan: TrainingPlan,
+    judge: Callable[[], tuple[float, Mapping[str, float]]],
+    *,
+    clock: Clock,
+    energy_j: Callable[[], Reading[float]],
+    flops: Callable[[StepInput], float],
+    keep_best: bool = False,
+) -> Trained:
+    """Train until the plan says so.
+
+    The clock runs in the steps alone: forward, backward, clipping and optimizer. Batches are made, the learning rate
+    is set and the model is judged outside of it. Joules are read at both ends of what lies between evaluations.
+
+    Args:
+        learner: what is trained; its model ends as the last step left it.
+        feed: without end.
+        plan: of the training.
+        judge: returns the quality of the model as it is, and all its scores.
+        clock: of the device.
+        energy_j: reads the device's energy counter.
+        flops: of a step.
+        keep_best: whether the trained weights of the best point are kept.
+    """
+    meter = _Meter(learner, plan, clock, energy_j, flops)
+    curve: list[CurvePoint] = []
+    weights: dict[str, torch.Tensor] = {}
+    stop: Stop | None = None
+    while stop is None:
+        loss = meter.run(islice(feed, min(plan.eval_every, plan.total_steps - len(meter.step_s))))
+        quality, scores = judge()
+        curve.append(meter.point(quality, scores, loss))
+        if keep_best and best(curve) is curve[-1]:
+            weights = _trained_weights(learner.model)
+        stop = plan.rule.reason(curve, plan.total_steps)
+    return Trained(tuple(curve), stop, tuple(meter.step_s), meter.energy, weights)
+
+
+class _Meter:
+    """Takes the steps between two evaluations, and sums up what they cost."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        plan: TrainingPlan,
+        clock: Clock,
+        energy_j: Callable[[], Reading[float]],
+        flops: Callable[[StepInput], float],
+    ) -> None:
+        self.step_s: list[float] = []
+        self.energy: Reading[float] = energy_j().map(lambda _: 0.0)
+        self._examples = 0
+        self._work = 0.0
+        self._learner, self._clock, self._energy_j, self._flops = learner, clock, energy_j, flops
+        warm_up_steps = math.ceil(WARM_UP * plan.total_steps)
+        self._schedule = get_linear_schedule_with_warmup(learner.optimizer, warm_up_steps, plan.total_steps)
+
+    def run(self, feed: Iterator[StepInput]) -> float:
+        """Take a step on each thing that is fed; return the mean loss."""
+        losses: list[torch.Tensor] = []
+        with undisturbed():
+            before = self._energy_j()
+            for step_input in feed:
+                losses.append(self._step(step_input))
+                self._examples += step_input.examples
+                self._work += self._flops(step_input)
+            after = self._energy_j()
+        spent = self.energy.value
+        if before.value is not None and spent is not None:
+            total, start = spent, before.value
+            self.energy = after.map(lambda joules: total + joules - start)
+        return float(torch.stack(losses).mean())
+
+    def point(self, quality: float, scores: Mapping[str, float], loss: float) -> CurvePoint:
+        """Return the point of the curve at which the training is now."""
+        return CurvePoint(
+            step=len(self.step_s),
+            examples=self._examples,
+            time_s=math.fsum(self.step_s),
+            quality=quality,
+            scores=scores,
+            loss=loss if math.isfinite(loss) else None,
+            flops=self._work,
+            energy_j=self.energy.value,
+        )
+
+    def _step(self, step_input: StepInput) -> torch.Tensor:
+        step, number, batch = self._learner.step, len(self.step_s), step_input.batch
+        losses: list[torch.Tensor] = []
+
+        def run(mark: Mark) -> None:
+            losses.append(step(batch, number, mark))
+
+        self.step_s.append(self._clock.time(run).wall_s)
+        self._schedule.step()
+        return losses[0].detach()
+
+
+def restore(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give a model the trained weights of an earlier moment."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            parameters[name].copy_(tensor)
+
+
+def _trained_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name: parameter.detach().to("cpu", copy=True)
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }

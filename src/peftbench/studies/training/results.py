@@ -1,0 +1,79 @@
+"""Trainings as they stand in records: which there are, and which of a method's learning rates is its best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final, Literal
+
+from peftbench.records.record import CurvePoint, Record
+from peftbench.studies.training.stopping import best
+
+CONVERGENCE: Final = "convergence"
+MULTITASK: Final = "multitask"
+ADDING: Final = "adding"
+FULL: Final = "full"
+MTL: Final = "mtl"
+"""Full fine-tuning of one shared encoder on all tasks, with a head a task."""
+FUSION: Final = "adapterfusion"
+"""Attention over frozen adapters that were trained before."""
+
+Policy = Literal["shared", "tuned"]
+"""Which learning rate: one for all methods, as in the paper, or each method's best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One method trained on one task (or several at once) from one seed at one learning rate."""
+
+    record: Record
+    method: str
+    group: str
+    """Task and batch size."""
+    seed: int
+    lr: float
+    curve: tuple[CurvePoint, ...]
+
+    @property
+    def quality(self) -> float:
+        """The highest of the curve."""
+        return best(self.curve).quality
+
+
+def trainings(records: Iterable[Record], workload: str = CONVERGENCE) -> list[Training]:
+    """Return the trainings among the records."""
+    return [
+        Training(record, record.method, record.group, record.variant["seed"], record.variant["lr"], record.curve)
+        for record in records
+        if record.workload == workload and record.curve and {"seed", "lr"} <= record.variant.keys()
+    ]
+
+
+def best_lr(found: Sequence[Training]) -> float:
+    """Return the learning rate that is a method's best in a group: of the highest quality with the first seed.
+
+    Args:
+        found: trainings of one method in one group, at least one.
+    """
+    first = min(training.seed for training in found)
+    return max((one for one in found if one.seed == first), key=lambda one: (one.quality, -one.lr)).lr
+
+
+def under(policy: Policy, found: Iterable[Training], shared_lr: float) -> dict[tuple[str, str], list[Training]]:
+    """Return the trainings at the learning rate that the policy chooses, by method and group, in the order of seeds."""
+    groups: dict[tuple[str, str], list[Training]] = {}
+    for one in found:
+        groups.setdefault((one.method, one.group), []).append(one)
+    chosen = {}
+    for key, members in groups.items():
+        lr = shared_lr if policy == "shared" else best_lr(members)
+        if at_rate := sorted((one for one in members if one.lr == lr), key=lambda one: one.seed):
+            chosen[key] = at_rate
+    return chosen
+
+
+def full_quality(found: Iterable[Training], group: str) -> float | None:
+    """Return the quality of full fine-tuning at its best learning rate, the mean over the seeds; None: not there."""
+    members = under("tuned", found, 0.0).get((FULL, group))
+    return fmean(one.quality for one in members) if members else None

@@ -1,0 +1,123 @@
+"""Trains one method on one task, and says what came of it in the terms of a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from peftbench.measure.counters.parameters import count_parameters
+from peftbench.measure.energy.nvml import sampled
+from peftbench.methods.base import Application, head_names
+from peftbench.methods.optimization import Optimization
+from peftbench.records.record import Metric
+from peftbench.studies.base import StudyFindings
+from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, plan_for
+from peftbench.studies.training.task_data import TaskData
+from peftbench.workloads.subject import Subject
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from peftbench.records.ids import Case
+    from peftbench.workloads.backend import Backend
+    from peftbench.workloads.base import Workbench
+
+
+def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
+    """Train one method on one task, from the case's seed and at its learning rate."""
+    task_data = task_data_of(bench, case.task)
+    data_by_task = {case.task: task_data}
+    plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, goal)
+    subject = subject_of(case, bench.backend, task_data, plan.total_steps)
+    seed = int(dict(case.variant)["seed"])
+    job = TrainingJob(
+        subject=subject,
+        build=subject.applied_model,
+        data_by_task=data_by_task,
+        batch_size=case.batch_size,
+        seed=seed,
+        plan=plan,
+        group_by_length=bench.backend.settings.group_by_length,
+    )
+    outcome = follow(job, bench, keep_best=False)
+    parameters = count_parameters(outcome.model, head_names(subject.fresh_model()))
+    metrics = {
+        **training_metrics(outcome),
+        **{name: score(value) for name, value in outcome.trained.best.scores.items()},
+        "trainable_body": Metric(parameters.trainable_body, "1"),
+        "trainable_head": Metric(parameters.trainable_head, "1"),
+        "total_parameters": Metric(parameters.total, "1"),
+        "checkpoint_bytes": Metric(saved_bytes(partial(subject.method.save, outcome.model)), "B"),
+    }
+    return findings(outcome, metrics)
+
+
+def task_data_of(bench: Workbench, task: str) -> TaskData:
+    """Return a task's examples, encoded once for all cases of a group."""
+    found: TaskData = bench.shared.setdefault("materials", {}).get(task)
+    if found is None:
+        found = bench.shared["materials"][task] = TaskData.load(bench.backend, task)
+    return found
+
+
+def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: int) -> Subject:
+    """Return the case's method on its task, to be trained for so many steps."""
+    variant = dict(case.variant)
+    seed = int(variant["seed"])
+
+    def fresh_model() -> PreTrainedModel:
+        return backend.new_model(task_data.task, seed).to(backend.device)
+
+    return Subject(
+        method=backend.definitions.method(case.method.name),
+        application=Application(
+            task=task_data.task, overrides=dict(case.method.overrides), seed=seed, total_steps=total_steps
+        ),
+        batches=(),
+        fresh_model=fresh_model,
+        precision=backend.precision,
+        compile=backend.settings.compile,
+        optimization=Optimization(learning_rate=float(variant["lr"])),
+    )
+
+
+def training_metrics(outcome: TrainedModel) -> dict[str, Metric]:
+    """Return what a training reached, and what it cost from its start to its end."""
+    trained = outcome.trained
+    last = trained.curve[-1]
+    return {
+        "quality": score(trained.best.quality),
+        "best_step": Metric(trained.best.step, "1", noise="sampled"),
+        "steps": Metric(last.step, "1", noise="sampled"),
+        "examples": Metric(last.examples, "1", noise="sampled"),
+        "training_s": Metric(last.time_s, "s", noise="sampled"),
+        "step_s": Metric(median(trained.step_s), "s", noise="sampled"),
+        "training_flops": Metric(last.flops, "FLOP", noise="sampled"),
+        "training_energy_j": sampled(trained.energy, "J", "lower"),
+        "peak_bytes": Metric(outcome.peak_bytes, "B", noise="sampled"),
+        **{f"quality@{name}": score(value) for name, value in outcome.tests.items()},
+    }
+
+
+def findings(outcome: TrainedModel, metrics: dict[str, Metric]) -> StudyFindings:
+    """Return metrics and curve, with a warning where the loss was no number."""
+    trained = outcome.trained
+    lost = next((point for point in trained.curve if point.loss is None), None)
+    warnings = (f"the loss was no number by step {lost.step}: the learning rate may be too high",) if lost else ()
+    return StudyFindings(metrics, trained.curve, trained.stop, warnings)
+
+
+def score(value: float) -> Metric:
+    """Return the metric of a score between 0 and 1."""
+    return Metric(value, "1", better="higher", noise="sampled")
+
+
+def saved_bytes(save: Callable[[Path], object]) -> int:
+    """Return the size of the files that `save` writes into a folder."""
+    with TemporaryDirectory(prefix="peftbench-") as folder:
+        save(Path(folder))
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

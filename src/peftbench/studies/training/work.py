@@ -1,0 +1,106 @@
+"""FLOPs and memory of the steps of a training, counted apart from it on steps like its own."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from peftbench.measure.counters.dispatch import observe
+from peftbench.measure.memory.device_memory import parts
+from peftbench.studies.training.evaluate import length
+
+if TYPE_CHECKING:
+    from peftbench.studies.training.loop import Learner
+    from peftbench.studies.training.task_data import TaskData
+    from peftbench.tasks.base import Batch, Features
+
+VARYING_STEPS: Final = 8
+"""Steps over which the FLOPs are averaged where a method does not do the same in each: those after step 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepWork:
+    """What a step on one task takes."""
+
+    batch_size: int
+    counted: tuple[tuple[int, float], ...]
+    """Tokens of the sequences -> FLOPs of a step on a whole batch; up to three of them."""
+    peak_bytes: int
+    """Weights, optimizer state and the most that a step of the longest sequences adds."""
+
+    def flops(self, examples: int, tokens: int) -> float:
+        """Return the FLOPs of a step on `examples` sequences of `tokens`.
+
+        A transformer's are a polynomial of degree two in the number of tokens, and so known through three points.
+        """
+        total = 0.0
+        for this, flops in self.counted:
+            share = 1.0
+            for other, _ in self.counted:
+                if other != this:
+                    share *= (tokens - other) / (this - other)
+            total += share * flops
+        return total * examples / self.batch_size
+
+
+def count_work(learner: Learner, task_data: TaskData, batch_size: int, *, varies: bool) -> StepWork:
+    """Take steps on shortest, middle and longest sequences and count; the model is of no use afterwards.
+
+    Where steps differ they are the same ones for each length. Step 0, which can be larger than all others and is but
+    one of many, counts for the memory alone.
+
+    Args:
+        learner: like the one whose training is counted.
+        task_data: of the task.
+        batch_size: of the training.
+        varies: whether the method does not do the same in each step.
+    """
+    lengths = sorted(map(length, task_data.train))
+    chosen = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
+    numbers = range(1 + VARYING_STEPS) if varies else (1,)
+    counted, peak_bytes = [], 0
+    with _calm(learner.model):
+        longest = _batch(task_data, lengths[-1], batch_size)
+        learner.step(longest, 0, _no_mark)  # makes the optimizer's state
+        owned = parts(learner.model, learner.optimizer)
+        held_bytes = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
+        for tokens in chosen:
+            batch = _batch(task_data, tokens, batch_size)
+            if varies:
+                learner.step(batch, -1, _no_mark)  # the end of each step says what the next one does
+            seen = [observe(partial(learner.step, batch, number, _no_mark)) for number in numbers]
+            counted.append((tokens, fmean(work.flops for work in seen[-VARYING_STEPS:])))
+            peak_bytes = max(peak_bytes, *(held_bytes + work.peak_live_bytes for work in seen))
+    return StepWork(batch_size, tuple(counted), peak_bytes)
+
+
+def _batch(task_data: TaskData, tokens: int, batch_size: int) -> Batch:
+    """Return a batch of which the longest sequence has so many tokens."""
+    longest = next(features for features in task_data.train if length(features) == tokens)
+    shorter: Sequence[Features] = [features for features in task_data.train[:batch_size] if length(features) < tokens]
+    return task_data.collate([longest, *shorter, *[longest] * batch_size][:batch_size])
+
+
+@contextmanager
+def _calm(model: torch.nn.Module) -> Iterator[None]:
+    """Count what all threads do, and leave every generator as it was."""
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices), torch.autograd.set_multithreading_enabled(False):
+            yield
+    finally:
+        random.setstate(state)
+        gc.collect()
+
+
+def _no_mark() -> None:
+    """Stand for the end of a phase that nobody times."""

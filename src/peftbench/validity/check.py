@@ -1,0 +1,229 @@
+"""The validity pass: a method proves that it trains, merges and saves what it promises to, before it is timed.
+
+A number for a method that silently trains the wrong weights is worse than none. A method promises to train what it
+leaves requiring a gradient; the pass takes a few real optimizer steps on the case's own batches and looks at what
+came of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final, Self
+
+import torch
+
+from peftbench.devices.failures import classify
+from peftbench.errors import PeftbenchError, UnsupportedError, ValidityError
+from peftbench.methods.base import is_head, place_of_plain
+from peftbench.records.record import Metric
+from peftbench.validity.outputs import Outputs, difference, evaluate, is_equal, tolerance
+from peftbench.validity.promises import Origin, Promises, promises_of, some
+from peftbench.validity.short_training import idle_parameters, perturb, require_idle, snapshot, standing_still, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Batch
+    from peftbench.workloads.subject import Subject
+
+_ROWS: Final = 4
+"""Rows of a batch that are used: what is proven does not depend on their number, what it costs does."""
+
+_SIGNAL: Final = 0.3
+"""Standard deviation of what is added to a method's own tensors before outputs are compared, times the root of the
+model's width. An adapter of a few steps does so little that its loss would go unnoticed; much more than this makes a
+deep model so steep that rounding shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """What a method has proven."""
+
+    steps: int
+    """Optimizer steps that it took."""
+    duration_s: float
+    tolerance: float
+    """Largest difference of outputs, as a part of the largest output, that was taken as rounding."""
+    checkpoint_bytes: int | None
+    """Size of the files that `save` wrote; None if the method cannot save."""
+    facts: tuple[str, ...]
+    """What was checked and held, a line each."""
+    notes: tuple[str, ...]
+    """What could not be checked, or held only nearly, a line each."""
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return the size of the checkpoint and the cost of the pass, as metrics of a record."""
+        reason = "" if self.checkpoint_bytes is not None else "the method cannot save"
+        return {
+            "checkpoint_bytes": Metric(value=self.checkpoint_bytes, unit="B", reason=reason),
+            "validity_s": Metric(value=self.duration_s, unit="s", noise="sampled"),
+        }
+
+
+def check(subject: Subject) -> Validity:
+    """Put a method to the proof on a fresh model, with the first rows of the case's batches.
+
+    The loss and all gradients are finite; the head and everything else that requires a gradient receives a non-zero
+    one and changes; every other parameter and buffer stays as it was, bit by bit; two evaluations are equal; a saved
+    and reloaded model, and a merged one, compute the same. Torch's random generators are put back
+    afterwards.
+
+    Raises:
+        ValidityError: one of these does not hold; says which, in one line.
+        UnsupportedError: the method cannot be applied to this model.
+    """
+    start = time.perf_counter()
+    with torch.random.fork_rng(_cuda_devices(subject.batches)):
+        torch.manual_seed(subject.application.seed)
+        proof = _Proof.begin(subject)
+        with subject.method.faults(proof.model, subject.application, "train"):
+            steps = proof.train()
+        with subject.method.faults(proof.model, subject.application, "run"):
+            outputs = proof.evaluate_twice()
+        checkpoint_bytes = proof.reload(outputs)
+        proof.merge(outputs)
+    return Validity(
+        steps=steps,
+        duration_s=time.perf_counter() - start,
+        tolerance=tolerance(outputs),
+        checkpoint_bytes=checkpoint_bytes,
+        facts=tuple(proof.facts),
+        notes=tuple(proof.notes),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """The steps of the proof in the order in which they must be taken; the last one consumes the model."""
+
+    subject: Subject
+    batches: Sequence[Batch]
+    origin: Origin
+    model: torch.nn.Module
+    spare: Callable[[], PreTrainedModel]
+    """Returns one more fresh model, made when first asked for: after training, when memory is free again."""
+    facts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, subject: Subject) -> Self:
+        fresh = _awake(subject.fresh_model())
+        return cls(
+            subject=subject,
+            batches=[{name: tensor[:_ROWS] for name, tensor in batch.items()} for batch in subject.batches],
+            origin=Origin.of(fresh),
+            notes=[*subject.method.remarks(fresh, subject.application)],
+            model=subject.method.apply(fresh, subject.application),
+            spare=cache(lambda: _awake(subject.fresh_model())),
+        )
+
+    def train(self) -> int:
+        promises = promises_of(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
+        untrainable = self.subject.precision.untrainable
+        if untrainable:
+            self.notes.append(f"training not checked: {untrainable}")
+        steps = 0 if untrainable else self.take_steps(promises)
+        perturb(promises.own.values(), _SIGNAL / math.sqrt(self.origin.width), zeros=False)
+        return steps
+
+    def take_steps(self, promises: Promises) -> int:
+        before = snapshot(promises)
+        training = train(self.subject, self.model, promises.trained, self.batches)
+        still = standing_still(before, self.model, promises, training)
+        if still:
+            require_idle(still, promises, training, self.origin, idle_parameters(self.spare(), self.batches))
+        steps = f"in {training.steps} steps"
+        self.facts.append(f"loss and gradients are finite {steps}")
+        self.facts.append(
+            f"{len(promises.trained) - len(still)} trained tensors received gradients and changed {steps}"
+        )
+        self.facts.append(f"{len(promises.frozen)} frozen tensors stayed as they were, bit by bit")
+        self.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
+        return training.steps
+
+    def evaluate(self, model: torch.nn.Module) -> Outputs:
+        batch = self.batches[0]
+        with self.subject.precision.forward_context(next(model.parameters()).device):
+            return evaluate(model, batch)
+
+    def evaluate_twice(self) -> Outputs:
+        outputs = self.evaluate(self.model)
+        if not is_equal(outputs, self.evaluate(self.model)):
+            raise ValidityError("two evaluations of the same batch differ")
+        self.facts.append("two evaluations of the same batch are equal")
+        return outputs
+
+    def reload(self, outputs: Outputs) -> int | None:
+        method, application = self.subject.method, self.subject.application
+        with TemporaryDirectory(prefix="peftbench-") as name:
+            folder = Path(name)
+            try:
+                method.save(self.model, folder)
+                written_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                reloaded = method.load(self.spare(), application, folder)
+            except UnsupportedError as error:
+                self.notes.append(f"saving and reloading not available: {error}")
+                return None
+            except Exception as error:
+                raise ValidityError(_described(error, "saving and reloading")) from error
+            again = self.evaluate(reloaded)
+        self.facts.append(f"saved ({written_bytes} bytes), {_compared('reloaded', outputs, again)}")
+        return written_bytes
+
+    def merge(self, outputs: Outputs) -> None:
+        if not self.subject.method.mergeable:
+            self.facts.append("does not claim to be mergeable")
+            return
+        try:
+            merged = self.subject.method.merge(self.model)
+        except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
+            self.notes.append(f"merge not available: {_described(error, 'merging')}")
+            return
+        place = place_of_plain(merged)
+        names = [name.removeprefix(place) for name, _ in merged.named_parameters()]
+        left = [name for name in names if name not in self.origin.tensors]
+        if body := [name for name in left if not is_head(name, self.origin.heads)]:
+            raise ValidityError(f"the merged model still has parameters of the method: {some(body)}")
+        if left:
+            self.notes.append(f"the merged model's head is still wrapped: {some(left)}")
+        self.facts.append(_compared("merged", outputs, self.evaluate(merged)))
+
+
+def _awake(model: PreTrainedModel) -> PreTrainedModel:
+    """Give a fresh model's zero vectors small values, the same each time.
+
+    A trained model has none; random weights come with biases of zero, and a method that scales a bias would look dead.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 1 and not parameter.any():
+                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def _compared(kind: str, outputs: Outputs, others: Outputs) -> str:
+    if is_equal(outputs, others):
+        return f"{kind}: the output is equal, bit by bit"
+    apart, allowed = difference(outputs, others), tolerance(outputs)
+    if apart > allowed:
+        raise ValidityError(f"the {kind} model's output differs by {apart:.1e} of its scale, {allowed:.0e} is allowed")
+    return f"{kind}: the output differs by {apart:.1e} of its scale, {allowed:.0e} is allowed"
+
+
+def _described(error: Exception, phase: str) -> str:
+    """Return what a method failed of, in one line; what is the machine's failure is raised again."""
+    failure = classify(error, phase)
+    if failure.kind != "failed":
+        raise error
+    return str(error) if isinstance(error, PeftbenchError) else failure.reason
+
+
+def _cuda_devices(batches: Sequence[Batch]) -> list[int]:
+    return sorted({tensor.device.index for batch in batches for tensor in batch.values() if tensor.is_cuda})

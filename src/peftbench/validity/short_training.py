@@ -1,0 +1,189 @@
+"""A few steps of real training, and what came of them: which tensors got gradients, which moved, which did not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from peftbench.errors import ValidityError
+from peftbench.methods.optimization import Optimization
+from peftbench.validity.promises import Origin, Promises, Tensors, named_tensors, some
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Batch
+    from peftbench.workloads.subject import Subject
+
+_MODES: Final = (*(True,) * 8, *(False,) * 4)
+"""Training or evaluation mode of each step. Two steps serve most methods: where a factor starts at zero, the other
+factor's gradient is zero in the first. More are taken only while a tensor waits for a gradient, and each shakes it,
+since a few ReLUs may all be dead where they start: what receives no gradient wherever it stands takes no part in the
+loss. Those in evaluation mode serve layers that random depth skips nearly always, the many in training mode parts that
+take turns."""
+_LEAST_STEPS: Final = 2
+_LEARNING_RATE: Final = 1e-3
+"""Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
+_HALF: Final = (torch.float16, torch.bfloat16)
+_SEARCH: Final = 0.1
+"""Standard deviation of what is added to a tensor that waits for a gradient: more than most of its elements are."""
+_HALF_LOSS_SCALE: Final = 1024.0
+"""As a gradient scaler does in training: float16 has no room for small gradients."""
+_ROUNDED: Final = 32
+"""Of so many resolutions rounding can make a gradient that is zero in exact arithmetic: it is a sum over rows."""
+_INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Bytes of an element -> a dtype that shows its bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShortTraining:
+    """What a few optimizer steps showed."""
+
+    steps: int
+    starved: frozenset[str]
+    """Trained tensors whose gradient was missing, or zero in every element, in each step."""
+
+
+def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> ShortTraining:
+    """Train as real training does: the method's regulariser in the loss, its optimizer, its hook after each step.
+
+    Only the learning rate is another one, and weight decay is off, so that only gradients move weights.
+
+    Raises:
+        ValidityError: the loss or a gradient is not finite.
+    """
+    method, precision = subject.method, subject.precision
+    device = next(model.parameters()).device
+    learning_rate = max(_LEARNING_RATE, *(_moving_rate(p) for p in trained.values()))
+    optimization = Optimization(learning_rate=learning_rate, weight_decay=0.0)
+    optimizer = replace(subject, optimization=optimization).optimizer(model)
+    loss_scale = _HALF_LOSS_SCALE if precision.dtype == "float16" else 1.0
+    hook = method.step_hook(model)
+    waiting = dict(trained)
+    for step, is_training in enumerate(_MODES, start=1):
+        optimizer.zero_grad(set_to_none=True)
+        model.train(is_training)
+        if step > _LEAST_STEPS:
+            perturb(waiting.values(), _SEARCH, zeros=True)
+        with precision.forward_context(device):
+            loss = model(**batches[(step - 1) % len(batches)]).loss
+            extra = method.auxiliary_loss(model)
+            loss = loss if extra is None else loss + extra
+        if not math.isfinite(loss.item()):
+            raise ValidityError(f"the loss is {loss.item()} in step {step}")
+        (loss * loss_scale).backward()
+        largest = _largest_gradients(trained)
+        if bad := [name for name, value in largest.items() if not math.isfinite(value)]:
+            raise ValidityError(f"the gradient is not finite in step {step}: {some(bad)}")
+        waiting = {name: p for name, p in waiting.items() if not largest.get(name)}
+        optimizer.step()
+        if hook is not None:
+            hook(step - 1)
+        if step >= _LEAST_STEPS and not waiting:
+            break
+    optimizer.zero_grad(set_to_none=True)
+    return ShortTraining(steps=step, starved=frozenset(waiting))
+
+
+def snapshot(promises: Promises) -> Tensors:
+    """Copy all that is trained or frozen to the CPU, so that no second model stands on the device."""
+    return {name: t.detach().to("cpu", copy=True) for name, t in (*promises.trained.items(), *promises.frozen.items())}
+
+
+def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
+    """Return the trained tensors that got no gradient or did not change; the frozen ones must be equal bit by bit.
+
+    Args:
+        before: The `snapshot` from before the steps.
+        model: The model after them.
+        promises: What should have changed, and what should not.
+        training: What the steps showed.
+
+    Raises:
+        ValidityError: a tensor is gone, or a frozen one changed.
+    """
+    after = named_tensors(model)
+    if gone := sorted(before.keys() - after.keys()):
+        raise ValidityError(f"training removed {some(gone)}")
+    changed = {name for name, tensor in before.items() if not _same_bits(tensor, after[name])}
+    if touched := [name for name in promises.frozen if name in changed]:
+        raise ValidityError(f"training changed what is frozen: {some(touched)}")
+    return [name for name in promises.trained if name in training.starved or name not in changed]
+
+
+def require_idle(
+    still: Sequence[str], promises: Promises, training: ShortTraining, origin: Origin, idle: frozenset[str]
+) -> None:
+    """Accept that tensors stood still if the plain model's loss does not depend on what they stand for, or change.
+
+    Args:
+        still: Trained tensors that stood still.
+        promises: What should have changed.
+        training: What the steps showed.
+        origin: The plain model's names for them.
+        idle: The plain model's `idle_parameters`.
+
+    Raises:
+        ValidityError: the loss does depend on one, or it is new.
+    """
+    plain = {
+        name: origin.counterparts(name, promises.trained[name]) or origin.adapted(name.removeprefix(promises.place))
+        for name in still
+    }
+    wrong = [name for name, names in plain.items() if not names or not idle.issuperset(names)]
+    if starved := [name for name in wrong if name in training.starved]:
+        raise ValidityError(f"no gradient reaches {some(starved)} in {training.steps} steps")
+    if wrong:
+        raise ValidityError(f"{some(wrong)} did not change in {training.steps} steps")
+
+
+def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozenset[str]:
+    """Return the parameters of a plain model that its loss does not depend on, save by rounding.
+
+    A bias that is added to every key is the example: attention weights do not move with it, so its gradient is zero
+    in exact arithmetic. A gradient near the resolution of the largest one counts as zero.
+    """
+    plain.train()
+    for batch in batches:
+        plain(**batch).loss.backward()
+    parameters = dict(plain.named_parameters())
+    largest = _largest_gradients(parameters)
+    top = max(largest.values(), default=0.0)
+    idle = {n for n, p in parameters.items() if largest.get(n, 0.0) <= top * _ROUNDED * torch.finfo(p.dtype).eps}
+    plain.zero_grad(set_to_none=True)
+    return frozenset(idle)
+
+
+def perturb(parameters: Iterable[torch.Tensor], deviation: float, *, zeros: bool) -> None:
+    """Move parameters at random; elements that are zero, since they were pruned perhaps, only if asked."""
+    with torch.no_grad():
+        for parameter in parameters:
+            noise = torch.randn_like(parameter)
+            parameter.add_(noise if zeros else noise * (parameter != 0), alpha=deviation)
+
+
+def _largest_gradients(tensors: Tensors) -> dict[str, float]:
+    """Return the largest absolute element of each gradient, where there is one; waits for the device once."""
+    gradients = {name: tensor.grad for name, tensor in tensors.items() if tensor.grad is not None}
+    if not gradients:
+        return {}
+    ends = [torch.aminmax(gradient) for gradient in gradients.values()]
+    largest = torch.stack([torch.maximum(-low, high).float() for low, high in ends])
+    return dict(zip(gradients, largest.tolist(), strict=True))
+
+
+def _moving_rate(parameter: torch.Tensor) -> float:
+    resolution = torch.finfo(parameter.dtype).eps
+    return resolution * float(parameter.detach().abs().min()) if parameter.dtype in _HALF else 0.0
+
+
+def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:
+    after = after.detach().cpu()
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return False
+    bits = _INTEGER.get(before.element_size())
+    return torch.equal(before, after) if bits is None else torch.equal(before.view(bits), after.view(bits))

@@ -1,0 +1,180 @@
+"""What the cases of a run share: device, model, data; and what the cases of a group share: batches and a template."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from peftbench.data import sources as data
+from peftbench.devices.device import device_named
+from peftbench.devices.precision import Precision
+from peftbench.measure.trial import BATCHES
+from peftbench.methods.base import Application
+from peftbench.models import building
+from peftbench.models import presets as models
+from peftbench.workloads.subject import Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+    from peftbench.config.settings import Settings
+    from peftbench.methods.base import Method
+    from peftbench.records.ids import MethodSpec
+    from peftbench.tasks.base import Batch, Task, Vocabulary
+
+
+class Definitions(Protocol):
+    """What there is, by name: the catalogue, as far as a run needs it."""
+
+    @property
+    def models(self) -> Mapping[str, models.Preset]:
+        """The presets."""
+        ...
+
+    def method(self, name: str) -> Method:
+        """Return a method by name; UserError with the nearest name if there is none."""
+        ...
+
+    def task(self, name: str) -> Task:
+        """Return a task by name; UserError with the nearest name if there is none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Device, model and data of a run, checked before anything is built."""
+
+    settings: Settings
+    definitions: Definitions
+    precision: Precision
+    device: torch.device
+    model: models.ModelSource
+    config: PretrainedConfig
+    vocabulary: Vocabulary
+    tokenizer: PreTrainedTokenizerFast | None
+    data: data.Source
+
+    @classmethod
+    def open(cls, settings: Settings, definitions: Definitions, tasks: Iterable[Task]) -> Backend:
+        """Read the model's configuration and check that `tasks` can be run; builds no model.
+
+        Raises:
+            UserError: no such device, model or data, or attention or a sequence that the model cannot take.
+        """
+        device = device_named(settings.device if settings.device != "auto" else _default_device())
+        precision = Precision.of(settings)
+        precision.require(device)
+        name = settings.model if settings.model != "auto" else ("xlmr-base" if device.type == "cuda" else "tiny")
+        model = models.resolve(name, definitions.models)
+        config = building.load_config(model)
+        source = data.parse_source(settings.data)
+        tokenizer = None if source == data.SYNTHETIC else building.load_tokenizer(model)
+        backend = cls(
+            settings=settings,
+            definitions=definitions,
+            precision=precision,
+            device=device,
+            model=model,
+            config=config,
+            vocabulary=building.vocabulary(config, tokenizer),
+            tokenizer=tokenizer,
+            data=source,
+        )
+        for task in tasks:
+            building.check_attention(model, config, task, settings.attention)
+            models.check_seq_len(model.name, building.text_config(config).to_dict(), backend.seq_len(task))
+            data.check_rows(source, task)
+        return backend
+
+    def rehearsing(self) -> Backend:
+        """Return the same with the least that a study can do: one step, one request."""
+        return replace(self, settings=replace(self.settings, epochs=1e-9, eval_rows=1, requests=1))
+
+    def seq_len(self, task: Task) -> int:
+        """Return the length in tokens to which every batch of `task` is padded."""
+        if self.settings.seq_len is not None:
+            return self.settings.seq_len
+        preset = self.model.preset
+        longest = (preset and preset.seq_len) or task.max_length
+        return min(longest, self.positions or longest)
+
+    @property
+    def positions(self) -> int | None:
+        """The longest sequence that the model takes, in tokens, where it says one."""
+        return models.max_positions(building.text_config(self.config).to_dict())
+
+    def new_model(self, task: Task, seed: int) -> PreTrainedModel:
+        """Build the model with the head of `task`, on the CPU; what is random in it follows from the seed."""
+        precision = self.precision
+        model = building.build_model(
+            self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
+        )
+        building.set_padding(model, self.vocabulary.pad)
+        if self.settings.gradient_checkpointing:
+            building.checkpoint_layers(model)
+        return model
+
+    def group(self, task_name: str, batch_size: int) -> Group:
+        """Build what the cases of one group share."""
+        settings = self.settings
+        task = data.fitted_task(self.data, self.definitions.task(task_name))
+        found = data.batches(
+            self.data,
+            task,
+            tokenizer=self.tokenizer,
+            vocabulary=self.vocabulary,
+            batch_size=batch_size,
+            seq_len=self.seq_len(task),
+            count=BATCHES,
+            seed=settings.seed,
+        )
+        template = self.new_model(task, settings.seed)
+        on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
+        return Group(self, task, batch_size, template, on_device)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Task, batches and an untouched model on the CPU, from which every case of the group takes a copy."""
+
+    backend: Backend
+    task: Task
+    batch_size: int
+    template: PreTrainedModel
+    batches: tuple[Batch, ...]
+
+    def fresh_model(self) -> PreTrainedModel:
+        """Return a copy of the untouched model, on the device."""
+        return copy.deepcopy(self.template).to(self.backend.device)
+
+    def subject(self, spec: MethodSpec) -> Subject:
+        """Return a method on this group's task."""
+        return Subject(
+            method=self.backend.definitions.method(spec.name),
+            application=Application(
+                task=self.task,
+                overrides=dict(spec.overrides),
+                seed=self.backend.settings.seed,
+                tokens=self.backend.seq_len(self.task),
+                positions=self.backend.positions,
+            ),
+            batches=self.batches,
+            fresh_model=self.fresh_model,
+            precision=self.backend.precision,
+            compile=self.backend.settings.compile,
+        )
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of a batch without padding, averaged over the batches."""
+        return sum(int(batch["attention_mask"].sum()) for batch in self.batches) / len(self.batches)
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from peftbench.data.sources import HUB, SYNTHETIC, Source, batches, check_source, fitted_task, load_rows, parse_source
+from peftbench.errors import UserError
+from peftbench.tasks.base import Batch, Row, Task, Vocabulary
+from peftbench.tasks.choice import TASKS as CHOICE
+from peftbench.tasks.classification import TASKS as CLASSIFICATION
+from peftbench.tasks.span import TASKS as SPAN
+from peftbench.tasks.tokens import TASKS as TOKENS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+TASKS = (*CLASSIFICATION, *TOKENS, *SPAN, *CHOICE)
+NLI, SENTIMENT, PARAPHRASE = CLASSIFICATION
+(NER,), (QA,), (COPA,) = TOKENS, SPAN, CHOICE
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "nli": {"premise": "the queen made tarts", "hypothesis": "a queen", "label": "neutral"},
+    "sentiment": {"text": "all on a summer day", "label": 1},
+    "paraphrase": {"sentence1": "some tarts", "sentence2": "tarts", "label": 0},
+    "ner": {"tokens": ["queen", "of", "Hearts"], "ner_tags": ["B-PER", "O", "B-LOC"]},
+    "qa": {
+        "context": "the queen of hearts made some tarts",
+        "question": "who made tarts?",
+        "answers": {"text": ["queen"], "answer_start": [4]},
+    },
+    "copa": {"premise": "a day", "choice1": "some", "choice2": "all", "question": "cause", "label": 1},
+}
+
+
+def write(folder: Path, task: str, rows: Iterable[object], split: str = "train") -> Source:
+    path = folder / task / f"{split}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Source("folder", folder)
+
+
+def message(call: Any) -> str:  # noqa: ANN401 - any function without arguments
+    with pytest.raises(UserError) as error:
+        call()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_sources_are_read_from_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse_source("synthetic") == SYNTHETIC
+    assert parse_source("hub") == HUB
+    assert parse_source(str(tmp_path)) == Source("folder", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_source("~").folder == tmp_path
+    assert message(lambda: parse_source("synthetc")) == (
+        "no data in 'synthetc': give synthetic, hub, or an existing folder with <task>/<split>.{jsonl,json,csv,parquet}"
+    )
+
+
+def test_a_folder_without_the_task_or_the_split_says_what_it_has(tmp_path: Path) -> None:
+    source = write(tmp_path, "qa", [])
+    write(tmp_path, "nli", [], split="test")
+    assert message(lambda: check_source(source, NER)) == (
+        f"no data for task 'ner' in {tmp_path}: expected {tmp_path}/ner/train.{{jsonl,json,csv,parquet}}; found nli, qa"
+    )
+    assert message(lambda: check_source(source, NLI)) == (
+        f"no split 'train' of task 'nli' in {tmp_path}: "
+        f"expected {tmp_path}/nli/train.{{jsonl,json,csv,parquet}}; found test.jsonl"
+    )
+    for number in range(12):
+        (tmp_path / f"t{number:02}").mkdir()
+    assert message(lambda: check_source(source, NER)).endswith(
+        "found nli, qa, t00, t01, t02, t03, t04, t05, t06, t07, ..."
+    )
+    check_source(source, NLI, "test")
+    check_source(SYNTHETIC, NER)
+    (tmp_path / "qa" / "train.csv").touch()
+    assert "has both train.jsonl and train.csv: keep one" in message(lambda: check_source(source, QA))
+
+
+def test_rows_are_limited_and_of_any_split(tmp_path: Path) -> None:
+    rows = [EXAMPLES["nli"] | {"id": number} for number in range(4)]
+    source = write(tmp_path, "nli", rows, split="validation")
+    assert load_rows(source, NLI, "validation") == rows
+    assert load_rows(source, NLI, "validation", limit=2) == rows[:2]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_a_wrong_row_is_named_by_file_and_line(tmp_path: Path, task: Task) -> None:
+    good = EXAMPLES[task.name]
+    missing = task.fields[1]
+    bad = {name: value for name, value in good.items() if name != missing}
+    source = write(tmp_path, task.name, [good, bad])
+    path = tmp_path / task.name / "train.jsonl"
+    assert message(lambda: load_rows(source, task)).startswith(f"{path}, line 2: lacks the field {missing!r}; each row")
+    assert load_rows(source, task, limit=1) == [good]
+    source = write(tmp_path, task.name, [good, good, 7])
+    assert message(lambda: load_rows(source, task)) == f"{path}, line 3: must be an object, not int"
+    source = write(tmp_path, task.name, [])
+    assert message(lambda: load_rows(source, task)) == f"{path} has no rows"
+
+
+def test_csv_labels_are_numbers_or_names(tmp_path: Path) -> None:
+    (tmp_path / "sentiment").mkdir()
+    path = tmp_path / "sentiment" / "train.csv"
+    path.write_text("text,label\na,1\nb,negative\nc\n")
+    source = Source("folder", tmp_path)
+    assert len(load_rows(source, SENTIMENT, limit=2)) == 2
+    assert message(lambda: load_rows(source, SENTIMENT)).startswith(f"{path}, line 4: lacks the field 'label'")
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@st.composite
+def garbage(draw: st.DrawFn, task: Task) -> bytes:
+    """Lines that are anything at all, or nearly right: a good row with one field changed, or cut short."""
+    field = st.sampled_from([*task.fields, "answers"])
+    nearly = st.builds(lambda name, value: json.dumps(EXAMPLES[task.name] | {name: value}), field, json_like)
+    inner = st.builds(
+        lambda key, value: json.dumps(EXAMPLES["qa"] | {"answers": EXAMPLES["qa"]["answers"] | {key: value}}),
+        st.sampled_from(["text", "answer_start"]),
+        json_like,
+    )
+    cut = st.builds(lambda text, size: text[:size], nearly, st.integers(0, 80))
+    anything = json_like.map(json.dumps)
+    line = st.one_of(nearly, inner, cut, anything).map(str.encode) | st.binary(max_size=20)
+    return b"\n".join(draw(st.lists(line, min_size=1, max_size=3)))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_any_file_gives_rows_that_can_be_encoded_or_one_line_of_error(
+    task: Task, tmp_path: Path, wordpiece: PreTrainedTokenizerFast, bert_vocabulary: Vocabulary
+) -> None:
+    source = write(tmp_path, task.name, [])
+    path = tmp_path / task.name / "train.jsonl"
+
+    @settings(max_examples=60, deadline=None)
+    @example(content=json.dumps(EXAMPLES[task.name]).encode())
+    @given(content=garbage(task))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        fitted, rows, error = task, list[Row](), ""
+        try:
+            fitted = fitted_task(source, task)
+            rows = load_rows(source, fitted)
+        except UserError as caught:
+            error = str(caught)
+        if rows:
+            fitted.collate(fitted.encode(rows, wordpiece, 16), bert_vocabulary)
+        else:
+            assert error.startswith(str(path))
+            assert "\n" not in error
+
+    check()
+
+
+def test_the_tags_of_the_training_data_are_the_classes(tmp_path: Path) -> None:
+    source = write(tmp_path, "ner", [{"tokens": ["x", "y"], "ner_tags": ["B-work", "O"]}])
+    write(tmp_path, "ner", [{"tokens": ["x"], "ner_tags": ["I-work"]}], split="test")
+    task = fitted_task(source, NER)
+    assert task.labels == ("O", "B-work", "I-work")
+    assert len(load_rows(source, task, "test")) == 1
+    assert "'B-work', not one of O, B-PER" in message(lambda: load_rows(source, NER))
+    assert fitted_task(SYNTHETIC, NER) is NER
+    assert fitted_task(write(tmp_path, "nli", []), NLI) is NLI
+
+
+def made(source: Source, task: Task, tokenizer: PreTrainedTokenizerFast | None, **changes: int) -> tuple[Batch, ...]:
+    arguments = {"batch_size": 4, "seq_len": 24, "count": 3, "seed": 0} | changes
+    vocabulary = Vocabulary(size=512, pad=0, start=2, separator=3, segments=2)
+    return batches(source, task, tokenizer=tokenizer, vocabulary=vocabulary, **arguments)
+
+
+def same(left: tuple[Batch, ...], right: tuple[Batch, ...]) -> bool:
+    return len(left) == len(right) and all(
+        one[name].equal(other[name]) for one, other in zip(left, right, strict=True) for name in one
+    )
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "folder"])
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_batches_have_one_shape_and_differ(
+    tmp_path: Path, task: Task, kind: str, wordpiece: PreTrainedTokenizerFast
+) -> None:
+    source, tokenizer = SYNTHETIC, None
+    if kind == "folder":
+        rows = []
+        for number in range(20):
+            row = dict(EXAMPLES[task.name])
+            if isinstance(row.get(task.fields[0]), str):
+                row[task.fields[0]] += f" {number}"
+            else:
+                row = {name: [*row[name], str(number) if name == "tokens" else "O"] for name in row}
+            rows.append(row)
+        source, tokenizer = write(tmp_path, task.name, rows), wordpiece
+    found = made(source, task, tokenizer)
+    shapes = [{name: tuple(tensor.shape) for name, tensor in batch.items()} for batch in found]
+    assert shapes == [shapes[0]] * 3
+    assert shapes[0]["input_ids"] == ((4, 2, 24) if task.name == "copa" else (4, 24))
+    assert not same(found[:1], found[1:2])
+    assert same(found, made(source, task, tokenizer))
+    assert not same(found, made(source, task, tokenizer, seed=1))
+
+
+def test_few_rows_come_round_again(tmp_path: Path, wordpiece: PreTrainedTokenizerFast) -> None:
+    source = write(tmp_path, "sentiment", [{"text": text, "label": 0} for text in ("a", "b", "c")])
+    found = made(source, SENTIMENT, wordpiece, batch_size=2, count=4)
+    firsts = [int(row[1]) for batch in found for row in batch["input_ids"]]
+    assert len(firsts) == 8
+    assert sorted(firsts.count(i) for i in set(firsts)) == [2, 3, 3]
+
+
+def test_a_long_context_fills_batches_on_its_own(tmp_path: Path, wordpiece: PreTrainedTokenizerFast) -> None:
+    context = " ".join(f"queen {number}" for number in range(60))
+    row = {"context": context, "question": "who?", "answers": {"text": ["queen"], "answer_start": [0]}}
+    (batch,) = made(write(tmp_path, "qa", [row]), QA, wordpiece, count=1)
+    assert len({tuple(ids.tolist()) for ids in batch["input_ids"]}) > 1
+
+
+def test_real_data_needs_the_models_own_tokenizer(tmp_path: Path, wordpiece: PreTrainedTokenizerFast) -> None:
+    source = write(tmp_path, "nli", [EXAMPLES["nli"]])
+    assert message(lambda: made(source, NLI, None)).startswith("task 'nli': real data needs the model's tokenizer")
+    small = Vocabulary(size=50, pad=0, start=2, separator=3, segments=2)
+    assert "the tokenizer is not the model's: it gives token id" in message(
+        lambda: batches(source, NLI, tokenizer=wordpiece, vocabulary=small, batch_size=1, seq_len=16, count=1, seed=0)
+    )
+
+
+def test_the_hubs_columns_get_our_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked = []
+
+    def load_dataset(*arguments: object, **options: object) -> datasets.Dataset:
+        asked.append((arguments, options))
+        return datasets.Dataset.from_list([{"sentence": "some tarts", "label": 1}, {"sentence": "", "label": -1}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert load_rows(HUB, SENTIMENT, limit=1) == [{"text": "some tarts", "label": 1}]
+    assert asked == [(("stanfordnlp/sst2", None), {"split": "train"})]
+    assert message(lambda: load_rows(HUB, SENTIMENT)).startswith("stanfordnlp/sst2 (train), row 2: label is -1")
+
+
+def test_copa_of_the_hub_has_a_split_to_evaluate_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    splits = {  # as the data sets' pages have them
+        ("aps/super_glue", "copa"): ("train", "validation", "test"),
+        ("pkavumba/balanced-copa", None): ("train", "test"),
+    }
+
+    def load_dataset(path: str, name: str | None, *, split: str) -> datasets.Dataset:
+        if split not in splits[path, name]:
+            raise ValueError(f"Unknown split {split!r}")
+        return datasets.Dataset.from_list([{**EXAMPLES["copa"], "idx": 0}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert load_rows(HUB, COPA, "train") == load_rows(HUB, COPA, "validation") == [{**EXAMPLES["copa"], "idx": 0}]
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def load_dataset(*_: object, **__: object) -> None:
+        raise ConnectionError("Couldn't reach 'facebook/xnli' on the Hub\n(offline)")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert message(lambda: load_rows(HUB, NLI)) == (
+        "task 'nli': data set 'facebook/xnli' (train) cannot be loaded from the hub: "
+        "Couldn't reach 'facebook/xnli' on the Hub; give a folder with nli/<split>.{jsonl,json,csv,parquet}"
+    )
+
+
+def test_synthetic_examples_have_no_rows() -> None:
+    with pytest.raises(ValueError, match="without rows"):
+        load_rows(SYNTHETIC, NLI)

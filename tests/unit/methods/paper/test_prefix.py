@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from peftbench.errors import UnsupportedError
+from peftbench.methods.paper.prefix_modules import Prefix, PrefixStates, extended
+
+if TYPE_CHECKING:
+    from tests.unit.methods.conftest import Lab
+
+    from peftbench.tasks.base import Batch
+
+
+def make_prefix() -> Prefix:
+    return Prefix(prefix_length=5, bottleneck_size=6, activation=nn.Tanh(), layers=2, heads=4, hidden_size=8)
+
+
+def test_prefix_is_its_formula() -> None:
+    prefix = make_prefix()
+    flat = (prefix.tokens.weight @ prefix.down.weight.T + prefix.down.bias).tanh() @ prefix.up.weight.T + prefix.up.bias
+    states = prefix()
+    assert states.shape == (2, 2, 4, 5, 2)
+    for layer in range(2):
+        for kind in range(2):
+            start = (layer * 2 + kind) * 8
+            heads = flat[:, start : start + 8].view(5, 4, 2).transpose(0, 1)
+            torch.testing.assert_close(states[layer, kind], heads)
+
+
+def test_prefix_stands_before_the_own_keys_and_values() -> None:
+    states = make_prefix()()
+    own = torch.randn(3, 4, 9, 2), torch.randn(3, 4, 9, 2)
+    for kind, joined in enumerate(PrefixStates(states).update(*own, 1)):
+        assert joined.shape == (3, 4, 14, 2)
+        assert torch.equal(joined[:, :, 5:], own[kind])
+        assert all(torch.equal(joined[row, :, :5], states[1, kind]) for row in range(3))
+
+
+def test_mask_lets_every_query_attend_to_the_prefix() -> None:
+    assert extended(None, 2) is None
+    boolean = extended(torch.tensor([[[[True, False]]]]), 2)
+    assert boolean is not None
+    assert boolean.tolist() == [[[[True, True, True, False]]]]
+    additive = extended(torch.tensor([[[[0.0, -9.0]]]]), 2)
+    assert additive is not None
+    assert additive.tolist() == [[[[0.0, 0.0, 0.0, -9.0]]]]
+
+
+def test_positions_are_not_shifted(lab: Lab) -> None:
+    model = lab.apply_fitting("prefix", max_position_embeddings=9)
+    assert model(input_ids=torch.arange(10, 19)[None]).logits.shape == (1, 3), "all 9 positions are the tokens' own"
+
+
+def test_the_prefix_is_made_once_a_pass(lab: Lab, batch: Batch) -> None:
+    model = lab.apply_fitting("prefix")
+    calls = []
+    prefix = next(module for module in model.modules() if isinstance(module, Prefix))
+    prefix.register_forward_hook(lambda *_: calls.append(1))
+    model(**batch)
+    assert len(calls) == 1
+
+
+def test_attentions_can_be_asked_for(lab: Lab, batch: Batch) -> None:
+    model = lab.apply_fitting("prefix", attention="eager")
+    attentions = model(**batch, output_attentions=True).attentions
+    assert [tuple(attention.shape) for attention in attentions] == [(3, 4, 9, 5 + 9)] * 2
+    assert not attentions[0][1, :, :, 5 + 6 :].any(), "padding is still masked"
+
+
+def test_masks_that_are_not_understood(lab: Lab) -> None:
+    with pytest.raises(UnsupportedError, match="prefix understands the masks of eager, sdpa, not of flex_attention"):
+        lab.apply_fitting("prefix", attention="flex_attention")
+
+
+def test_starts_as_torch_starts_its_layers(lab: Lab) -> None:
+    model = lab.apply("prefix", {"bottleneck_size": 64}, hidden_size=128)
+    prefix = next(module for module in model.modules() if isinstance(module, Prefix))
+    assert prefix.tokens.weight.shape == (30, 128)
+    assert prefix.tokens.weight.std().item() == pytest.approx(1, rel=0.05)
+    assert prefix.down.weight.abs().max().item() == pytest.approx(128**-0.5, rel=1e-2)
+    assert prefix.up.weight.abs().max().item() == pytest.approx(64**-0.5, rel=1e-2)
+    assert isinstance(prefix.activation, nn.Tanh)

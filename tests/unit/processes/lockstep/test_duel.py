@@ -1,0 +1,93 @@
+"""How many pairs of which cases are run, and what comes of them: numbers that are drawn, no processes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from peftbench.gate.rule import Rule
+from peftbench.gate.verdict import Comparison
+from peftbench.measure.time.clock import Timing
+from peftbench.measure.time.rounds import Rounds
+from peftbench.processes.launches.launcher import Target
+from peftbench.processes.launches.process import Command
+from peftbench.processes.lockstep.duel import EXTRA_PAIRS, Duel, Pair, against
+from peftbench.processes.lockstep.pair import PairedCase, State
+from peftbench.records.record import Record, Run
+
+COUNT = 5
+NAMES = "abcdefghijkl"
+SPREAD = 0.012
+"""Standard deviation of a pair's number."""
+SETTINGS = {"model": "tiny"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Duel):
+    """A duel whose pairs are drawn."""
+
+    shifts: Mapping[str, float]
+    seed: int
+    asked: list[str] = field(default_factory=list)
+    """The cases of each pair, in one word."""
+
+    def _pair(self, targets: Sequence[Target], number: int) -> Pair | None:
+        self.asked.append("".join(target.id for target in targets))
+        rng = np.random.default_rng((self.seed, number))
+        cases = tuple(self._case(target.id, rng.normal(0, SPREAD)) for target in targets)
+        old = tuple(case.base for case in cases if case.base)
+        now = tuple(against(case, case.new, self.session) for case in cases if case.new)
+        return Pair(cases, Run({}, SETTINGS, old), Run({}, SETTINGS, now))
+
+    def _case(self, name: str, noise: float) -> PairedCase:
+        record = Record(name, "train_step", name, "nli", 8, 32, "ok")
+        rounds = Rounds((Timing(math.exp(self.shifts.get(name, 0.0) + noise)),) * 3, (Timing(1.0),) * 3, "rounds")
+        return PairedCase(name, record, record, rounds)
+
+
+def duel(shifts: Mapping[str, float], seed: int, rule: Rule) -> tuple[list[str], Comparison]:
+    """Return the cases of each pair, and the comparison."""
+    state = State(name="one", command=Command(arguments=("true",), folder=Path()))
+    drawn = Drawn(
+        base=state,
+        new=state,
+        folder=Path(),
+        session="today",
+        say=lambda _: None,
+        shifts=shifts,
+        seed=seed,
+    )
+    found = drawn.judge([Target(name, name, "") for name in NAMES], COUNT, rule, strict=False)
+    assert found is not None
+    assert found.comparison is not None
+    return drawn.asked, found.comparison
+
+
+def test_suspects_get_more_pairs_until_they_are_cleared_and_no_other_case_does() -> None:
+    asked, comparison = duel({"c": 0.06, "h": 0.018}, 1, Rule())
+    later = asked[COUNT:]
+    assert asked[:COUNT] == [NAMES] * COUNT
+    assert all("c" in names for names in later)
+    assert len(later) == EXTRA_PAIRS * COUNT
+    assert all(set(after) <= set(before) for before, after in pairwise(later))
+    pairs = {case.id: case.time.new_launches for case in comparison.cases if case.time}
+    assert COUNT < pairs["h"] < pairs["c"]
+    assert pairs == {name: sum(name in names for names in asked) for name in NAMES}
+    assert [case.id for case in comparison.cases if case.verdict == "regressed"] == ["c"]
+
+
+def test_without_more_launches_the_first_pairs_tell() -> None:
+    asked, comparison = duel({"c": 0.06}, 0, Rule(more_launches=0))
+    assert asked == [NAMES] * COUNT
+    assert [case.id for case in comparison.cases if case.verdict == "regressed"] == ["c"]
+
+
+def test_a_slowdown_of_3_percent_is_found_in_9_of_10_and_nothing_else() -> None:
+    slow = dict.fromkeys("bfj", math.log(1.03))
+    found = [duel(slow, seed, Rule())[1] for seed in range(40)]
+    regressed = [case.id for comparison in found for case in comparison.cases if case.verdict == "regressed"]
+    assert sum(name in slow for name in regressed) > 0.9 * 3 * len(found)
+    assert sum(name not in slow for name in regressed) <= 1

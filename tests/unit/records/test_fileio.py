@@ -1,0 +1,120 @@
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peftbench.errors import UserError
+from peftbench.records.fileio import locked, parse_json, read_json, read_text, write_atomically
+
+
+def _exit_status(code: str, path: Path) -> int:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, "-c", code, str(path)], check=False, env=environment).returncode
+
+
+def test_a_file_is_written_with_its_folder_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    write_atomically(path, "one\né\n")
+    assert path.read_bytes() == b"one\n\xc3\xa9\n"
+    assert os.listdir(path.parent) == ["a.json"]  # noqa: PTH208 - hidden ones too
+
+
+def test_a_new_text_keeps_the_permissions_and_the_link(tmp_path: Path) -> None:
+    path, link = tmp_path / "a.json", tmp_path / "link.json"
+    path.write_text("old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    write_atomically(link, "new")
+    assert (path.read_text(), link.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == ("new", True, 0o640)
+
+
+def test_a_failing_write_leaves_the_old_text_and_no_part_of_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def full_disk(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(UserError, match=r"a\.json: cannot be written: No space left on device"):
+        write_atomically(path, "new")
+    assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.json"])  # noqa: PTH208 - hidden ones too
+
+
+def test_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/run\.json: cannot be written"):
+        write_atomically(tmp_path / "file" / "run.json", "{}")
+
+
+def test_a_writer_killed_in_the_middle_leaves_the_old_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    code = (
+        "import os, sys; from pathlib import Path; from peftbench.records.fileio import write_atomically\n"
+        "os.fsync = lambda descriptor: os._exit(9)\n"
+        "write_atomically(Path(sys.argv[1]), 'new' * 10000)"
+    )
+    assert _exit_status(code, path) == 9
+    assert path.read_text() == "old"
+
+
+def test_a_second_writer_is_kept_out_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with locked(path), pytest.raises(UserError, match="another process is writing it"), locked(path):
+        pass
+    code = "import os, sys; from pathlib import Path; from peftbench.records.fileio import locked\n"
+    code += "with locked(Path(sys.argv[1])): os._exit(9)"
+    assert _exit_status(code, path) == 9
+    with locked(path):
+        assert [entry.name for entry in tmp_path.iterdir()] == [".a.json.lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"a\.json:1: the file is empty; restore it"),
+        (b'{\n"a": [1,\n2', r"a\.json:3: the file ends too early"),
+        (b'{\n"a": 1,\n"b": x}', r"a\.json:3: not JSON at column 6 \(Expecting value\)"),
+        (b'{"NaN": "NaN",\n"a":\nNaN}', r"a\.json:3: NaN is not a finite number"),
+        (b'{"a": -Infinity}', r"a\.json:1: -Infinity is not a finite number"),
+        (b'{\n"a": 1,\n"a": 2}', r'a\.json:3: "a" stands twice in one object'),
+        (b"\xff\xfe", r"a\.json: is not UTF-8 text \(byte 0\)"),
+        (b"[" * 100_000, r"a\.json:1: not JSON that can be read"),
+        (b"1" * 5000, r"a\.json:1: not JSON that can be read"),
+    ],
+)
+def test_a_bad_file_gives_one_line_that_says_where(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_json(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.json: cannot be read: No such file"):
+        read_text(tmp_path / "none.json")
+
+
+def test_lines_count_from_where_the_text_begins() -> None:
+    with pytest.raises(UserError, match=r"^f:12: "):
+        parse_json('{"a":\n?}', source="f", line=11)
+
+
+@settings(deadline=None)
+@given(st.text() | st.text(alphabet='{}[]",:0N\\ \n'))
+def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
+    try:
+        parse_json(text, source="f")
+    except UserError as error:
+        assert str(error).startswith("f:")  # noqa: PT017 - most texts are refused, some are not
+        assert len(str(error).splitlines()) == 1  # noqa: PT017

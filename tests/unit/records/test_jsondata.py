@@ -1,0 +1,96 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+import pytest
+
+from peftbench.errors import UserError
+from peftbench.records.jsondata import decode, encode
+
+
+@dataclass(frozen=True)
+class Inner:
+    n: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outer:
+    colour: Literal["red", "blue"]
+    inner: Inner | None = None
+    parts: Mapping[str, tuple[Inner, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    n: int
+    either: int | float | None
+    share: float | None
+
+
+class Line(msgspec.Struct):
+    n: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Holder:
+    line: Line
+
+
+def test_empty_optional_fields_are_left_out_and_come_back() -> None:
+    outer = Outer("red", Inner(1), {"a": (Inner(2, "x"),)})
+    data = {"colour": "red", "inner": {"n": 1}, "parts": {"a": [{"n": 2, "note": "x"}]}}
+    assert encode(outer) == data
+    assert decode(Outer, data, "f") == outer
+    assert encode(Outer("blue")) == {"colour": "blue", "parts": {}}
+
+
+def test_a_zero_is_not_empty() -> None:
+    assert encode(Inner(0)) == {"n": 0}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"colour": "red", "parts": {"a": [{"n": 1}, {"n": 1.5}]}},
+            r"f: parts\.a\.1\.n: expected a whole number, .* 1\.5",
+        ),
+        ({"colour": ["red"]}, r"f: colour: expected one of red, blue, found \['red'\]"),
+        ({"colour": "red", "inner": {"n": 1, "m": 2}}, r"f: inner\.m: is not a field; there are: n, note"),
+        ({"colour": "red", "inner": {}}, r"f: inner\.n: is missing"),
+        (None, r"f: expected an object, found None"),
+    ],
+)
+def test_a_mismatch_names_the_way_to_it(data: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        decode(Outer, data, "f")
+
+
+def test_a_number_is_whole_or_not_as_it_was_written_and_fits_a_float() -> None:
+    assert repr(decode(Numbers, {"n": 2**60 + 1, "either": 2**60 + 1, "share": 1}, "f").either) == str(2**60 + 1)
+    assert repr(decode(Numbers, {"n": 1, "either": 1.0, "share": None}, "f").either) == "1.0"
+    for name in ("n", "either", "share"):
+        data = {"n": 1, "either": 1, "share": 1.0, name: 10**400}
+        with pytest.raises(UserError, match=rf"f: {name}: expected a finite number, found 1000"):
+            decode(Numbers, data, "f")
+
+
+def test_a_struct_is_read_as_a_dataclass_is() -> None:
+    assert decode(Holder, {"line": {"n": 1}}, "f").line == Line(1)
+    assert decode(Holder, {"line": Line(1, "x")}, "f").line == Line(1, "x")
+    with pytest.raises(UserError, match=r"f: line\.m: is not a field; there are: n, note"):
+        decode(Holder, {"line": {"n": 1, "m": 2}}, "f")
+    with pytest.raises(UserError, match=r"f: line\.n: is missing"):
+        decode(Holder, {"line": {}}, "f")
+
+
+def test_a_type_without_a_json_form_is_a_programming_error() -> None:
+    @dataclass
+    class Odd:
+        value: complex
+
+    with pytest.raises(TypeError, match="complex"):
+        decode(Odd, {"value": 1}, "f")

@@ -1,0 +1,182 @@
+from dataclasses import replace
+
+import pytest
+
+from peftbench.records.record import Launch, Metric, Record, Run
+from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
+from peftbench.report.terminal import render
+
+FINGERPRINT = {
+    "cpu": "A Processor @ 2.80GHz",
+    "device": "cpu",
+    "threads": "1",
+    "python": "3.11",
+    "torch": "2.13.0",
+    "transformers": "5.23.0",
+    "peft": "0.21.2",
+}
+SETTINGS = {"model": "tiny", "device": "cpu", "dtype": "float32", "data": "synthetic", "reference": "base"}
+
+
+def record(method: str, time_s: float, ratio: float) -> Record:
+    timed = {
+        name: Metric(value, "s", noise="timed", low=value * 0.95, high=value * 1.05)
+        for name, value in {
+            "time_s": time_s,
+            "forward_s": time_s / 2,
+            "backward_s": time_s / 4,
+            "optimizer_s": time_s / 4,
+        }.items()
+    }
+    return Record(
+        id=f"train_step[{method}-nli-bs8]",
+        workload="train_step",
+        method=method,
+        task="nli",
+        batch_size=8,
+        seq_len=32,
+        status="ok",
+        metrics={
+            **timed,
+            "ratio": Metric(ratio, "1", noise="timed"),
+            "tokens_per_s": Metric(200 / time_s, "token/s", better="higher"),
+            "peak_bytes": Metric(time_s * 1e9, "B"),
+            "trainable_body": Metric(294_912, "1"),
+            "trainable_head": Metric(1_538, "1"),
+        },
+        passes_s={"rounds": 0.6, "validity": 0.1},
+    )
+
+
+FULL, LORA = record("full", 0.0124, 2.0), record("lora", 0.0092, 1.5)
+HOLE = Record(
+    id="train_step[poly-nli-bs8]",
+    workload="train_step",
+    method="poly",
+    task="nli",
+    batch_size=8,
+    seq_len=32,
+    status="unsupported",
+    reason="needs task ids, which this task does not have",
+)
+RUN = Run(
+    fingerprint=FINGERPRINT,
+    settings=SETTINGS,
+    records=(FULL, LORA, HOLE),
+    notes={
+        "duration_s": 2.0,
+        "passes_s": {"rounds": 1.2, "validity": 0.2, "counters": 0.1},
+        "resident_bytes": [500_000_000, 501_000_000],
+        "random_weights": True,
+        "noise": {"load_1min": 0.5, "cpu_pressure_percent": 1.25},
+    },
+)
+
+
+def row(text: str, method: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(method))
+
+
+def test_rows_are_compared_with_full_by_the_quotient_of_ratios() -> None:
+    text = render(RUN, width=160)
+    expected = "lora 9.20 [8.74, 9.66] 1.50 0.75 4.60/2.30/2.30 21.7k 9.20 0.74 295k+1.54k ok"
+    assert " ".join(row(text, "lora").split()) == expected
+    assert row(text, "full").split()[4:6] == ["2.00", "1.00"]
+
+
+def test_the_head_says_where_the_numbers_come_from() -> None:
+    text = render(RUN, width=160)
+    assert "A Processor @ 2.80GHz, 1 thread(s); load 0.50, CPU pressure 1.2 %" in text
+    assert "tiny (random weights: times do not depend on them), float32, data synthetic" in text
+    assert "train_step  nli, batch size 8, 32 tokens" in text
+    assert "3 cases in 2.0 s (0.67 s a case); of this in timed rounds 60 %, validity 10 %" in text
+    assert "after the first case 500 MB, after the last 501 MB" in text
+
+
+@pytest.mark.parametrize(
+    ("launches", "ranges"),
+    [((5,), True), ((6,), False), ((40, 40, 40), True), ((3,) * 6, False), ((1,), False), ((), False)],
+)
+def test_a_range_is_not_called_an_interval(launches: tuple[int, ...], *, ranges: bool) -> None:
+    taken = tuple(Launch("s", rounds=rounds, time_s=0.01) for rounds in launches)
+    text = render(replace(RUN, records=(replace(LORA, launches=taken),)), width=160)
+    assert ("their range, not a 95 % interval" in text) == ranges
+
+
+def test_a_hole_has_its_reason() -> None:
+    text = render(RUN, width=160)
+    assert row(text, "poly").split() == ["poly", "unsupported"]
+    assert "  poly: unsupported: needs task ids, which this task does not have" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
+def test_no_line_is_longer_than_the_terminal(width: int) -> None:
+    assert max(map(len, render(RUN, width=width).splitlines())) <= width
+
+
+def test_a_narrow_terminal_keeps_time_and_comparison() -> None:
+    text = render(RUN, width=80)
+    assert "9.20 [8.74, 9.66]" in text
+    assert "x full" in text
+    assert "token/s" not in text
+    assert "token/s" in render(RUN, width=160)
+
+
+def test_without_full_nothing_is_compared_with_it() -> None:
+    text = render(replace(RUN, records=(LORA,)), width=160)
+    assert row(text, "lora").split()[4] == "1.50"
+    assert "0.74" not in text
+
+
+def test_blocks_are_kept_apart_by_workload_task_and_batch_size() -> None:
+    others = [replace(FULL, workload="inference"), replace(FULL, batch_size=1), replace(FULL, task="ner")]
+    text = render(replace(RUN, records=(FULL, *others)), width=160)
+    assert text.count("batch size") == 4
+
+
+def test_functions_that_share_a_workloads_name_are_compared_each_with_its_own_full() -> None:
+    """Every lambda given to `measure()` is called alike."""
+    found = [
+        replace(one, id=f"{function}[{one.method}-nli-bs8]", workload="<lambda>", metrics=metrics)
+        for function, ratio in (("test_one", 1.0), ("test_two", 4.0))
+        for one, metrics in (
+            (FULL, {"ratio": Metric(ratio, "1", noise="timed")}),
+            (LORA, {"ratio": Metric(ratio / 2, "1", noise="timed")}),
+        )
+    ]
+    text = render(replace(RUN, records=tuple(found)), width=160)
+    assert "<lambda> (test_one)  nli, batch size 8" in text
+    assert "<lambda> (test_two)  nli, batch size 8" in text
+    assert [line.split()[1:3] for line in text.splitlines() if line.startswith("lora")] == [
+        ["0.50", "0.50"],
+        ["2.00", "0.50"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1.0, "1.00"),
+        (12.345, "12.3"),
+        (0.0012345, "0.00123"),
+        (1234.5, "1230"),
+        (99.96, "100"),
+        (9.996, "10.0"),
+    ],
+)
+def test_three_significant_digits(value: float, text: str) -> None:
+    assert significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (3, "3"), (999, "999"), (1000, "1.00k"), (294_912, "295k"), (999_999, "1.00M"), (1_789_056, "1.79M")],
+)
+def test_counts_have_decimal_prefixes(value: float, text: str) -> None:
+    assert scaled(value) == text
+
+
+def test_units_of_the_table() -> None:
+    assert milliseconds(0.0124) == "12.4"
+    assert megabytes(1_500_000) == "1.50"

@@ -1,0 +1,57 @@
+"""What a run refuses before it builds anything, and models that do not say all that a run needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from peftbench.config.settings import Settings
+from peftbench.errors import UserError
+from peftbench.matrix.cases import parse_method
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.records.ids import Case
+from peftbench.run.runner import Runner
+from peftbench.workloads.backend import Backend
+
+CATALOGUE = Catalogue.load()
+NLI = CATALOGUE.task("nli")
+
+
+def settings(folder: Path, **changes: object) -> Settings:
+    return Settings(**{"model": str(folder), "device": "cpu", "seq_len": 8, **changes})  # type: ignore[arg-type]
+
+
+def test_an_architecture_without_sdpa_is_told_the_option_that_it_needs(tmp_path: Path) -> None:
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    config = DebertaV2Config(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    DebertaV2Model(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError) as error:
+        Backend.open(settings(tmp_path), CATALOGUE, [NLI])
+    assert str(error.value) == (
+        f"model {str(tmp_path)!r} has no scaled-dot-product attention in transformers: give --peftbench-attention=eager"
+    )
+    backend = Backend.open(settings(tmp_path, attention="eager"), CATALOGUE, [NLI])
+    assert backend.new_model(NLI, seed=0).config._attn_implementation == "eager"
+
+
+def test_a_decoder_without_a_padding_id_learns_that_of_the_batches(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2Model
+
+    config = GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=16, bos_token_id=49, eos_token_id=49)
+    assert config.pad_token_id is None
+    GPT2Model(config).save_pretrained(tmp_path)
+    backend = Backend.open(settings(tmp_path, rounds=1, reference="none"), CATALOGUE, [NLI])
+    group = backend.group("nli", 2)
+    assert group.template.config.pad_token_id == backend.vocabulary.pad == 49
+    lengths = [batch["input_ids"].ne(49).sum(1).tolist() for batch in group.batches]
+    assert any(length < 6 for both in lengths for length in both)  # some are padded
+    runner = Runner(backend, session="s")
+    for method in ("full", "lora"):
+        case = Case(parse_method(method), "nli", 2)
+        record = runner.measure(case, CATALOGUE.workload("train_step"), id="case", observer=lambda timed: timed)
+        assert (record.status, record.reason) == ("ok", "")
+    runner.close()
