@@ -30,6 +30,7 @@ _FAULTS: Final = (
     LookupError,
     NameError,
     NotImplementedError,
+    StopIteration,
     TypeError,
     ValueError,
 )

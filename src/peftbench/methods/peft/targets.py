@@ -60,10 +60,13 @@ def norms(model: PreTrainedModel, tuner: str) -> Targets:
     """Train what PEFT trains by default; else every normalisation layer."""
     if known := _default(model, tuner):
         return known
-    found = {name.rpartition(".")[2] for name, module in backbone(model) if type(module).__name__.endswith("Norm")}
+    found = [name for name, module in backbone(model) if type(module).__name__.endswith("Norm")]
     if not found:
         raise UnsupportedError(f"{model.config.model_type} has no normalisation layers")
-    return Targets({"target_modules": _names(model, sorted(found))})
+    ends = sorted({name.rpartition(".")[2] for name in found})
+    # Of ModernBERT's first layer what norms elsewhere is an identity, which PEFT cannot train.
+    others = {name for name, _ in backbone(model) if _ends(name, ends)}.difference(found)
+    return Targets({"target_modules": found if others else _names(model, ends)})
 
 
 def all_linear(model: PreTrainedModel, tuner: str) -> Targets:

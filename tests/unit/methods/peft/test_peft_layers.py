@@ -61,6 +61,13 @@ def test_norms_are_found_by_kind_outside_the_head(encoder: Encoder) -> None:
     assert targets.norms(modern, "LN_TUNING").settings["target_modules"] == ["final_norm", "mlp_norm", "norm"]
 
 
+def test_what_is_called_like_a_norm_and_is_none_is_left_out(encoder: Encoder) -> None:
+    modern = encoder(model_type="modernbert", pad_token_id=0, num_hidden_layers=2)
+    found = targets.norms(modern, "LN_TUNING").settings["target_modules"]
+    assert "model.layers.1.attn_norm" in found
+    assert "model.layers.0.attn_norm" not in found
+
+
 def test_an_attention_that_nobody_knows_is_told_by_the_shape_and_place_of_its_layers(encoder: Encoder) -> None:
     found = targets.queries_and_values(encoder(model_type="modernbert", pad_token_id=0), "LORA")
     assert found.settings == {"target_modules": ["Wqkv"]}
