@@ -1,5 +1,6 @@
 # Two commands do everything: `make bench` and `make test`. Both make the environment if it is not there, and reuse it.
 # `make gate` compares the counters of a small matrix with baselines/; `make accept WHY="..."` makes them the baseline.
+# `make check` runs what a change must pass besides the tests: lint, types and `make docs`, which builds site/ from docs/.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ GATED := --peftbench-workloads=train_step,inference --peftbench-methods=full,hea
          --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
 RUN := .peftbench/gated.json
 
-.PHONY: bench test check gate accept clean
+.PHONY: bench test check docs gate accept clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
@@ -19,10 +20,14 @@ bench: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev
+check: $(VENV)/.installed-dev docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
 
 $(RUN): FORCE $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(GATED) --peftbench-json=$@
@@ -49,4 +54,4 @@ $(VENV)/.installed-%: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build .peftbench .benchmarks
+	rm -rf $(VENV) build site .peftbench .benchmarks

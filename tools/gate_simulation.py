@@ -2,8 +2,9 @@
 
     python tools/gate_simulation.py --suites=200
 
-Prints the tables of docs/gate.md: suspects launched again seven times at once, one launch after the other until they
-are cleared, or until the launches left would hardly tell; and (as the gate does) the first of these without siblings.
+Prints the tables of docs/evidence/gate-simulated.md: suspects launched again seven times at once, one launch after the
+other until they are cleared, or until the launches left would hardly tell; and (as the gate does) the first of these
+without siblings.
 The statistics are the gate's own; only the launches are made up.
 """
 

@@ -2,8 +2,9 @@
 
     python tools/gate_study.py --aa=30 --trials=20 --lockstep=20 --folder=/tmp/study
 
-Prints the tables of docs/gate.md. Every run is real: processes, models, rounds; slowdowns are extra work within the
-round (`gate_study_project/conftest.py`). What is finished is kept in the folder: started again, a study goes on.
+Prints the tables of docs/evidence/gate-runs.md. Every run is real: processes, models, rounds; slowdowns are extra work
+within the round (`gate_study_project/conftest.py`). What is finished is kept in the folder: started again, a study goes
+on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from dataclasses import asdict, dataclass
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any, Final
+
+from peftbench.processes.git import git
 
 PROJECT: Final = Path(__file__).with_name("gate_study_project")
 FELT: Final = "felt.jsonl"
@@ -51,8 +54,7 @@ class Study:
             (self.project / "pytest.ini").write_text("[pytest]\npython_files = bench_*.py\n")
             (self.project / ".gitignore").write_text("*.json\n*.jsonl\n.peftbench/\n__pycache__/\n")
             for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "the code that is compared with"]):
-                git = ["git", "-c", "user.name=study", "-c", "user.email=study@example.org", *words]
-                subprocess.run(git, cwd=self.project, check=True)  # noqa: S603 - fixed words
+                git(self.project, "-c", "user.name=study", "-c", "user.email=study@example.org", *words)
 
     def pytest(self, *arguments: str) -> tuple[int, float]:
         """Run pytest on the project; return exit status and seconds."""

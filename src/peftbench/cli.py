@@ -11,6 +11,8 @@ from typing import Final
 
 from peftbench.commands import COMMANDS
 from peftbench.errors import PeftbenchError
+from peftbench.report.page import readable
+from peftbench.text import on_terminal
 
 USAGE_ERROR: Final = 2
 """Exit status of argparse, too; 1 is a comparison that fails."""
@@ -18,6 +20,11 @@ USAGE_ERROR: Final = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; an error of the user is one line on stderr."""
+    with readable(sys.stdout, sys.stderr):
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="peftbench", description="Compare, accept and report what was measured.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
@@ -26,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(parsed.run(parsed))
     except PeftbenchError as error:
-        sys.stderr.write(f"peftbench: {error}\n")
+        sys.stderr.write(f"peftbench: {on_terminal(str(error))}\n")
         return USAGE_ERROR
     except BrokenPipeError:  # `peftbench ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

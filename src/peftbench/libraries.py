@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -17,6 +19,32 @@ def quiet(library: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def warnings_only() -> Iterator[None]:
+    """Within the context, warnings that are to be errors (`-W error`) are shown as warnings; afterwards as before.
+
+    Libraries remark on what methods do to a model; that is no fault of the suite that a user keeps free of warnings.
+    """
+    with warnings.catch_warnings():
+        filters: list[Any] = list(warnings.filters)
+        warnings.resetwarnings()
+        for action, message, category, module, line in filters:
+            warnings.filterwarnings(
+                "default" if action == "error" else action,
+                message=_pattern(message),
+                category=category,
+                module=_pattern(module),
+                lineno=line or 0,
+                append=True,
+            )
+        yield
+
+
+def _pattern(expression: object) -> str:
+    """Return the text of a filter's expression, which is compiled, or not yet, or None."""
+    return str(getattr(expression, "pattern", expression or ""))
 
 
 def reason(error: BaseException) -> str:

@@ -47,6 +47,9 @@ class StandIn:
     def blank(self, case: Case, workload: Workload, id: str) -> Record:  # noqa: A002
         return Record(id, workload.name, str(case.method), case.task, case.batch_size, seq_len=8, status="ok")
 
+    def failed(self, case: Case, benchmark: Workload, error: BaseException, *, id: str) -> Record:  # noqa: A002
+        return replace(self.blank(case, benchmark, id), status="failed", reason=str(error))
+
     def measure(self, case: Case, workload: Workload, *, id: str, observer: Observer, **_: object) -> Record:  # noqa: A002
         method = str(case.method)
         if DIE_ONCE.exists() and DIE_ONCE.read_text() == method:

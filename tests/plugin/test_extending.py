@@ -1,4 +1,4 @@
-"""What docs/extending.md shows is what is run here: files and commands are taken from the page itself."""
+"""What docs/extend.md shows is what is run here: files and commands are taken from the page itself."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.plugin.running import Run, records
 
 from peftbench.cli import main
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text()
 README = (Path(__file__).parents[2] / "README.md").read_text()
 FILES = dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^\$ pytest (.*)$", PAGE, re.MULTILINE)

@@ -256,10 +256,12 @@ def test_where_nothing_was_compared_the_file_says_so_and_an_annotation_is_escape
 
 def test_constants_of_the_rule_are_options(gate: Gate, world: World) -> None:
     world.shift["lora"] = 0.06
-    result = gate("--peftbench-gate-limit=0.2", "--peftbench-gate-tolerance=0.15", "--peftbench-gate-launches=4")
+    result = gate(
+        "--peftbench-gate-rule=limit=0.2", "--peftbench-gate-rule=tolerance=0.15", "--peftbench-gate-rule=launches=4"
+    )
     result.assert_outcomes(passed=6)
     assert len(world.asked) == 4
-    refused = gate("--peftbench-gate-limit=7")
+    refused = gate("--peftbench-gate-rule=limit=7")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["ERROR: peftbench: gate limit 7.0: must be from 0.0 to 1.0"])
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -129,24 +130,26 @@ def test_a_launch_that_was_cut_short_is_taken_up(light_project: pytest.Pytester)
     assert all(second[name]["launches"] == record["launches"] for name, record in first.items())
 
 
-def test_a_child_whose_parent_was_killed_stops_at_its_next_case(light_project: pytest.Pytester) -> None:
+def test_a_child_whose_parent_was_killed_ends_whatever_it_does(light_project: pytest.Pytester) -> None:
     (light_project.path / "src/underlying.py").write_text(
-        "import os, signal\nfrom pathlib import Path\n\nFLOPS = 100\n\n"
+        "import os, signal, sys, time\nfrom pathlib import Path\n\nFLOPS = 100\n\n"
         "def work(method):\n"
         "    first = not list(Path().glob('ran-*'))\n"
         "    if not Path(f'ran-{method}').exists():\n"
         "        Path(f'ran-{method}').write_text(str(os.getpid()))\n"
         "    if first:\n"
         "        os.kill(os.getppid(), signal.SIGKILL)\n"
+        "        time.sleep(60 if sys.platform == 'linux' else 1)\n"
     )
     result = light_project.runpytest_subprocess(*ARGUMENTS, "--peftbench-launches=1")
     assert result.ret == -signal.SIGKILL
     child = int((light_project.path / "ran-full").read_text())
-    patience_s = 60.0
+    patience_s = 50.0
     while psutil.pid_exists(child) and patience_s > 0:
         time.sleep(0.1)
         patience_s -= 0.1
     assert not psutil.pid_exists(child)
     assert not (light_project.path / "ran-lora").exists()
-    (log,) = (light_project.path / ".peftbench/launches").rglob("log.txt")
-    assert "the run that started this launch is gone" in log.read_text()
+    if sys.platform != "linux":  # where the system does not kill it, it looks before each case
+        (log,) = (light_project.path / ".peftbench/launches").rglob("log.txt")
+        assert "the run that started this launch is gone" in log.read_text()

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -42,8 +44,8 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
         "lora or ordinary",
         "--peftbench-against=HEAD",
         "--peftbench-pairs=2",
-        "--peftbench-gate-launches=2",
-        "--peftbench-gate-more-launches=0",
+        "--peftbench-gate-rule=launches=2",
+        "--peftbench-gate-rule=more-launches=0",
         "--peftbench-diff-json=diff.json",
         "--peftbench-json=run.json",
     )
@@ -59,6 +61,77 @@ def test_a_slower_work_tree_is_found_against_its_commit(repository: pytest.Pytes
     (record,) = json.loads((repository.path / "run.json").read_text())["records"]
     assert [launch["x"] > 0.7 for launch in record["launches"]] == [True, True]
     assert record["metrics"]["against"]["value"] > 2
+
+
+def test_a_gate_in_a_pre_commit_hook_leaves_the_unfinished_commit_alone(repository: pytest.Pytester) -> None:
+    words = [*ARGUMENTS, "--peftbench-against=HEAD", "--peftbench-pairs=2", "--peftbench-gate-more-launches=0"]
+    command = shlex.join([sys.executable, "-m", "pytest", "-k", "lora", *words])
+    hook = repository.path / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{command} > hook.txt || cat hook.txt\n")
+    hook.chmod(0o755)
+    (repository.path / "src/underlying.py").write_text(SLOWER)
+    (repository.path / "unfinished.txt").write_text("an edit")
+
+    def git(*words: str) -> str:
+        call = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *words]
+        return subprocess.run(call, cwd=repository.path, check=True, capture_output=True, text=True).stdout
+
+    git("commit", "-qam", "slower")
+    assert "this checkout in lock-step with HEAD" in (repository.path / "hook.txt").read_text()
+    assert "101" in (repository.path / "hook.txt").read_text()
+    assert git("show", "HEAD:src/underlying.py") == (repository.path / "src/underlying.py").read_text() == SLOWER
+    assert git("status", "--porcelain").split() == ["??", "hook.txt", "??", "unfinished.txt"]
+    assert git("worktree", "list").count("\n") == 1
+
+
+def test_a_history_walks_from_commit_to_commit_and_does_not_look_at_this_checkout(
+    repository: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text, message in ((UNDERLYING.replace("100", "101"), "more"), (SLOWER.replace("101", "102"), "slower")):
+        (repository.path / "src/underlying.py").write_text(text)
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qam", message],
+            cwd=repository.path,
+            check=True,
+        )
+    (repository.path / "src/underlying.py").write_text("this is no Python")
+    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    words = ("history", "--revisions=HEAD~2..", "--format=json", "--", "test_bench.py", *ARGUMENTS, *few)
+    monkeypatch.setenv("COLUMNS", "200")
+    result = repository.run(sys.executable, "-m", "peftbench.cli", *words)
+    assert result.ret == 0
+    rows = json.loads(result.stdout.str())["rows"]
+    assert [row["counters"]["flops"] for row in rows] == [[100, 101], [101, 102]]
+    assert [row["kind"] for row in rows] == ["MORE", "SLOWER"]
+    assert rows[1]["low"] > 1
+    result.stderr.fnmatch_lines(["peftbench: * -> *: 1 case (1 regressed), * s"] * 2)
+
+
+def test_the_commit_that_made_a_case_slower_is_found_with_the_suspects_alone(repository: pytest.Pytester) -> None:
+    texts = [UNDERLYING.replace("20_000", "20_001"), SLOWER]
+    for number, text in enumerate(texts, start=1):
+        (repository.path / "src/underlying.py").write_text(text)
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qam", f"change {number}"],
+            cwd=repository.path,
+            check=True,
+        )
+    few = ("--peftbench-pairs=2", "--peftbench-gate-more-launches=0", "--peftbench-gate-launches=2", "-k", "lora")
+    words = ("--peftbench-against=HEAD~2", "--peftbench-bisect", "--peftbench-diff-json=diff.json")
+    result = repository.runpytest_subprocess(*ARGUMENTS, *few, *words)
+    result.assert_outcomes(failed=1)
+    (origin,) = json.loads((repository.path / "diff.json").read_text())["bisect"]
+    assert origin["case"] == "train_step[lora-nli-bs2]"
+    assert origin["at"].endswith(" change 2 (this checkout)")
+    assert origin["before"].endswith(" change 1")
+    result.stdout.fnmatch_lines(
+        [
+            "peftbench: bisect: 1 case worse, 1 state between",
+            "peftbench: bisect: * change 1: train_step?lora-nli-bs2? *",
+            "train_step?lora-nli-bs2?: first worse at * change 2 (this checkout); not yet at * change 1",
+        ]
+    )
 
 
 CONFTEST = """
@@ -84,7 +157,7 @@ def test_what_only_this_checkout_has_is_new(repository: pytest.Pytester, named: 
         "--peftbench-methods=mine,lora",
         "--peftbench-against=HEAD",
         "--peftbench-pairs=2",
-        "--peftbench-gate-more-launches=0",
+        "--peftbench-gate-rule=more-launches=0",
         "--peftbench-diff-json=diff.json",
         *cases[named],
     )

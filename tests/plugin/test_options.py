@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.plugin.running import Run, records
 
+from peftbench.config.options import Question
+
 
 @pytest.mark.parametrize(
     ("argument", "said"),
@@ -110,6 +112,130 @@ def test_the_ini_file_and_the_table_count_and_the_command_line_wins(benches: pyt
     ]
 
 
+TYPED = """
+peftbench_methods = ["full", "lora(r=2)"]
+peftbench_tasks = "ner"
+peftbench-batch-sizes = [4]
+peftbench_seed = 3
+peftbench_max_time = 0.5
+peftbench_record = false
+peftbench_strict = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "table"),
+    [
+        ("pyproject.toml", "[tool.pytest]\npython_files = ['bench_*.py']"),
+        ("pyproject.toml", "[tool.pytest.ini_options]\npython_files = 'bench_*.py'"),
+        ("pytest.toml", "[pytest]\npython_files = ['bench_*.py']"),
+        (".pytest.toml", "[pytest]\npython_files = ['bench_*.py']"),
+        ("pyproject.toml", "[tool.peftbench]"),
+    ],
+)
+def test_numbers_lists_and_booleans_stand_in_each_file(benches: pytest.Pytester, file: str, table: str) -> None:
+    options = TYPED.replace("peftbench_", "").replace("peftbench-", "") if "peftbench" in table else TYPED
+    (benches.path / file).write_text(table + options)
+    if "peftbench" not in table:
+        (benches.path / "tox.ini").unlink()
+    benches.makeconftest(
+        """
+        from peftbench.plugin.hooks import BENCH
+
+        def pytest_collection_finish(session):
+            found = session.config.stash[BENCH].settings
+            assert (found.seed, found.max_time, found.record, found.strict) == (3, 0.5, False, True)
+        """
+    )
+    result = benches.runpytest_inprocess("--collect-only", "-q", "-W", "error", "-k", "train_step")
+    assert [line for line in result.outlines if "::" in line] == [
+        "bench_all.py::train_step[full-ner-bs4]",
+        "bench_all.py::train_step[lora(r=2)-ner-bs4]",
+    ]
+    assert result.ret == 0
+
+
+def test_an_override_on_the_command_line_wins_over_a_typed_file(benches: pytest.Pytester) -> None:
+    (benches.path / "tox.ini").unlink()
+    (benches.path / "pytest.toml").write_text("[pytest]\npython_files = ['bench_*.py']\npeftbench_batch_sizes = [4]\n")
+    result = benches.runpytest_inprocess(
+        "--collect-only", "-q", "--peftbench-methods=full", "--peftbench-tasks=nli", "-o", "peftbench_batch_sizes=2"
+    )
+    assert [line.rpartition("-")[2] for line in result.outlines if "::" in line] == ["bs2]", "bs2]"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[tool]\npeftbench = 3\n", "pyproject.toml: [tool.peftbench] must be a table of options, not 3"),
+        (
+            "[tool.peftbench]\nmethods = {a = 1}\n",
+            "--peftbench-methods: must be text, a number, true or false, or a li",
+        ),
+        ("[tool.peftbench]\nmethods = [['full']]\n", "or a list of these, not [['full']]"),
+        ("[tool.peftbench]\nseed = 2020-01-01\n", "or a list of these, not datetime.date(2020, 1, 1)"),
+        ("[tool.peftbench]\nthreads = 1.5\n", "--peftbench-threads=1.5: must be a whole number"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_line(benches: pytest.Pytester, content: str, said: str) -> None:
+    benches.makefile(".ini", pytest="[pytest]\npython_files = bench_*.py\n")
+    benches.makepyprojecttoml(content)
+    result = benches.runpytest_inprocess("--collect-only")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert line.startswith("ERROR: peftbench: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--peftbench-threads=99999999999", "--peftbench-threads=99999999999: must be at most 4096"),
+        (f"--peftbench-seed={'9' * 30}", f"--peftbench-seed={'9' * 30}: must be at most 9223372036854775807"),
+        (f"--peftbench-seed={'9' * 5000}", "must be a whole number"),
+        ("--peftbench-batch-sizes=999999999999", "must be at most 1000000"),
+        (f"--peftbench-train-rows={10**30}", "must be at most 9223372036854775807"),
+        ("--peftbench-seeds=1000000000", "must be at most 10000"),
+        ("--peftbench-launch-timeout=1e300", "--peftbench-launch-timeout=1e300: must be at most 1000000000"),
+        (f"--peftbench-shard=1/{10**30}", "must be like 3/16"),
+        ("--peftbench-shard=a/b", "must be like 3/16"),
+        (f"--peftbench-methods=lora{'(' * 5000}{')' * 5000}", "cannot be read: it is longer than 1000 characters"),
+        (f"--peftbench-methods={'(' * 900}", "cannot be read: write `name` or `name(key=value,...)`"),
+        (f"--peftbench-tasks={'(' * 5000}", "unknown task '((("),
+    ],
+)
+def test_values_beyond_all_bounds_are_one_short_line(run: Run, argument: str, said: str) -> None:
+    result = run(argument, "--collect-only")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line.startswith("ERROR: ")]
+    assert line.startswith("ERROR: peftbench: ")
+    assert said in line
+    assert len(line) < 600
+
+
+def test_a_folder_called_like_a_preset_is_told_of(run: Run, benches: pytest.Pytester) -> None:
+    benches.mkdir("tiny")
+    result = run("-q", "--peftbench-model=tiny", "-k", "inference and full")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["peftbench: --peftbench-model=tiny is the preset, not the folder of this name; *./tiny"]
+    )
+
+
+def test_names_that_are_too_long_for_files_are_one_line(run: Run) -> None:
+    name = "n" * 300
+    for option in ("model", "data"):
+        result = run(f"--peftbench-{option}={name}", "-k", "inference and full")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        (line,) = [line for line in [*result.outlines, *result.errlines] if line.startswith("ERROR: ")]
+        assert line.startswith("ERROR: peftbench: ")
+
+
+def test_a_part_of_very_many_is_found_at_once(run: Run) -> None:
+    result = run("--collect-only", "-q", "--peftbench-shard=100000000/100000000")
+    assert [line for line in result.outlines if "::" in line] == ["bench_all.py::inference[lora-nli-bs2]"]
+
+
 def test_an_unknown_key_of_the_table_is_refused(benches: pytest.Pytester) -> None:
     benches.makepyprojecttoml("[tool.peftbench]\nmethod = 'full'\n")
     result = benches.runpytest_inprocess("--collect-only")
@@ -207,3 +333,33 @@ def test_without_pytest_benchmark_it_says_so(benches: pytest.Pytester) -> None:
     result = benches.runpytest_inprocess("-p", "no:benchmark", "--peftbench-methods=full", "--peftbench-tasks=nli")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: peftbench: pytest-benchmark*switched off*"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--peftbench-gate-rule=limit"], "--peftbench-gate-rule=limit: limit: write limit=VALUE"),
+        (["--peftbench-gate-rule=limits=1"], "unknown constant 'limits': did you mean 'limit'?"),
+        (["--peftbench-gate-limit=0.03"], "--peftbench-gate-limit is gone: write --peftbench-gate-rule limit="),
+    ],
+)
+def test_a_constant_of_the_rule_that_cannot_be_read_is_one_line(run: Run, arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.errlines if line.strip()]
+    assert line.startswith("ERROR: peftbench: ")
+    assert said in line
+
+
+def test_a_constant_in_the_ini_file_of_an_earlier_version_is_refused(benches: pytest.Pytester) -> None:
+    benches.makeini("[pytest]\npeftbench_gate_limit = 0.03\n")
+    result = benches.runpytest_inprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: peftbench: peftbench_gate_limit is gone: write peftbench_gate_rule limit=*"])
+
+
+def test_the_help_has_a_section_for_each_question(pytester: pytest.Pytester) -> None:
+    text = pytester.runpytest_inprocess("--help").stdout.str()
+    places = [text.index(f"peftbench: {question}:") for question in Question]
+    assert places == sorted(places)
+    assert "gate-limit" not in text

@@ -46,6 +46,7 @@ def test_trainings_are_recorded_with_their_curves_and_full_comes_first(study: St
     ]
     for record in found.values():
         assert record["status"] == "ok"
+        assert not [line for line in record["warnings"] if line.startswith("changed ")]
         assert record["curve"][-1]["step"] == record["metrics"]["steps"]["value"] == 2
         assert record["stop"] == "budget"
     # The second seed is trained at the first rate, which is everybody's, and at the best of the first seed.

@@ -1,1 +1,4 @@
-"""What a paper claims, as inequalities that a run can show or refute; and what to use."""
+"""What records say about the paper's claims, and which method they recommend.
+
+It imports the trainings' results and records: neither torch nor pytest.
+"""

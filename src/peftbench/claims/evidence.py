@@ -14,6 +14,7 @@ from peftbench.config.settings import options
 from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
 from peftbench.methods.optimization import Optimization
+from peftbench.records.ids import group_name, joint_task, task_names
 from peftbench.records.record import Record, Run
 from peftbench.records.runfile import load_run
 from peftbench.studies.training.results import (
@@ -33,8 +34,6 @@ from peftbench.studies.training.stopping import Cost, cost
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
-FREE: Final = frozenset({"target", "learning_rates", "test_data", "requests", "seed"})
-"""Settings in which runs that are taken together may differ: what more is tried or told, not how it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +62,13 @@ class JointTraining:
     def groups(self) -> dict[str, str]:
         """The group in which each of its tasks is trained alone, by task."""
         record = self.training.record
-        return {task: f"{task}-bs{record.batch_size}" for task in record.task.split("+")}
+        return {task: group_name(task, record.batch_size) for task in task_names(record.task)}
 
     @property
     def addition(self) -> str:
         """Which task is added to which ones, and how."""
         *old, new = self.groups
-        return f"of {'+'.join(old)} given {new}, {self.training.record.variant['replay']:.0%} replayed"
+        return f"of {joint_task(old)} given {new}, {self.training.record.variant['replay']:.0%} replayed"
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
 def _comparable(run: Run) -> dict[str, object]:
     """Return the settings that must be equal in runs taken together; those of trainings where the run has some."""
     trains = any(trainings(run.records, workload) for workload in (CONVERGENCE, MULTITASK, ADDING))
-    left_out = FREE if trains else FREE | {name for name, option in options().items() if option.studies}
+    left_out = {name for name, option in options().items() if option.pools or (option.studies and not trains)}
     return {name: value for name, value in run.settings.items() if name not in left_out}
 
 

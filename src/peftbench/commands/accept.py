@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
 from peftbench.report.wording import cases
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
     from peftbench.gate.accept import Accepted
     from peftbench.gate.rule import Rule
+
+GIT_TIMEOUT_S: Final = 10.0
+"""In which git may say whether anything differs from the commit; a huge work tree is not waited for."""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -71,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     with writing(path):
         accepted = accept(load(path) if path.exists() else None, new, request, rule)
         save(accepted.baseline, path)
-    sys.stdout.write("".join(f"{line}\n" for line in _summary(path, accepted, rule)))
+    sys.stdout.write("".join(f"{on_terminal(line)}\n" for line in _summary(path, accepted, rule)))
     return 0
 
 
@@ -108,9 +111,7 @@ def _sensitivity(slowdowns: Mapping[str, float], rule: Rule) -> list[str]:
 
 def _commit() -> str:
     """Return the commit that is checked out, `-dirty` if anything differs from it; '' outside git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - git
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return result.stdout.strip() if result.returncode == 0 else ""
+    from peftbench.processes.git import answer
+
+    words = ("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    return answer(Path.cwd(), *words, timeout_s=GIT_TIMEOUT_S) or ""

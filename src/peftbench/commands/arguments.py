@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from peftbench.config.retired import RETIRED, refuse_retired
+from peftbench.errors import UserError
 from peftbench.gate.rule import Rule
 
 if TYPE_CHECKING:
@@ -17,20 +19,27 @@ def add_keyword(parser: argparse.ArgumentParser) -> None:
 
 
 def add_rule(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each constant of the gate's rule."""
-    group = parser.add_argument_group("the gate's rule (docs/gate.md)")
-    for option in Rule.options():
-        group.add_argument(
-            f"--gate-{option.name}",
-            type=option.type,
-            metavar="N" if option.type is int else "SHARE",
-            help=f"{option.help}; default: {option.default}".replace("%", "%%"),
-        )
+    """Add the option for the constants of the gate's rule, and those of earlier versions, which are refused."""
+    parser.add_argument(
+        "--gate-rule",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a constant of the gate's rule, such as limit=0.03; can be repeated; all: `peftbench list rules`",
+    )
+    for name in RETIRED:
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=argparse.SUPPRESS)
 
 
 def rule_of(arguments: argparse.Namespace) -> Rule:
-    """Return the rule that was asked for; raises UserError for a value out of range."""
-    values = vars(arguments)
-    return Rule.from_options(
-        {option.name: values[f"gate_{option.name}".replace("-", "_")] for option in Rule.options()}
-    )
+    """Return the rule that was asked for.
+
+    Raises:
+        UserError: a constant is unknown or out of range, or is written as in an earlier version.
+    """
+    given = (name for name in RETIRED if getattr(arguments, name) is not None)
+    refuse_retired(given, lambda name: f"--{name.replace('_', '-')}")
+    try:
+        return Rule.read(",".join(arguments.gate_rule))
+    except UserError as error:
+        raise UserError(f"--gate-rule {error}") from None

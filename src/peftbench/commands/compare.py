@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from peftbench.commands.arguments import add_keyword, add_rule, rule_of
+from peftbench.config.places import folder_of
 from peftbench.errors import UserError
 from peftbench.gate.verdict import Comparison, Verdict, parse_fail_on
 
@@ -81,7 +82,7 @@ def _base(path: Path, new: Snapshot) -> Snapshot:
     from peftbench.gate.load import load_snapshot
     from peftbench.gate.store import find
 
-    if not path.is_dir():
+    if folder_of(str(path)) is None:
         return load_snapshot(path)
     found = find(path, new.fingerprint, new.settings)
     if found is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.commands.arguments import add_rule, rule_of
 from peftbench.errors import UserError
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
@@ -55,6 +56,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print what was found."""
     from peftbench.gate.noise import Machine
+    from peftbench.processes.readable import readable_diffs
     from peftbench.records.runfile import load_run
 
     rule = rule_of(arguments)
@@ -66,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
         _measure(folder, arguments.launches, arguments.pytest)
         found = load_run(folder / "run.json")
     threads = int(found.fingerprint.get("threads", "1"))
-    sys.stdout.write("".join(f"{line}\n" for line in report(found, machine, rule, threads, arguments.budget)))
+    lines = [*report(found, machine, rule, threads, arguments.budget), *readable_diffs(Path.cwd())]
+    sys.stdout.write("".join(f"{on_terminal(line)}\n" for line in lines))
     return 0
 
 

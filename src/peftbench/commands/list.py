@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.matrix import listing
+from peftbench.matrix.ambiguity import of_model
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.report.numbers import scaled
+from peftbench.report.page import page, written
+from peftbench.report.table import Column, drawn
+from peftbench.text import as_json, on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
@@ -24,22 +25,11 @@ if TYPE_CHECKING:
 JSON_HELP: Final = "print JSON, a list of objects"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table."""
-
-    title: str
-    cell: Callable[[Description], str]
-    right: bool = False
-    folds: bool = False
-    """Whether it may be broken into lines where the terminal is narrow."""
-
-
 def add_parser(commands: Subparsers) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "list",
-        help="methods, tasks, models or workloads that can be benchmarked",
+        help="methods, tasks, models or workloads that can be benchmarked, or the constants of the gate's rule",
         description="List what is installed, from this package and others; what a conftest.py adds is not.",
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
@@ -55,6 +45,7 @@ def add_parser(commands: Subparsers) -> None:
         kinds.add_parser("tasks", help="what is learned"),
         kinds.add_parser("models", help="model presets; local folders and hub ids are models too"),
         kinds.add_parser("workloads", help="what is timed"),
+        kinds.add_parser("rules", help="constants of the gate's rule, for --peftbench-gate-rule NAME=VALUE"),
     ]
     for kind in (methods, *others):
         kind.add_argument("--json", action="store_true", help=JSON_HELP)
@@ -67,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         warnings.simplefilter("ignore")  # libraries remark on what each method does to a model
         found = _described(arguments)
     if arguments.json:
-        text = json.dumps(found, indent=2) + "\n"
+        text = as_json(found, indent=2)
     else:
         width = shutil.get_terminal_size((120, 24)).columns
         color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -77,8 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _described(arguments: argparse.Namespace) -> list[Description]:
+    if arguments.kind == "rules":
+        return [*listing.rules()]
     catalogue = Catalogue.load()
     if arguments.kind == "methods":
+        for line in of_model(arguments.model, catalogue.models):
+            sys.stderr.write(f"{on_terminal(line.replace('--peftbench-', '--'))}\n")
         return [*listing.methods(catalogue, arguments.model, None if arguments.no_parameters else arguments.task)]
     kinds = {"tasks": listing.tasks, "models": listing.presets, "workloads": listing.workloads}
     return [*kinds[arguments.kind](catalogue)]
@@ -93,30 +88,20 @@ def _columns(arguments: argparse.Namespace) -> Sequence[Column]:
 
 
 def _table(columns: Sequence[Column], found: Sequence[Description], *, width: int, color: bool) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.folds)
-    for description in found:
-        table.add_row(*(column.cell(description) for column in columns))
-    console.print(table)
+    console = page(width=width, color=color)
+    console.print(drawn(columns, found))
     for description in found:
         if reason := description.get("parameters", {}).get("reason"):
-            console.print(f"  {description['name']}: {reason}")
-    return file.getvalue()
+            console.print(on_terminal(f"  {description['name']}: {reason}"))
+    return written(console)
 
 
 def _text(key: str, title: str = "", *, folds: bool = False) -> Column:
-    return Column(title or key, lambda description: _shown(description[key]), folds=folds)
+    return Column(title or key, lambda description: _shown(description[key]), text=True, folds=folds)
 
 
 def _number(key: str, title: str) -> Column:
-    return Column(title, lambda description: _shown(description[key]), right=True)
+    return Column(title, lambda description: _shown(description[key]))
 
 
 def _parameters(part: str) -> Column:
@@ -124,7 +109,7 @@ def _parameters(part: str) -> Column:
         count = description["parameters"].get(part)
         return "" if count is None else scaled(count)
 
-    return Column(part, cell, right=True)
+    return Column(part, cell)
 
 
 def _shown(value: object) -> str:
@@ -146,7 +131,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         _text("name", "method"),
         _text("family"),
         _text("mergeable", "merge"),
-        Column("tasks", _tasks, folds=True),
+        Column("tasks", _tasks, text=True, folds=True),
         _text("source", folds=True),
     ),
     "tasks": (
@@ -168,5 +153,10 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
         _text("default"),
         _text("phases", folds=True),
         _text("summary", folds=True),
+    ),
+    "rules": (
+        _text("name", "constant"),
+        _number("default", "default"),
+        _text("meaning", folds=True),
     ),
 }

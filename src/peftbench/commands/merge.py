@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peftbench.errors import UserError
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
@@ -41,6 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("a file is given twice")
     whole, missing = (merge_launches(runs), ()) if arguments.launches else join_shards(runs)
     save_run(whole, arguments.output)
-    sys.stdout.write(f"{arguments.output}: {len(whole.records)} cases of {len(runs)} files\n")
-    sys.stderr.write("".join(f"missing: {what}\n" for what in missing))
+    sys.stdout.write(f"{on_terminal(str(arguments.output))}: {len(whole.records)} cases of {len(runs)} files\n")
+    sys.stderr.write("".join(f"missing: {on_terminal(what)}\n" for what in missing))
     return 1 if missing else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         tasks=arguments.tasks,
     )
     if arguments.format == "json":
-        sys.stdout.write(json.dumps(report.to_json(ranked), indent=1, allow_nan=False) + "\n")
+        sys.stdout.write(report.to_json(ranked))
     else:
         sys.stdout.write(report.render(ranked, width=shutil.get_terminal_size((120, 24)).columns))
     return 0 if any(choice.fits for choice in ranked) else 1

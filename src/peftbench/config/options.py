@@ -1,108 +1,96 @@
-"""How an option is given and read: on the command line, in the ini file, in a table, always as text."""
+"""What a setting is besides its value: all of it is said once, at the field of `Settings`."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
-from peftbench.errors import unknown
+from peftbench.config.parsing import boolean
+from peftbench.errors import UserError, shown
 
 T = TypeVar("T")
 
+MOST_QUOTED: Final = 120
+"""Characters of a value that an error quotes."""
 
-@dataclass(frozen=True, slots=True)
+
+class Question(StrEnum):
+    """The question that an option answers: `pytest --help` has a section for each."""
+
+    WHAT = "what is measured"
+    HOW = "how it is measured"
+    MODEL = "model and data"
+    STUDIES = "studies: trainings to a quality, and serving"
+    GATE = "the gate: launches, baselines, other states of the code"
+    OUTPUT = "output"
+    MACHINES = "machines"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How a setting is given and read."""
+    """One setting: how it is given, how it is read, and what it is for."""
 
     help: str
-    parse: Callable[[str], Any]
-    metavar: str
-    flag: bool
-    identity: bool
-    """Whether it changes a number, so that records taken under another value are not comparable."""
-    studies: bool
-    """Whether it changes numbers of studies (trainings, deployments) only."""
+    question: Question
+    parse: Callable[[str], Any] = str
+    metavar: str = "NAME"
+    flag: bool = False
+    """Whether it is given without a value."""
+    repeats: bool = False
+    """Whether it may be given several times; what several sources give is read as one list, the most important last."""
+    identity: bool = False
+    """Whether it changes a number: records taken under another value are not comparable."""
+    studies: bool = False
+    """Whether it changes a number of studies only."""
+    pools: bool = False
+    """Whether studies taken under different values may be judged together: it says what more is tried."""
+    parent: bool = False
+    """Whether it is for the run that the user started alone, and not for the processes that this one starts."""
+    launches: bool = False
+    """Whether it has the cases measured in processes of their own."""
 
 
-def option(
-    default: T,
-    help: str,  # noqa: A002 - argparse's own word
-    *,
-    parse: Callable[[str], Any] = str,
-    metavar: str = "NAME",
-    flag: bool = False,
-    identity: bool = False,
-    studies: bool = False,
-) -> T:
-    """Return a dataclass field of this default that is an option; the default's type is the field's."""
-    made = Option(help=help, parse=parse, metavar=metavar, flag=flag, identity=identity, studies=studies)
-    return field(default=default, metadata={"option": made})
+def option(default: T, help: str, question: Question, **how: Any) -> T:  # noqa: A002, ANN401 - argparse's word; `Option`'s fields
+    """Return a dataclass field of this default that is an option.
+
+    Args:
+        default: The field's, of the field's type.
+        help: What the setting does, for `pytest --help`.
+        question: Its section there.
+        how: Further fields of `Option`.
+    """
+    return field(default=default, metadata={"option": Option(help=help, question=question, **how)})
 
 
-def comma_separated(text: str) -> tuple[str, ...]:
-    """Split at commas that stand outside parentheses."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def at_least(minimum: float, kind: Callable[[str], T]) -> Callable[[str], T]:
-    """Read a number with `kind` (int, float) that is not below `minimum`."""
-
-    def parse(text: str) -> T:
-        value = kind(text)
-        if not value >= minimum:  # type: ignore[operator] # int and float are both compared with a number
-            raise ValueError(f"must be at least {minimum}")
-        return value
-
-    return parse
-
-
-def each(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
-    """Read a comma-separated list, each part by `parse`."""
-    return lambda text: tuple(map(parse, comma_separated(text)))
-
-
-def above_zero(text: str) -> float:
-    """Read a finite number above zero."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError("must be above 0")
-    return value
-
-
-def one_of(*allowed: str) -> Callable[[str], str]:
-    """Read one of the allowed words."""
-
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise unknown("value", text, allowed)
-        return text
-
-    return parse
-
-
-def fraction(text: str) -> tuple[int, int]:
-    """Read `3/16`: a part, and how many there are."""
-    number, slash, total = text.partition("/")
-    part, parts = (int(number), int(total)) if slash else (0, 0)
-    if not 1 <= part <= parts:
-        raise ValueError("must be like 3/16, from 1/16 to 16/16")
-    return part, parts
-
-
-def boolean(text: str) -> bool:
-    """Read true or false."""
-    return one_of("true", "false")(text.lower()) == "true"
-
-
-def flag(help: str, *, identity: bool = False, studies: bool = False) -> bool:  # noqa: A002 - argparse's own word
+def flag(help: str, question: Question, **how: bool) -> bool:  # noqa: A002 - argparse's own word
     """Return a dataclass field, False by default, that is an option without a value."""
-    return option(default=False, help=help, parse=boolean, flag=True, identity=identity, studies=studies)
+    return option(False, help, question, parse=boolean, flag=True, **how)  # noqa: FBT003 - the default
+
+
+def flag_name(name: str) -> str:
+    """Return the command-line spelling of a field: `--peftbench-batch-sizes`."""
+    return "--peftbench-" + name.replace("_", "-")
+
+
+def parsed(name: str, how: Option, given: object) -> object:
+    """Return the value of an option that was given as text, number, boolean, or a list of these.
+
+    Raises:
+        UserError: it cannot be read; says what is allowed.
+    """
+    parts = list(given) if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(part, str | int | float) for part in parts):
+        raise UserError(
+            f"{flag_name(name)}: must be text, a number, true or false, or a list of these, not {shown(given)}"
+        )
+    text = ",".join(map(str, parts))
+    quoted = text if len(text) <= MOST_QUOTED else shown(text)
+    try:
+        value = how.parse(text)
+    except (ValueError, UserError) as error:
+        raise UserError(f"{flag_name(name)}={quoted}: {error}; {how.help}") from None
+    if value == ():
+        raise UserError(f"{flag_name(name)}={quoted}: names nothing; {how.help}")
+    return value

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
-import json
-import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import BinaryIO, Final, cast
 
+from peftbench.data.columns import ClassNames, parquet_names, parquet_rows
+from peftbench.data.jsonrows import Place, decoded_rows, parsed
 from peftbench.errors import UserError
-from peftbench.libraries import quiet, reason
 
-Place = str
-"""`line 3`, or `row 3` where a file has no lines."""
-
-_BETWEEN = re.compile(r"[\s,]*")
+COMPRESSED: Final = ".gz"
+"""May follow each ending; the file is read as it is unpacked."""
+Reader = Callable[[Path, BinaryIO], Iterator[tuple[Place, object]]]
 
 
-def read_rows(path: Path) -> Iterator[tuple[Place, Any]]:
+def read_rows(path: Path) -> Iterator[tuple[Place, object]]:
     """Yield what each row of a file holds, with its place; a row can be anything, it is not checked.
 
     Text formats are read by the standard library: it reads lazily and exactly, where `datasets` would convert the
@@ -31,66 +31,75 @@ def read_rows(path: Path) -> Iterator[tuple[Place, Any]]:
         UserError: the file cannot be read; says at which line.
     """
     try:
-        yield from READERS[path.suffix.removeprefix(".")](path)
+        with _opened(path) as file:
+            yield from READERS[_ending(path)](path, file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} cannot be unpacked, it is cut short or no gzip file: {error}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _json_lines(path: Path) -> Iterator[tuple[Place, Any]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if text := _decoded(path, line, number).strip():
-                yield f"line {number}", _parsed(path, text, number)
+def class_names(path: Path) -> ClassNames:
+    """Return the names of classes that a file carries, in the order of their ids, by field; only parquet has them.
 
-
-def _json_array(path: Path) -> Iterator[tuple[Place, Any]]:
-    text = _decoded(path, path.read_bytes())
-    if not text.lstrip().startswith("["):
-        yield from _json_lines(path)  # lines of JSON are often called .json
-        return
-    _parsed(path, text)  # the whole of it is valid; what follows only finds the lines
-    decode = json.JSONDecoder().raw_decode
-    end, counted, line = text.index("[") + 1, 0, 1
-    while text[start := _next(text, end)] != "]":
-        line += text.count("\n", counted, start)
-        value, end = decode(text, start)
-        counted = start
-        yield f"line {line}", value
-
-
-def _next(text: str, at: int) -> int:
-    """Return where the next element of an array begins, or its closing bracket stands."""
-    found = _BETWEEN.match(text, at)
-    return found.end() if found else at
-
-
-def _csv(path: Path) -> Iterator[tuple[Place, Any]]:
-    reader = csv.DictReader(io.StringIO(_decoded(path, path.read_bytes()), newline=""), strict=True)
+    Raises:
+        UserError: the file cannot be read.
+    """
+    if _ending(path) != "parquet":
+        return {}
     try:
-        for row in reader:
+        with _opened(path) as file:
+            return parquet_names(path, file)
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def _ending(path: Path) -> str:
+    return Path(path.name.removesuffix(COMPRESSED)).suffix.removeprefix(".")
+
+
+def _opened(path: Path) -> BinaryIO:
+    if not path.name.endswith(COMPRESSED):
+        return path.open("rb")
+    return cast("BinaryIO", gzip.open(path, "rb"))  # what it returns reads and seeks as any file
+
+
+def _json_lines(path: Path, file: BinaryIO) -> Iterator[tuple[Place, object]]:
+    for number, line in enumerate(file, start=1):
+        if text := _decoded(path, line, number).strip():
+            yield f"line {number}", parsed(path, text, number)
+
+
+def _json(path: Path, file: BinaryIO) -> Iterator[tuple[Place, object]]:
+    return decoded_rows(path, _decoded(path, file.read()))
+
+
+def _csv(path: Path, file: BinaryIO) -> Iterator[tuple[Place, object]]:
+    text = _decoded(path, file.read())
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        while (row := _next_of(reader, longest=len(text))) is not None:
             yield f"line {reader.line_num}", row
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num + 1}: no valid CSV: {error}") from None
 
 
-def _parquet(path: Path) -> Iterator[tuple[Place, Any]]:
-    from glob import escape
-
-    import datasets
-
+def _next_of(reader: csv.DictReader[str], *, longest: int) -> object:
+    """Return the next row, None at the end. The limit of a cell's length is the whole process's: it is put back."""
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(before, longest))
     try:
-        with quiet("datasets"):
-            # Streamed: nothing is copied into a cache.
-            rows = datasets.load_dataset("parquet", data_files=escape(str(path)), split="train", streaming=True)
-            yield from ((f"row {number}", row) for number, row in enumerate(rows, start=1))
-    except Exception as error:  # a damaged file fails in whatever layer meets it first
-        raise UserError(f"{path} is no parquet file that can be read: {reason(error)}") from error
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(before)
 
 
-READERS: Final[Mapping[str, Callable[[Path], Iterator[tuple[Place, Any]]]]] = MappingProxyType(
-    {"jsonl": _json_lines, "json": _json_array, "csv": _csv, "parquet": _parquet}
+READERS: Final[Mapping[str, Reader]] = MappingProxyType(
+    {"jsonl": _json_lines, "json": _json, "csv": _csv, "parquet": parquet_rows}
 )
 """Reader of each format, by the ending of a file's name."""
+ENDINGS: Final = (*READERS, *(ending + COMPRESSED for ending in READERS))
+"""What the name of a data file can end with, without the dot before it."""
 
 
 def _decoded(path: Path, data: bytes, line: int = 1) -> str:
@@ -99,12 +108,3 @@ def _decoded(path: Path, data: bytes, line: int = 1) -> str:
     except UnicodeDecodeError as error:
         number = line + data.count(b"\n", 0, error.start)
         raise UserError(f"{path}, line {number}: no valid UTF-8") from None
-
-
-def _parsed(path: Path, text: str, line: int = 1) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {line + error.lineno - 1}: no valid JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}, line {line}: no valid JSON: {error}") from None

@@ -9,8 +9,11 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from peftbench.data.rows import READERS, Place, read_rows
-from peftbench.errors import UserError
+from peftbench.config.places import folder_of
+from peftbench.data.columns import ClassNames, named, names_in
+from peftbench.data.jsonrows import Place
+from peftbench.data.rows import COMPRESSED, ENDINGS, READERS, class_names, read_rows
+from peftbench.errors import UserError, shown
 from peftbench.libraries import reason
 from peftbench.tasks.base import Batch, Features, Row, Task, Vocabulary
 
@@ -30,9 +33,11 @@ class Source:
 
     kind: Literal["synthetic", "folder", "hub"]
     folder: Path | None = None
-    """Holds `<task>/<split>.{jsonl,json,csv,parquet}`."""
+    """Holds `<task>/<split>.{jsonl,json,csv,parquet}`, each packed with gzip (`.jsonl.gz`) or not."""
 
 
+WORDS: Final = ("synthetic", "hub")
+"""Sources that are no folders."""
 SYNTHETIC: Final = Source("synthetic")
 HUB: Final = Source("hub")
 
@@ -43,11 +48,12 @@ def parse_source(text: str) -> Source:
     Raises:
         UserError: there is no such folder.
     """
-    if text in ("synthetic", "hub"):
+    if text in WORDS:
         return SYNTHETIC if text == "synthetic" else HUB
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"no data in {text!r}: give synthetic, hub, or an existing folder with {_expected('<task>')}")
+    if (folder := folder_of(text)) is None:
+        raise UserError(
+            f"no data in {shown(text)}: give synthetic, hub, or an existing folder with {_expected('<task>')}"
+        )
     return Source("folder", folder)
 
 
@@ -61,7 +67,7 @@ def has_split(source: Source, task: Task, split: str) -> bool:
     """Tell whether there is such a split of the task; on the hub it is found out by loading it."""
     if source.folder is None:
         return source.kind == "hub"
-    return any((source.folder / task.name / f"{split}.{ending}").is_file() for ending in READERS)
+    return any((source.folder / task.name / f"{split}.{ending}").is_file() for ending in ENDINGS)
 
 
 def check_rows(source: Source, task: Task) -> None:
@@ -76,13 +82,20 @@ def check_rows(source: Source, task: Task) -> None:
 
 
 def fitted_task(source: Source, task: Task) -> Task:
-    """Return the task with the classes that its training data has, where the data decides them (tags of words).
+    """Return the task with the classes of its training data: those that the file names, else those of its rows.
 
     Raises:
-        UserError: there is no training data, or it cannot be read.
+        UserError: there is no training data, or it cannot be read, or the task cannot have such classes.
     """
     if source.kind == "synthetic":
         return task
+    names = _class_names(source, task, "train")
+    fields = [field for field in task.fields if field in names] if task.labels else []
+    if fields:
+        try:
+            return task.named(names[fields[-1]])
+        except UserError as error:
+            raise UserError(f"{_where(source, task, 'train')}, {fields[-1]}: {error}") from None
     return task.fitted(row for _, row in _raw_rows(source, task, "train") if isinstance(row, Mapping))
 
 
@@ -94,11 +107,12 @@ def load_rows(source: Source, task: Task, split: str = "train", limit: int | Non
     """
     if source.kind == "synthetic":
         raise ValueError("synthetic examples are made without rows: use batches()")
-    where = str(_data_file(source.folder, task.name, split)) if source.folder else f"{task.hub.path} ({split})"
-    rows = []
+    where = _where(source, task, split)
+    rows: list[Row] = []
     for place, row in islice(_raw_rows(source, task, split), limit):
-        problem = task.problem(row) if isinstance(row, Mapping) else f"must be an object, not {type(row).__name__}"
-        if problem:
+        if not isinstance(row, Mapping):
+            raise UserError(f"{where}, {place}: must be an object, not {type(row).__name__}")
+        if problem := task.problem(row):
             raise UserError(f"{where}, {place}: {problem}")
         rows.append(row)
     if not rows:
@@ -153,13 +167,37 @@ def batches(
     return tuple(task.collate(features[at : at + batch_size], vocabulary, pad_to=seq_len) for at in starts)
 
 
-def _raw_rows(source: Source, task: Task, split: str) -> Iterator[tuple[Place, Any]]:
+def _where(source: Source, task: Task, split: str) -> str:
+    return str(_data_file(source.folder, task.name, split)) if source.folder else f"{task.hub.path} ({split})"
+
+
+def _class_names(source: Source, task: Task, split: str) -> ClassNames:
     if source.folder:
-        return read_rows(_data_file(source.folder, task.name, split))
-    return _hub_rows(task, split)
+        return class_names(_data_file(source.folder, task.name, split))
+    return _hub_names(_from_hub(task, split))
 
 
-def _hub_rows(task: Task, split: str) -> Iterator[tuple[Place, Any]]:
+def _raw_rows(source: Source, task: Task, split: str) -> Iterator[tuple[Place, object]]:
+    rows = read_rows(_data_file(source.folder, task.name, split)) if source.folder else _hub_rows(task, split)
+    for place, row in rows:
+        if isinstance(row, Mapping):
+            yield from ((f"{place}{part}", single) for part, single in task.unfolded(row))
+        else:
+            yield place, row
+
+
+def _hub_rows(task: Task, split: str) -> Iterator[tuple[Place, object]]:
+    rows = _from_hub(task, split)
+    names = _hub_names(rows)
+    for number, row in enumerate(rows, start=1):
+        yield f"row {number}", named(row, names)
+
+
+def _hub_names(rows: Any) -> ClassNames:  # noqa: ANN401 - a data set of `datasets`, which is not typed here
+    return names_in(rows.features.to_dict()) if rows.features else {}
+
+
+def _from_hub(task: Task, split: str) -> Any:  # noqa: ANN401 - as above
     import datasets
 
     hub = task.hub
@@ -172,12 +210,11 @@ def _hub_rows(task: Task, split: str) -> Iterator[tuple[Place, Any]]:
             f"task {task.name!r}: data set {hub.path!r} ({split}) cannot be loaded from the hub: {reason(error)}; "
             f"give a folder with {_expected(task.name)}"
         ) from error
-    for number, row in enumerate(rows, start=1):
-        yield f"row {number}", row
+    return rows
 
 
 def _data_file(folder: Path, task: str, split: str) -> Path:
-    files = [path for ending in READERS if (path := folder / task / f"{split}.{ending}").is_file()]
+    files = [path for ending in ENDINGS if (path := folder / task / f"{split}.{ending}").is_file()]
     if len(files) > 1:
         raise UserError(f"{folder / task} has both {files[0].name} and {files[1].name}: keep one of them")
     if files:
@@ -193,7 +230,7 @@ def _data_file(folder: Path, task: str, split: str) -> Path:
 
 
 def _expected(task: str, split: str = "<split>") -> str:
-    return f"{task}/{split}.{{{','.join(READERS)}}}"
+    return f"{task}/{split}.{{{','.join(READERS)}}}[{COMPRESSED}]"
 
 
 def check_ids(features: Iterable[Features], vocabulary: Vocabulary) -> None:

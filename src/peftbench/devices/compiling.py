@@ -10,12 +10,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.devices.failures import is_out_of_memory
 from peftbench.errors import UnsupportedError
 from peftbench.libraries import quiet, reason
+from peftbench.records.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +93,7 @@ def from_scratch() -> Iterator[Callable[[], Compilation]]:
     from torch._inductor.utils import fresh_cache
 
     counters.clear()
-    with TemporaryDirectory(prefix="peftbench-") as folder, quiet("torch._inductor"), fresh_cache(dir=folder):
+    with scratch_folder() as folder, quiet("torch._inductor"), fresh_cache(dir=str(folder)):
         yield lambda: Compilation(
             graphs=counters["stats"]["unique_graphs"],
             breaks=tuple(dict.fromkeys(_line(text) for kind in _BREAKS for text in counters[kind])),

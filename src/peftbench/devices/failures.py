@@ -64,8 +64,8 @@ def classify(error: BaseException, phase: str = "", *, alive: Callable[[], bool]
         amount = "" if asked is None else f": asked for {_amount(asked)}"
         return Failure("out-of-memory", f"out of memory{place}{amount}", asked)
     if is_sticky(error) or not alive():
-        return Failure("poison", f"CUDA context lost{place}: {_one_line(error)}")
-    return Failure("failed", f"failed{place}: {_one_line(error)}")
+        return Failure("poison", f"CUDA context lost{place}: {told(error)}")
+    return Failure("failed", f"failed{place}: {told(error)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -110,7 +110,8 @@ def _amount(size: int) -> str:
     return f"{size} bytes"
 
 
-def _one_line(error: BaseException) -> str:
+def told(error: BaseException) -> str:
+    """Return type and first line of an error, shortened."""
     line = next((stripped for line in str(error).splitlines() if (stripped := line.strip())), "")
     short = line if len(line) <= REASON_CHARACTERS else line[: REASON_CHARACTERS - 3] + "..."
     return f"{type(error).__name__}: {short}" if short else type(error).__name__

@@ -15,7 +15,7 @@ from peftbench.gate.scope import Scope, other_clock, scope
 from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.gate.statistics import Array, Shifts
 from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
-from peftbench.records.record import function_of
+from peftbench.records.ids import CaseId
 
 
 def compare(
@@ -113,7 +113,7 @@ def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> 
 
 def kinds_of(names: Iterable[str]) -> Array:
     """Return of which kind each case is: its benchmark function."""
-    return np.array([function_of(name) for name in names])
+    return np.array([CaseId(name).function for name in names])
 
 
 def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) -> list[Time]:

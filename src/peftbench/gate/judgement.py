@@ -8,6 +8,7 @@ from pathlib import Path
 
 from peftbench.gate import store
 from peftbench.gate.compare import compare, siblings, suspects
+from peftbench.gate.origin import Origin
 from peftbench.gate.rule import Rule
 from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Snapshot, snapshot_of
@@ -29,6 +30,8 @@ class Judgement:
     base: str
     """With what it was compared, or why it was not."""
     strict: bool = False
+    origins: tuple[Origin, ...] = ()
+    """Where cases became worse, if that was looked for."""
 
     @property
     def fail_on(self) -> frozenset[Verdict]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from peftbench.errors import UserError
+from peftbench.errors import UserError, shown
 
 Predicate = Callable[[str], bool]
 
 _TOKEN: Final = re.compile(r"(?P<word>[\w:+\-.\[\]\\/]+)|(?P<bracket>[()])|(?P<space>\s+)|(?P<other>.)")
 """The characters of a word are those of pytest."""
+_BINDING: Final = {"or": 1, "and": 2, "not": 3}
+"""How strongly each operator binds."""
 
 
 def matcher(expression: str) -> Predicate:
@@ -22,79 +24,67 @@ def matcher(expression: str) -> Predicate:
     """
     if not expression.strip():
         return lambda _: True
-    parser = _Parser(expression)
-    found = parser.alternatives()
-    if parser.token:
-        raise parser.error("expected `and`, `or` or the end")
-    return lambda name: found(name.lower())
+    steps = tuple(_postfix(expression))
+    return lambda name: _holds(steps, name.lower())
 
 
-class _Parser:
-    """Recursive descent: `or` binds less than `and`, and `and` less than `not`."""
+def _postfix(expression: str) -> list[tuple[str, str]]:
+    """Return kind and text of each step, operators behind what they take: `or` binds less than `and`, `not` the most.
 
-    def __init__(self, expression: str) -> None:
-        self._expression = expression
-        self._tokens = [match for match in _TOKEN.finditer(expression) if not match["space"]]
-        self._next = 0
+    No function calls itself, so that an expression can be as deep as it likes.
+    """
+    steps: list[tuple[str, str]] = []
+    waiting: list[str] = []  # operators and opening brackets whose right side is still to come
+    depth, operand = 0, True
 
-    @property
-    def token(self) -> str:
-        """The present token, '' at the end."""
-        return self._tokens[self._next].group() if self._next < len(self._tokens) else ""
+    def settle(least: int) -> None:
+        while waiting and waiting[-1] != "(" and _BINDING[waiting[-1]] >= least:
+            steps.append(("operator", waiting.pop()))
 
-    def error(self, problem: str) -> UserError:
-        """Return the error of the present token."""
-        column = self._tokens[self._next].start() + 1 if self.token else len(self._expression) + 1
-        found = f"found {self.token!r}" if self.token else "found the end"
-        return UserError(f"-k {self._expression!r}: column {column}: {problem}, {found}")
-
-    def advance(self) -> str:
-        """Return the present token, and move on to the next one."""
-        token = self.token
-        self._next += 1
-        return token
-
-    def alternatives(self) -> Predicate:
-        left = self.conjunction()
-        while self.token == "or":
-            self.advance()
-            left = _or(left, self.conjunction())
-        return left
-
-    def conjunction(self) -> Predicate:
-        left = self.negation()
-        while self.token == "and":
-            self.advance()
-            left = _and(left, self.negation())
-        return left
-
-    def negation(self) -> Predicate:
-        if self.token == "not":
-            self.advance()
-            return _not(self.negation())
-        if self.token == "(":
-            self.advance()
-            inner = self.alternatives()
-            if self.token != ")":
-                raise self.error("expected )")
-            self.advance()
-            return inner
-        if self.token in ("", "and", "or") or not self._tokens[self._next]["word"]:
-            raise self.error("expected a word, `not` or (")
-        return _contains(self.advance().lower())
+    for match in [match for match in _TOKEN.finditer(expression) if not match["space"]]:
+        token = match.group()
+        if operand and token in ("not", "("):
+            waiting.append(token)
+            depth += token == "("
+        elif operand and match["word"] and token not in _BINDING:
+            steps.append(("word", token.lower()))
+            settle(_BINDING["not"])
+            operand = False
+        elif not operand and token in ("and", "or"):
+            settle(_BINDING[token])
+            waiting.append(token)
+            operand = True
+        elif not operand and token == ")" and depth:
+            settle(0)
+            waiting.pop()
+            depth -= 1
+            settle(_BINDING["not"])
+        else:
+            raise _error(expression, _expected(operand, depth), match.start(), f"found {token!r}")
+    if operand or depth:
+        raise _error(expression, _expected(operand, depth), len(expression), "found the end")
+    settle(0)
+    return steps
 
 
-def _or(left: Predicate, right: Predicate) -> Predicate:
-    return lambda name: left(name) or right(name)
+def _expected(operand: bool, depth: int) -> str:  # noqa: FBT001 - the parser's state
+    if operand:
+        return "expected a word, `not` or ("
+    return "expected )" if depth else "expected `and`, `or` or the end"
 
 
-def _and(left: Predicate, right: Predicate) -> Predicate:
-    return lambda name: left(name) and right(name)
+def _error(expression: str, problem: str, at: int, found: str) -> UserError:
+    return UserError(f"-k {shown(expression)}: column {at + 1}: {problem}, {found}")
 
 
-def _not(inner: Predicate) -> Predicate:
-    return lambda name: not inner(name)
-
-
-def _contains(word: str) -> Predicate:
-    return lambda name: word in name
+def _holds(steps: Iterable[tuple[str, str]], name: str) -> bool:
+    found: list[bool] = []
+    for kind, text in steps:
+        if kind == "word":
+            found.append(text in name)
+        elif text == "not":
+            found.append(not found.pop())
+        else:
+            right, left = found.pop(), found.pop()
+            found.append(left and right if text == "and" else left or right)
+    return found.pop()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from peftbench.errors import UserError, unknown
 
@@ -18,19 +17,24 @@ def _count(default: int, text: str, low: int = 1) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """One constant of the rule, as an option on a command line."""
+class Constant:
+    """One constant of the rule."""
 
     name: str
-    """With dashes, without prefix: `max-shift`."""
+    """As people write it: `max-shift`."""
     type: type[int] | type[float]
     default: float
     help: str
 
+    @property
+    def field(self) -> str:
+        """Its field of `Rule`."""
+        return self.name.replace("-", "_")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """When a case is called slower. Shares are relative: 0.05 is 5 %. `docs/gate.md` holds formulas and evidence."""
+    """When a case is called slower. Shares are relative: 0.05 is 5 %. `docs/gate.md` holds the formulas."""
 
     limit: float = _share(0.05, "a case is unchanged when a slowdown above this share is excluded")
     tolerance: float = _share(0.01, "share that a case may be slower by: p is the probability under a true shift of it")
@@ -61,36 +65,39 @@ class Rule:
             value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
             if not low <= value <= high or (item.name in _PROBABILITIES and value in (low, high)):
                 allowed = f"between {low} and {high}" if item.name in _PROBABILITIES else f"from {low} to {high}"
-                raise UserError(f"gate {_dashed(item.name)} {value}: must be {allowed}")
+                raise UserError(f"{_dashed(item.name)} {value}: must be {allowed}")
         if self.tolerance >= self.limit:
-            raise UserError(f"gate tolerance {self.tolerance}: must be below the limit {self.limit}")
+            raise UserError(f"tolerance {self.tolerance}: must be below the limit {self.limit}")
         if self.min_baseline > self.full_baseline:
-            raise UserError(
-                f"gate min-baseline {self.min_baseline}: must be at most {self.full_baseline}, full-baseline"
-            )
+            raise UserError(f"min-baseline {self.min_baseline}: must be at most {self.full_baseline}, full-baseline")
 
     @classmethod
-    def options(cls) -> tuple[Option, ...]:
-        """Return every constant as an option."""
+    def constants(cls) -> tuple[Constant, ...]:
+        """Return every constant."""
         return tuple(
-            Option(_dashed(item.name), type(item.default), item.default, item.metadata["help"])
+            Constant(_dashed(item.name), type(item.default), item.default, item.metadata["help"])
             for item in fields(cls)
             if isinstance(item.default, int | float)
         )
 
     @classmethod
-    def from_options(cls, values: Mapping[str, float | None]) -> Self:
-        """Return the rule with some constants replaced; names are those of `options`, None keeps the default.
+    def read(cls, text: str) -> Self:
+        """Read `limit=0.03,alpha=0.001`: some constants are replaced, the last value of one counts.
 
         Raises:
-            UserError: a name is unknown, or a value is out of range.
+            UserError: a part without `=`, an unknown name, or a value out of range.
         """
-        names = {option.name for option in cls.options()}
-        for name in values:
-            if name not in names:
-                raise unknown("gate option", name, names)
-        given = {name.replace("-", "_"): value for name, value in values.items() if value is not None}
-        return cls(**given)  # type: ignore[arg-type]  # counts are ints, as the option's type says
+        constants = {constant.name: constant for constant in cls.constants()}
+        given: dict[str, Any] = {}
+        for part in filter(None, map(str.strip, text.split(","))):
+            written, equals, value = map(str.strip, part.partition("="))
+            name = _dashed(written)
+            if name not in constants:
+                raise unknown("constant", name, constants)
+            if not (equals and value):
+                raise UserError(f"{part}: write {name}=VALUE, such as {name}={constants[name].default}")
+            given[constants[name].field] = _number(constants[name], value)
+        return cls(**given)
 
     @property
     def all_launches(self) -> int:
@@ -103,3 +110,11 @@ _PROBABILITIES: Final = frozenset({"alpha", "alpha_young", "confidence", "power"
 
 def _dashed(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _number(constant: Constant, text: str) -> float:
+    try:
+        return constant.type(text)
+    except ValueError:
+        kind = "a whole number" if constant.type is int else "a number"
+        raise UserError(f"{constant.name} {text!r}: must be {kind}") from None

@@ -10,8 +10,9 @@ from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import encode
-from peftbench.records.record import Record, Run, Status, function_of
+from peftbench.records.record import Record, Run, Status
 
 if TYPE_CHECKING:
     from peftbench.gate.lines import RecordLine
@@ -173,10 +174,10 @@ def _reference(record: Record | RecordLine) -> str:
 
     Functions can share the name of a workload and not be the same. Where they are called alike it stands once.
     """
-    function = function_of(record.id)
+    function = CaseId(record.id).function
     alike = function in (record.workload, record.id)  # the id itself: it has no parameters
     name = record.workload if alike else f"{function} {record.workload}"
-    return f"{name} {record.task}-bs{record.batch_size}-len{record.seq_len}"
+    return f"{name} {group_name(record.task, record.batch_size)}-len{record.seq_len}"
 
 
 def _add_references(sessions: dict[str, list[list[float]]], record: Record | RecordLine) -> None:

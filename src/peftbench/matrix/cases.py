@@ -8,8 +8,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from peftbench.config.settings import DEFAULT_METHODS
-from peftbench.errors import UserError, unknown
+from peftbench.errors import UserError, shown, unknown
 from peftbench.records.ids import Case, MethodSpec
 
 if TYPE_CHECKING:
@@ -18,11 +17,30 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.records.ids import Scalar
 
+DEFAULT_METHODS: Final = (
+    "full",
+    "head",
+    "bitfit",
+    "lora",
+    "dora",
+    "rslora",
+    "ia3",
+    "adalora",
+    "prefix",
+    "ln-tuning",
+    "vera",
+    "oft",
+)
+"""What the family `default` stands for."""
+
 FAMILIES: Final = ("default", "all")
 """Stand for several methods, beside the families that methods say they belong to."""
 
 ALL: Final = "all"
 """Stands for every task or workload that is known."""
+
+LONGEST: Final = 1000
+"""Characters of a method with its overrides: they are part of ids."""
 
 _SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
 
@@ -33,17 +51,19 @@ def parse_method(text: str) -> MethodSpec:
     Raises:
         UserError: the parentheses or an override cannot be read.
     """
+    if len(text) > LONGEST:
+        raise UserError(f"method {shown(text)} cannot be read: it is longer than {LONGEST} characters")
     found = _SPEC.fullmatch(text.strip())
     if not found:
-        raise UserError(f"method {text!r} cannot be read: write `name` or `name(key=value,...)`")
+        raise UserError(f"method {shown(text)} cannot be read: write `name` or `name(key=value,...)`")
     overrides = []
     for part in filter(None, (found["overrides"] or "").split(",")):
         key, equals, value = part.partition("=")
         if not (equals and key.strip() and value.strip()):
-            raise UserError(f"method {text!r}: override {part!r} cannot be read: write `key=value`")
+            raise UserError(f"method {shown(text)}: override {shown(part)} cannot be read: write `key=value`")
         overrides.append((key.strip(), _scalar(value.strip())))
     if len(dict(overrides)) < len(overrides):
-        raise UserError(f"method {text!r}: an override is given twice")
+        raise UserError(f"method {shown(text)}: an override is given twice")
     return MethodSpec(found["name"], tuple(overrides))
 
 
@@ -106,7 +126,7 @@ def matrix(
 
 def _family(name: str, methods: Mapping[str, Method]) -> list[str]:
     if name == "default":
-        return [method for method in DEFAULT_METHODS.split(",") if method in methods]
+        return [method for method in DEFAULT_METHODS if method in methods]
     return [method.name for method in methods.values() if name == "all" or name in method.family.split()]
 
 

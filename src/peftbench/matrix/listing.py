@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import PeftbenchError
+from peftbench.gate.rule import Rule
 from peftbench.models import presets as models
 
 if TYPE_CHECKING:
@@ -92,6 +93,12 @@ def workloads(catalogue: Catalogue) -> Iterator[Description]:
             "default": workload.default,
             "paired": workload.paired,
         }
+
+
+def rules() -> Iterator[Description]:
+    """Describe the constants of the gate's rule."""
+    for constant in Rule.constants():
+        yield {"name": constant.name, "default": constant.default, "meaning": constant.help}
 
 
 def _architecture(source: ModelSource) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from peftbench.errors import UserError, unknown
+from peftbench.config.places import folder_of, is_there
+from peftbench.errors import UserError, shown, unknown
 from peftbench.libraries import reason
 
 MIN_SEQ_LEN: Final = 8
@@ -76,18 +77,19 @@ def resolve(name: str, presets: Mapping[str, Preset]) -> ModelSource:
     """
     if name in presets:
         return ModelSource(name, preset=presets[name])
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := folder_of(name)) is not None:
         _check_weights(folder)
         source = ModelSource(name, folder=folder)
         raw_config(source)
         return source
-    if folder.exists():
-        raise UserError(f"model {name!r} is a file: give the folder that holds config.json and model.safetensors")
+    if is_there(Path(name)):
+        raise UserError(f"model {shown(name)} is a file: give the folder that holds config.json and model.safetensors")
     if _HUB_ID.fullmatch(name) and name[0] != ".":
         return ModelSource(name)
     if "/" in name or name.startswith((".", "~")):
-        raise UserError(f"model folder {name!r} does not exist: give a folder with config.json and model.safetensors")
+        raise UserError(
+            f"model folder {shown(name)} does not exist: give a folder with config.json and model.safetensors"
+        )
     raise UserError(f"{unknown('model', name, presets)}; or a folder with config.json, or a hub id such as owner/name")
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+
+from peftbench.config.options import flag_name
+from peftbench.config.settings import options
 
 if TYPE_CHECKING:
     import pytest
@@ -39,25 +42,6 @@ PARENT_ONLY: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Options of pytest and well-known plugins that write files, select by the last run, or wait for a person."""
-PARENTS: Final = frozenset(
-    {
-        "json",
-        "resume",
-        "launches",
-        "launch_timeout",
-        "record",
-        "gate",
-        "against",
-        "pairs",
-        "strict",
-        "diff_json",
-        "bencher_json",
-        "action_json",
-        "shard",
-        "gpus",
-    }
-)
-"""Settings that a parent follows, and its children do not."""
 
 
 def assignment(path: str) -> Assignment:
@@ -74,6 +58,20 @@ def quieten(config: pytest.Config) -> None:
             setattr(config.option, name, value)
 
 
+def without_parents(arguments: Iterable[str]) -> list[str]:
+    """Return a command line without the options that a parent follows: an older revision need not know them."""
+    valued = {flag_name(name): not option.flag for name, option in options().items() if option.parent}
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in valued:
+            kept.append(word)
+        elif valued[name] and not equals:
+            next(words, None)  # its value
+    return kept
+
+
 def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:
     """Return the sources of a child's settings, most important first."""
     told = {"json": str(own.run_file), "resume": "true" if own.resume else None}
@@ -81,5 +79,6 @@ def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapp
         told["device"] = own.device
     if own.socket is not None:
         told["reference"] = "none"  # the other state's rounds are the reference
-    followed = [{name: value for name, value in source.items() if name not in PARENTS} for source in found]
+    of_parent = {name for name, option in options().items() if option.parent}
+    followed = [{name: value for name, value in source.items() if name not in of_parent} for source in found]
     return [told, *followed]

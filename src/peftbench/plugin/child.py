@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peftbench.plugin import collection
+from peftbench.processes.launches.orphan import end_with_parent, is_orphan
 
 if TYPE_CHECKING:
     from peftbench.plugin.session import BenchSession
@@ -35,12 +36,14 @@ class Child:
     def __init__(self, bench: BenchSession, assignment: Assignment) -> None:
         self._bench = bench
         self._assignment = assignment
-        self._parent = os.getppid()
+        self._parent = assignment.parent or os.getppid()
+        end_with_parent(self._parent)
+        self.pytest_runtest_setup()  # the parent may have died before
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
-        """Stop where the parent has died: nobody waits for the rest, and it would disturb whatever runs next."""
-        if os.getppid() != self._parent:
+        """Stop where the parent has died and the system has not killed this process."""
+        if is_orphan(self._parent):
             pytest.exit("the run that started this launch is gone")
 
     @pytest.hookimpl(tryfirst=True)

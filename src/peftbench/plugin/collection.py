@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -26,15 +26,24 @@ class Mode(Enum):
     SKIP = auto()
 
 
+CASES: Final = pytest.StashKey[dict[str, "Case"]]()
+"""The cases that items run, by the words that stand in their ids.
+
+An item's parameter is these words and not the case: pytest-benchmark groups by parameters, and writes them to its JSON.
+"""
+
+
+def remember(config: pytest.Config, cases: Sequence[Case]) -> list[str]:
+    """Keep cases, and return the parameter of the item of each."""
+    config.stash.setdefault(CASES, {}).update({case.id: case for case in cases})
+    return [case.id for case in cases]
+
+
 def case_of(item: pytest.Item) -> Case | None:
     """Return the case that an item runs, if it is one of ours."""
     callspec = getattr(item, "callspec", None)
-    case = callspec.params.get("peft_case") if callspec else None
-    if case is None:
-        return None
-    from peftbench.records.ids import Case
-
-    return case if isinstance(case, Case) else None
+    words = callspec.params.get("peft_case") if callspec else None
+    return item.config.stash.get(CASES, {}).get(words) if isinstance(words, str) else None
 
 
 def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:

@@ -9,6 +9,8 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.plugin.assigned import DESTINATION
+from peftbench.plugin.screen import write_line
+from peftbench.text import on_terminal
 
 
 @contextmanager
@@ -17,7 +19,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise pytest.UsageError(f"peftbench: {error}") from error
+        raise pytest.UsageError(f"peftbench: {on_terminal(str(error))}") from error
 
 
 @contextmanager
@@ -34,4 +36,4 @@ def reported_at_the_end(session: pytest.Session) -> Iterator[None]:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
-            reporter.write_line(f"ERROR: peftbench: {error}", red=True)
+            write_line(reporter, f"ERROR: peftbench: {on_terminal(str(error))}", red=True)

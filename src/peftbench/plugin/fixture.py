@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from peftbench.devices.failures import PoisonedError
+from peftbench.devices.failures import PoisonedError, told
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.libraries import warnings_only
 from peftbench.measure.time.clock import Timing
 from peftbench.records.record import record_to_json
+from peftbench.text import on_terminal, visible
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
     from peftbench.workloads.base import Benchmark
 
+ENDINGS: Final = (KeyboardInterrupt, pytest.exit.Exception)
+"""Somebody has ended the run: the case has no record, and is measured when the run is resumed."""
+
 
 @dataclass(frozen=True)
 class PeftCase:
@@ -38,6 +43,7 @@ class PeftCase:
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
 
+    @warnings_only()
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
         """Measure the workload, or a function of your own, and return the record.
 
@@ -55,9 +61,9 @@ class PeftCase:
             try:
                 benchmark.pedantic(self.bench.runner.try_once, args=(self.case, workload))
             except UnsupportedError as error:
-                pytest.skip(f"unsupported: {error}")
+                pytest.skip(on_terminal(f"unsupported: {error}"))
             except UserError as error:
-                pytest.fail(f"{self.id}: {error}", pytrace=False)
+                pytest.fail(on_terminal(f"{self.id}: {error}"), pytrace=False)
             return None
         benchmark.group = f"{workload.name} {self.case.group}"
         if self.bench.outcome is not None:
@@ -66,25 +72,34 @@ class PeftCase:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
         records = tuple(self.bench.records.values())
         self._skip_needless(workload, records)
-        try:
-            record = self.bench.runner.measure(
-                self.case, workload, id=self.id, observer=partial(_observed, benchmark), records=records
-            )
-        except UserError as error:
-            self._exit(error)
-        except Exception as error:
-            blank = self.bench.runner.blank(self.case, workload, self.id)
-            self.bench.add(replace(blank, status="failed", reason=_one_line(error)))
-            if isinstance(error, PoisonedError):
-                pytest.exit(f"peftbench: {self.id}: {error}; what was finished is kept", returncode=1)
-            raise
+        record = self._taken(workload, records)
         self.bench.add(record)
         self._attach(record)
         return self._shown(record)
 
+    def _taken(self, workload: Benchmark, records: Sequence[Record]) -> Record:
+        """Return the record of a case that is measured here; an error leaves one as well, and is raised again."""
+        runner, add = self.bench.runner, self.bench.add
+        try:
+            return runner.measure(
+                self.case, workload, id=self.id, observer=partial(_observed, self.benchmark), records=records
+            )
+        except UserError as error:
+            self._exit(error)
+        except ENDINGS:
+            raise
+        except pytest.skip.Exception as error:  # by a function of the user's
+            add(replace(runner.blank(self.case, workload, self.id), status="unsupported", reason=visible(told(error))))
+            raise
+        except BaseException as error:
+            add(runner.failed(self.case, workload, error, id=self.id))
+            if isinstance(error, PoisonedError):
+                pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; what was finished is kept"), returncode=1)
+            raise
+
     def _exit(self, error: UserError) -> NoReturn:
         """End the run: what the user asked for cannot be done."""
-        pytest.exit(f"peftbench: {self.id}: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        pytest.exit(on_terminal(f"peftbench: {self.id}: {error}"), returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _once(self) -> None:
         """Refuse a second measurement, which would take the place of the first: a test has one record."""
@@ -109,7 +124,7 @@ class PeftCase:
         self._attach(record)
         if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
             self.bench.failed_in_its_test(self.id)
-            pytest.fail(message, pytrace=False)
+            pytest.fail(on_terminal(message), pytrace=False)
         return self._shown(record)
 
     def _attach(self, record: Record) -> None:
@@ -119,9 +134,9 @@ class PeftCase:
     def _shown(self, record: Record) -> Record:
         """Return a record that has numbers; a case without is a failure or a skip, with the reason."""
         if record.status in ("invalid", "failed"):
-            pytest.fail(f"{self.id}: {record.reason}", pytrace=False)
+            pytest.fail(on_terminal(f"{self.id}: {record.reason}"), pytrace=False)
         if record.status != "ok":
-            pytest.skip(f"{record.status}: {record.reason}")
+            pytest.skip(on_terminal(f"{record.status}: {record.reason}"))
         return record
 
 
@@ -157,7 +172,3 @@ def _observed(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
         return timing
 
     return observed
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from peftbench.config.settings import flag_name, options, refuse_unknown
+from peftbench.config.options import Option, Question, flag_name
+from peftbench.config.retired import RETIRED, refuse_retired
+from peftbench.config.settings import options
 from peftbench.errors import UserError
-from peftbench.plugin import assigned, collection, hookspecs, marks
+from peftbench.plugin import assigned, collection, configfiles, hookspecs, marks
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
+from peftbench.plugin.screen import write, write_line
 from peftbench.plugin.session import BenchSession
 from peftbench.processes.launches.assignment import OPTION
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from peftbench.plugin.fixture import PeftCase
     from peftbench.processes.launches.assignment import Assignment
@@ -30,13 +34,25 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add each setting to the command line and to the ini file."""
-    group = parser.getgroup("peftbench", "peftbench: what fine-tuning methods cost")
+    groups = {
+        question: parser.getgroup(f"peftbench {question.name}", f"peftbench: {question}") for question in Question
+    }
     for name, option in options().items():
-        dest = f"peftbench_{name}"
-        how: dict[str, Any] = {"action": "store_const", "const": "true"} if option.flag else {"metavar": option.metavar}
-        group.addoption(flag_name(name), dest=dest, default=None, help=option.help.replace("%", "%%"), **how)
+        dest = configfiles.PREFIX + name
+        groups[option.question].addoption(flag_name(name), dest=dest, default=None, **_way(option))
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
-    group.addoption(OPTION, dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
+    hidden = parser.getgroup("peftbench")
+    for name in RETIRED:
+        hidden.addoption(flag_name(name), dest=f"peftbench_{name}", default=None, help=argparse.SUPPRESS)
+    hidden.addoption(OPTION, dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
+
+
+def _way(option: Option) -> dict[str, Any]:
+    """Return how an option is described and read on a command line."""
+    text = option.help.replace("%", "%%")
+    if option.flag:
+        return {"help": text, "action": "store_const", "const": "true"}
+    return {"help": text, "metavar": option.metavar, "action": "append" if option.repeats else "store"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,11 +66,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keep the state; check what was asked for, if anything was."""
     config.addinivalue_line("markers", marks.HELP)
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
-    ini = {name: config.getini(f"peftbench_{name}") for name in options()}
     file = config.getoption(assigned.DESTINATION)
     with usage_errors():
-        table = _pyproject_table(config)
-        refuse_unknown(table)
+        refuse_retired(name for name in RETIRED if config.getoption(f"peftbench_{name}"))
+        ini, table = configfiles.pytest_values(config), configfiles.own_table(config.rootpath)
         own = assigned.assignment(file) if file else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
         if own or table or any(value for source in (given, ini) for value in source.values()):
@@ -71,8 +86,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             named = collection.is_named(metafunc.config, metafunc.definition.path)
             cases = metafunc.config.stash[BENCH].cases(mark, named=named)
         except UserError as error:
-            raise pytest.Collector.CollectError(f"peftbench: {metafunc.function.__name__}: {error}") from error
-        metafunc.parametrize("peft_case", cases, ids=[case.id for case in cases], indirect=True)
+            raise pytest.Collector.CollectError(
+                on_terminal(f"peftbench: {metafunc.function.__name__}: {error}")
+            ) from error
+        words = collection.remember(metafunc.config, cases)
+        metafunc.parametrize("peft_case", words, ids=words, indirect=True)
 
 
 @pytest.hookimpl(trylast=True)
@@ -103,6 +121,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if here and mode is not collection.Mode.SKIP:
             bench.open(planned, measuring=measuring)
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        from peftbench.matrix.ambiguity import ambiguities
+
+        names = dict.fromkeys(name for _, case in planned for name in case.tasks)
+        for line in ambiguities(bench.settings, bench.catalogue.models, map(bench.catalogue.task, names)):
+            write_line(reporter, f"peftbench: {on_terminal(line)}")
     if reporter is not None and here and measuring:
         from peftbench.plugin.progress import Progress
 
@@ -116,13 +140,24 @@ def peft_case(request: pytest.FixtureRequest, benchmark: Any) -> PeftCase:  # no
 
     bench = request.config.stash[BENCH]
     mark = marks.CaseMark.of(request.node.get_closest_marker(marks.NAME))
+    case = collection.case_of(request.node)
+    assert case is not None  # noqa: S101 - for the type checker: this item asks for one
     return PeftCase(
-        case=request.param,
+        case=case,
         workload=bench.catalogue.workload(mark.workload),
         id=bench.id_of(request.node),
         bench=bench,
         benchmark=benchmark,
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep pytest-benchmark from warning that a case that failed before its first round made no use of it."""
+    report = yield
+    if collection.case_of(item) and (benchmark := getattr(item, "funcargs", {}).get("benchmark")) is not None:
+        benchmark.skipped = True
+    return report
 
 
 @pytest.hookimpl(trylast=True)
@@ -142,7 +177,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         width = config.get_terminal_writer().fullwidth
         terminalreporter.section("peftbench")
-        terminalreporter.write(render(bench.run(), width=width, color=terminalreporter.hasmarkup))
+        write(terminalreporter, render(bench.run(), width=width, color=terminalreporter.hasmarkup))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -173,14 +208,3 @@ def _parts(bench: BenchSession, own: Assignment | None) -> Iterator[object]:
         from peftbench.plugin.sharding import Sharding
 
         yield Sharding(bench, *bench.settings.shard)
-
-
-def _pyproject_table(config: pytest.Config) -> dict[str, object]:
-    """Return `[tool.peftbench]` of the root directory's pyproject.toml, keys as fields are named."""
-    path = config.rootpath / "pyproject.toml"
-    if not path.is_file():
-        return {}
-    import tomllib
-
-    table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("peftbench", {})
-    return {key.replace("-", "_"): value for key, value in table.items()}

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from peftbench.config.settings import flag_name
+from peftbench.config.options import flag_name
+from peftbench.config.settings import options
 from peftbench.errors import UserError
-from peftbench.plugin import collection
+from peftbench.plugin import assigned, collection
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
+from peftbench.plugin.screen import write, write_line
 from peftbench.plugin.selection import Selection
-from peftbench.plugin.session import LAUNCHING
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,7 +45,8 @@ class Parent:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Refuse a command line that asks for launches and for none: a gate that compares nothing would pass."""
         config = session.config
-        asked = [flag_name(name) for name in LAUNCHING if config.getoption(f"peftbench_{name}")]
+        given = {name for name, option in options().items() if option.launches}
+        asked = [flag_name(name) for name in sorted(given) if config.getoption(f"peftbench_{name}")]
         with usage_errors():
             if asked and not config.option.collectonly and not collection.measures(config):
                 raise UserError(
@@ -75,10 +78,10 @@ class Parent:
 
             width, color = config.get_terminal_writer().fullwidth, terminalreporter.hasmarkup
             terminalreporter.section("peftbench gate")
-            terminalreporter.write(display.terminal(outcome.judgement, width=width, color=color))
+            write(terminalreporter, display.terminal(outcome.judgement, width=width, color=color))
         elif self._bench.settings.record and self._bench.records and run_file:
             command = accept_command(config, self._bench.settings, run_file)
-            terminalreporter.write_line(f"make it the baseline: {command}")
+            write_line(terminalreporter, f"make it the baseline: {on_terminal(command)}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -135,7 +138,13 @@ def pytest_command(config: pytest.Config, timeout_s: float | None) -> Command:
     parameters = config.invocation_params
     isolated = ["-P"] if not {"", str(Path.cwd())} & set(sys.path) else []  # `pytest` adds no folder, `python -m` does
     return Command(
-        arguments=(sys.executable, *isolated, "-m", "pytest", *map(os.fspath, parameters.args)),
+        arguments=(
+            sys.executable,
+            *isolated,
+            "-m",
+            "pytest",
+            *assigned.without_parents(map(os.fspath, parameters.args)),
+        ),
         folder=parameters.dir,
         timeout_s=timeout_s,
     )
@@ -143,7 +152,7 @@ def pytest_command(config: pytest.Config, timeout_s: float | None) -> Command:
 
 def _teller(config: pytest.Config) -> Callable[[str], None]:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    return lambda line: None if reporter is None else reporter.write_line(f"peftbench: {line}")
+    return lambda line: None if reporter is None else write_line(reporter, f"peftbench: {on_terminal(line)}")
 
 
 def _selection(config: pytest.Config, bench: BenchSession) -> Selection:
@@ -160,12 +169,13 @@ def _selection(config: pytest.Config, bench: BenchSession) -> Selection:
 
 def _report_failure(session: pytest.Session, name: str, message: str) -> None:
     """Count a failure that belongs to no item; it is in the short summary, in JUnit's file and in the exit status."""
+    name = on_terminal(name)
     report = pytest.TestReport(
         nodeid=f"peftbench::{name}",
         location=("peftbench", None, name),
         keywords={},
         outcome="failed",
-        longrepr=message,
+        longrepr=on_terminal(message),
         when="call",
     )
     session.config.hook.pytest_runtest_logreport(report=report)

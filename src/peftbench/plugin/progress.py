@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from peftbench.plugin.collection import case_of
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     import pytest
@@ -39,7 +40,7 @@ class Progress:
         self._done += 1
         line = describe(self._done, len(self._groups), time.monotonic() - self._started_s)
         if self._changing:
-            self._reporter.rewrite(f"{line}; last: {nodeid.rpartition('::')[2]}", erase=True)
+            self._reporter.rewrite(f"{line}; last: {on_terminal(nodeid.rpartition('::')[2])}", erase=True)
         elif nodeid in self._last_of_groups:
             self._reporter.ensure_newline()
             self._reporter.write_line(f"peftbench: {line}")

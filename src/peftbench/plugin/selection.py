@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 from peftbench.matrix.cases import select, select_methods
-from peftbench.records.record import function_of
+from peftbench.records.ids import CaseId
 
 if TYPE_CHECKING:
     import pytest
@@ -58,8 +57,8 @@ class Selection:
         """
         ids, words = frozenset(run), config.invocation_params.args
         files = any("::" in word or word.endswith(".py") for word in words)
-        single = frozenset(_name(word) for word in words if "::" in word and word.endswith("]"))
-        alone = ids if getattr(config.option, "lf", False) else frozenset(id_ for id_ in ids if _name(id_) in single)
+        single = frozenset(_test(word) for word in words if "::" in word and word.endswith("]"))
+        alone = ids if getattr(config.option, "lf", False) else frozenset(id_ for id_ in ids if _test(id_) in single)
 
         def given(name: str) -> bool:
             return config.getoption(f"peftbench_{name}") is not None
@@ -67,8 +66,8 @@ class Selection:
         return cls(
             run=ids,
             deselected=frozenset(deselected),
-            dropped=frozenset(map(function_of, dropped)),
-            functions=frozenset(map(function_of, ids - alone)) if files or alone else None,
+            dropped=frozenset(_function(name) for name in dropped),
+            functions=frozenset(_function(name) for name in ids - alone) if files or alone else None,
             methods=frozenset(map(str, select_methods(settings.methods, catalogue.methods)))
             if given("methods")
             else None,
@@ -79,30 +78,20 @@ class Selection:
 
     def covers(self, case_id: str) -> bool:
         """Tell whether a case is run, or would be, did it exist."""
-        function, _, parameters = case_id.partition("[")
+        case = CaseId(case_id)
         return case_id in self.run or (
             case_id not in self.deselected
-            and function not in self.dropped
-            and (self.functions is None or function in self.functions)
-            and (self.methods is None or self._method(parameters) in self.methods)
-            and (self.tasks is None or any(f"-{name}-bs" in parameters for name in self.tasks))
-            and (self.batch_sizes is None or any(_has_size(parameters, size) for size in self.batch_sizes))
+            and case.function not in self.dropped
+            and (self.functions is None or case.function in self.functions)
+            and (self.methods is None or case.method_among(self.known_methods | self.methods) in self.methods)
+            and (self.tasks is None or any(map(case.is_of_task, self.tasks)))
+            and (self.batch_sizes is None or any(map(case.is_of_batch_size, self.batch_sizes)))
         )
 
-    def _method(self, parameters: str) -> str:
-        """Return the longest name of a method that stands in parameters, or ''."""
-        return next((name for name in self._longest_first if f"-{name}-" in f"-{parameters}"), "")
 
-    @cached_property
-    def _longest_first(self) -> list[str]:
-        return sorted({*self.known_methods, *(self.methods or ())}, key=len, reverse=True)
+def _test(text: str) -> str:
+    return CaseId(text).test
 
 
-def _has_size(parameters: str, batch_size: int) -> bool:
-    """Tell whether `lora-nli-bs8]` is of a batch size, or `lora-nli-bs8-seed0]`: a study's, or a test's own."""
-    return f"-bs{batch_size}]" in parameters or f"-bs{batch_size}-" in parameters
-
-
-def _name(case_id: str) -> str:
-    """Return the test's name of a case whose id may be a node id."""
-    return case_id.rpartition("::")[2]
+def _function(text: str) -> str:
+    return CaseId(text).function

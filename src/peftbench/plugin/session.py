@@ -16,6 +16,7 @@ import pytest
 
 from peftbench.config.settings import Settings
 from peftbench.errors import UserError
+from peftbench.libraries import warnings_only
 from peftbench.plugin import assigned
 from peftbench.plugin.collection import record_ids
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 WORK: Final = ".peftbench"
 """Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
-
-LAUNCHING: Final = ("gate", "against", "record", "launches", "gpus")
-"""Settings with which cases are measured in processes of their own."""
 
 T = TypeVar("T")
 
@@ -132,7 +130,7 @@ class BenchSession:
     @property
     def delegates(self) -> bool:
         """Whether cases are measured in processes of their own, not in this one."""
-        return self._assignment is None and any(getattr(self.settings, name) for name in LAUNCHING)
+        return self._assignment is None and self.settings.delegates
 
     @property
     def run_file(self) -> Path | None:
@@ -194,6 +192,7 @@ class BenchSession:
         )
         return tuple(workload.expand(cases, settings))
 
+    @warnings_only()
     def open(self, planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
         """Check everything that needs torch, before any model is built; open the journal if anything is measured.
 
@@ -207,9 +206,11 @@ class BenchSession:
         import torch
 
         from peftbench.records.journal import Journal
+        from peftbench.records.scratch import sweep
         from peftbench.run.runner import Runner
         from peftbench.workloads.backend import Backend
 
+        sweep()
         for spec in dict.fromkeys(case.method for _, case in planned):
             self.catalogue.method(spec.name).check(dict(spec.overrides))
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peftbench.plugin.collection import case_of
-from peftbench.records.shards import NOTE, divide
+from peftbench.records.shards import NOTE, own_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Sharding:
         cases = {item: case.group for item in items if (case := case_of(item))}
         self._all = len(cases)
         ordered, groups = list(cases), list(cases.values())
-        own = {ordered[place] for place in divide(groups, self._parts)[self._part - 1]}
+        own = {ordered[place] for place in own_part(groups, self._part, self._parts)}
         if self._part == 1:
             own |= set(items) - set(cases)
         others = [item for item in items if item not in own]

@@ -86,8 +86,10 @@ class LaunchOutcome:
                 yield failing.id, self._message(failing)
 
     def _message(self, verdict: CaseVerdict) -> str:
-        comparison = self.judgement and self.judgement.comparison
-        return wording.message(verdict, comparison) if comparison else ""
+        if self.judgement is None or self.judgement.comparison is None:
+            return ""
+        told = [origin.sentence for origin in self.judgement.origins if origin.case == verdict.id]
+        return "; ".join([wording.message(verdict, self.judgement.comparison), *told])
 
 
 def conduct(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
@@ -116,19 +118,17 @@ def conduct(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
 def _in_lockstep(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
     from platformdirs import user_cache_path
 
-    from peftbench.processes.lockstep.duel import Duel
-    from peftbench.processes.lockstep.pair import State
-    from peftbench.processes.lockstep.states import THIS, other_state
+    from peftbench.processes.lockstep.contest import Contest
 
-    settings = plan.settings
-    duel = Duel(
-        base=other_state(settings.against, plan.command, plan.root, user_cache_path("peftbench"), plan.say),
-        new=State(name=THIS, command=plan.command),
+    judgement = Contest(
+        settings=plan.settings,
+        command=plan.command,
+        root=plan.root,
+        cache=user_cache_path("peftbench"),
         folder=plan.work.absolute() / FOLDER,
         session=plan.session,
         say=plan.say,
-    )
-    judgement = duel.judge(cases, settings.pairs, settings.rule, strict=settings.strict)
+    ).judge(cases)
     return LaunchOutcome(judgement.run, judgement) if judgement else LaunchOutcome(None)
 
 
@@ -154,9 +154,9 @@ def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: 
 
 def launches(settings: Settings) -> int:
     """Return how many launches a run without gate makes."""
-    return settings.launches or (settings.rule.min_baseline if settings.record else 1)
+    return settings.launches or (settings.gate_rule.min_baseline if settings.record else 1)
 
 
 def rule(settings: Settings) -> Rule:
     """Return the gate's rule; --peftbench-launches is its number of first launches."""
-    return settings.rule if settings.launches is None else replace(settings.rule, launches=settings.launches)
+    return settings.gate_rule if settings.launches is None else replace(settings.gate_rule, launches=settings.launches)

@@ -1,7 +1,8 @@
-"""What a case is called: the one place that knows how the id of a case is spelled."""
+"""What a case is called: the one place that knows how the id of a case is spelled, and takes it apart again."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 Scalar = bool | int | float | str
@@ -27,7 +28,7 @@ class Case:
 
     method: MethodSpec
     task: str
-    """A task's name, or several joined by plus signs."""
+    """A task's name, or several as `joint_task` writes them."""
     batch_size: int
     variant: tuple[tuple[str, Scalar], ...] = ()
     """What a study varies besides: seed, learning rate, ..."""
@@ -37,16 +38,82 @@ class Case:
         """The part of a test's id in brackets: `lora-nli-bs8`, `lora-nli-bs32-seed0-lr3e-05`."""
         return "-".join([f"{self.method}-{self.group}", *(f"{name}{value}" for name, value in self.variant)])
 
-    def with_variant(self, **variant: Scalar) -> Case:
-        """Return the same case with what a study varies."""
-        return replace(self, variant=tuple(variant.items()))
-
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of its tasks."""
-        return tuple(self.task.split("+"))
+        return task_names(self.task)
 
     @property
     def group(self) -> str:
         """Cases of one group share their batches and their reference."""
-        return f"{self.task}-bs{self.batch_size}"
+        return group_name(self.task, self.batch_size)
+
+    def with_variant(self, **variant: Scalar) -> Case:
+        """Return the same case with what a study varies."""
+        return replace(self, variant=tuple(variant.items()))
+
+    def varied(self, name: str) -> Scalar:
+        """Return the value that the study gives to `name`; KeyError if it varies no such thing."""
+        return dict(self.variant)[name]
+
+    @property
+    def seed(self) -> int:
+        """The seed of a training."""
+        return int(self.varied("seed"))
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of a training."""
+        return float(self.varied("lr"))
+
+
+@dataclass(frozen=True, slots=True)
+class CaseId:
+    """The id of a case in a record: `train_step[lora-nli-bs8]`.
+
+    A test may have parameters of its own, before those of the case or after them.
+    """
+
+    text: str
+
+    @property
+    def test(self) -> str:
+        """The test's name: the id without file and class, where it is a node id."""
+        return self.text.rpartition("::")[2]
+
+    @property
+    def function(self) -> str:
+        """The benchmark function: what stands before the parameters, with its file where the id is a node id."""
+        return self.text.partition("[")[0]
+
+    @property
+    def _parameters(self) -> str:
+        return self.text.partition("[")[2].removesuffix("]")
+
+    def method_among(self, names: Iterable[str]) -> str:
+        """Return the longest of some methods' names that the case can be of, or ''; `lora-fa` is not `lora`."""
+        parameters = f"-{self._parameters}"
+        return next((name for name in sorted(names, key=len, reverse=True) if f"-{name}-" in parameters), "")
+
+    def is_of_task(self, name: str) -> bool:
+        """Tell whether the case is of a task."""
+        return f"-{name}-bs" in self._parameters
+
+    def is_of_batch_size(self, batch_size: int) -> bool:
+        """Tell whether the case is of a batch size."""
+        return f"-bs{batch_size}-" in f"{self._parameters}-"
+
+
+def group_name(task: str, batch_size: int) -> str:
+    """Return what the cases of one task and batch size share in their ids: `nli-bs8`."""
+    return f"{task}-bs{batch_size}"
+
+
+def joint_task(names: Iterable[str]) -> str:
+    """Return how several tasks are written where a case is of all of them: `nli+ner`."""
+    return "+".join(names)
+
+
+def task_names(task: str) -> tuple[str, ...]:
+    """Return the tasks that `joint_task` joined."""
+    return tuple(task.split("+"))

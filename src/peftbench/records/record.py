@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
+from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import decode, encode
 
 SCHEMA: Final = "peftbench/run/1"
@@ -106,12 +107,12 @@ class Record:
     @property
     def function(self) -> str:
         """Name of the benchmark function: what stands before the parameters of the test's name."""
-        return function_of(self.id)
+        return CaseId(self.id).function
 
     @property
     def group(self) -> str:
         """Task and batch size: cases of one group are compared with each other."""
-        return f"{self.task}-bs{self.batch_size}"
+        return group_name(self.task, self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,6 @@ class Run:
             "notes": dict(self.notes),
             "records": [record_to_json(record) for record in self.records],
         }
-
-
-def function_of(case_id: str) -> str:
-    """Return the benchmark function of a case: what stands before the parameters of the test's name."""
-    return case_id.partition("[")[0]
 
 
 def differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

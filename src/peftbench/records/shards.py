@@ -39,6 +39,13 @@ def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
     return [sorted(places) for places in found]
 
 
+def own_part(groups: Sequence[str], part: int, parts: int) -> list[int]:
+    """Return which cases a part takes, counted from 1, as `divide` shares them; in a moment, however many parts."""
+    if len(set(groups)) < parts:
+        return list(range(len(groups) * (part - 1) // parts, len(groups) * part // parts))
+    return divide(groups, parts)[part - 1]
+
+
 def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
     """Return the shards of a run as one, in their order, and what is missing: cases, and shards that had any.
 
@@ -69,5 +76,11 @@ def _missing(shards: Sequence[Mapping[str, Any]], done: Collection[str]) -> Iter
     parts, present = shards[0]["parts"], {shard["part"] for shard in shards}
     elsewhere = shards[0]["cases"] - sum(len(shard["planned"]) for shard in shards)
     if elsewhere > 0:
-        absent = ", ".join(str(part) for part in range(1, parts + 1) if part not in present)
-        yield f"{elsewhere} cases, of shard {absent} of {parts}"
+        yield f"{elsewhere} cases, of shard {_absent(present, parts)} of {parts}"
+
+
+def _absent(present: Collection[int], parts: int) -> str:
+    """Return the parts that are not present: `2, 4-16`."""
+    borders = [0, *sorted(present), parts + 1]
+    gaps = [(low + 1, high - 1) for low, high in pairwise(borders) if high - low > 1]
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -11,6 +9,9 @@ from typing import Any, Final
 from peftbench.claims.intervals import Interval
 from peftbench.claims.paper import CaseFinding, Finding
 from peftbench.report.numbers import between
+from peftbench.report.page import page, written
+from peftbench.report.table import Column, drawn
+from peftbench.text import as_json, in_markdown, on_terminal
 
 SCHEMA: Final = "peftbench/claims/1"
 """Name and version of the JSON form."""
@@ -20,26 +21,13 @@ RATES: Final = {"shared": "one learning rate for all", "tuned": "each method's b
 
 def render(findings: Sequence[Finding], *, width: int, everything: bool = False, color: bool = False) -> str:
     """Return the table, no line longer than `width`; with `everything`, each case on a line of its own."""
-    from rich.console import Console
-    from rich.table import Table
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, ratio in (("claim", 2), ("measured, and what would hold", 4), ("found [95 %]", 3), ("verdict", None)):
-        table.add_column(heading, overflow="fold", ratio=ratio)
-    table.add_column("cases", overflow="fold")
-    for finding in findings:
-        style = STYLES[finding.verdict]
-        table.add_row(
-            title(finding), finding.claim.inequality, found(finding.found), finding.verdict, tally(finding), style=style
-        )
-    console.print(table)
+    console = page(width=width, color=color)
+    console.print(drawn(COLUMNS, findings, lined=False, bold=True, style=lambda finding: STYLES[finding.verdict]))
     for finding in filter(lambda finding: everything and finding.cases, findings):
         console.print(f"\n{title(finding)}", style="bold")
         for case in finding.cases:
-            console.print(f"  {case.case}: {found(case.found)}, {case.verdict}{censoring(case)}")
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+            console.print(f"  {on_terminal(case.case)}: {found(case.found)}, {case.verdict}{censoring(case)}")
+    return written(console)
 
 
 def markdown(findings: Sequence[Finding]) -> str:
@@ -48,21 +36,24 @@ def markdown(findings: Sequence[Finding]) -> str:
         "| claim | measured, and what would hold | found [95 %] | verdict |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {title(one)} | {_escaped(one.claim.inequality)} | {found(one.found)} | {one.verdict} |"
+            f"| {title(one)} | {in_markdown(one.claim.inequality)} | {found(one.found)} | {one.verdict} |"
             for one in findings
         ),
         "",
     ]
     for one in filter(lambda finding: finding.cases, findings):
         lines += [f"* **{title(one)}** ({one.claim.says})"]
-        lines += [f"    * {case.case}: {found(case.found)}, {case.verdict}{censoring(case)}" for case in one.cases]
+        lines += [
+            f"    * {in_markdown(case.case)}: {found(case.found)}, {case.verdict}{censoring(case)}"
+            for case in one.cases
+        ]
     return "\n".join(lines) + "\n"
 
 
 def to_json(findings: Sequence[Finding], *, target: str) -> str:
     """Return everything for other programs; an end of an interval that is infinite is null."""
     data = {"schema": SCHEMA, "target": target, "claims": [_finding(finding) for finding in findings]}
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return as_json(data)
 
 
 def title(finding: Finding) -> str:
@@ -119,5 +110,10 @@ def _interval(interval: Interval | None) -> dict[str, float | None]:
     return {name: end if math.isfinite(end) else None for name, end in ends.items()}
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
+COLUMNS: Final = (
+    Column("claim", title, text=True, folds=True, ratio=2),
+    Column("measured, and what would hold", lambda one: one.claim.inequality, text=True, folds=True, ratio=4),
+    Column("found [95 %]", lambda one: found(one.found), text=True, folds=True, ratio=3),
+    Column("verdict", lambda one: one.verdict, text=True, folds=True),
+    Column("cases", tally, text=True, folds=True),
+)

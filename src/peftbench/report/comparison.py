@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
+from peftbench.report.page import page, written
+from peftbench.report.table import Column, drawn
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,42 +38,37 @@ def render(
         everything: List unchanged cases too.
         color: Whether to use escape codes.
     """
-    from rich.console import Console
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
-    console.print(wording.headline(comparison, fail_on), style="bold")
+    console = page(width=width, color=color)
+    console.print(on_terminal(wording.headline(comparison, fail_on)), style="bold")
     console.print(f"{wording.counts(comparison)}; {wording.sensitivity(comparison)}")
     for line in (*map(wording.suite_line, comparison.suite), *comparison.notes):
-        console.print(line)
+        console.print(on_terminal(line))
     rows = [case for case in wording.loudest_first(comparison) if everything or case.verdict != "unchanged"]
     if rows:
         console.print(_table(rows, comparison, reasons=width >= WIDE))
     for case in rows if width < WIDE else ():
         reason = wording.explanation(case, comparison)
-        console.print(f"{case.id}: {reason}" if reason else "", end="\n" if reason else "")
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+        console.print(on_terminal(f"{case.id}: {reason}") if reason else "", end="\n" if reason else "")
+    return written(console)
 
 
 def _table(rows: Iterable[CaseVerdict], comparison: Comparison, *, reasons: bool) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("case", overflow="fold", ratio=3)
-    table.add_column("verdict", overflow="fold")
-    table.add_column("against reference [95 %]", overflow="fold")
-    table.add_column("ms", overflow="fold")
+    columns = [
+        Column("case", lambda case: case.id, text=True, folds=True, ratio=3),
+        Column("verdict", _verdict, text=True, folds=True),
+        Column("against reference [95 %]", _interval, text=True, folds=True),
+        Column("ms", wording.milliseconds_moved, text=True, folds=True),
+    ]
     if reasons:
-        table.add_column("why", overflow="fold", ratio=4)
-    for case in rows:
-        loud = case.verdict in ("regressed", "inconclusive")
-        cells = [
-            case.id,
-            case.verdict.upper() if loud else case.verdict,
-            wording.interval(case.time) if case.time is not None else "",
-            wording.milliseconds_moved(case),
-        ]
-        if reasons:
-            cells.append(wording.explanation(case, comparison))
-        table.add_row(*cells, style=STYLES.get(case.verdict, ""))
-    return table
+        columns.append(
+            Column("why", lambda case: wording.explanation(case, comparison), text=True, folds=True, ratio=4)
+        )
+    return drawn(columns, rows, lined=False, bold=True, style=lambda case: STYLES.get(case.verdict, ""))
+
+
+def _verdict(case: CaseVerdict) -> str:
+    return case.verdict.upper() if case.verdict in ("regressed", "inconclusive") else case.verdict
+
+
+def _interval(case: CaseVerdict) -> str:
+    return wording.interval(case.time) if case.time is not None else ""

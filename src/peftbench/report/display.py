@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from peftbench.gate.judgement import Judgement
 from peftbench.records.fileio import write_atomically
+from peftbench.records.jsondata import encode
 from peftbench.report import comparison, exports, markdown
+from peftbench.text import in_markdown, on_terminal
 
 
 def terminal(judgement: Judgement, *, width: int, color: bool) -> str:
     """Return the verdict and what changed, no line longer than `width`; in GitHub's log, annotations as well."""
     if judgement.comparison is None:
         error = f"{exports.github_error('peftbench', judgement.base)}\n"
-        return f"{judgement.base}\n{error if judgement.failed and _in_actions() else ''}"
+        return f"{on_terminal(judgement.base)}\n{error if judgement.failed and _in_actions() else ''}"
     report = comparison.render(judgement.comparison, fail_on=judgement.fail_on, width=width, color=color)
     annotations = exports.github_annotations(judgement.comparison, fail_on=judgement.fail_on) if _in_actions() else ""
-    return f"{judgement.base}\n{report}{annotations}"
+    since = "".join(f"{on_terminal(f'{origin.case}: {origin.sentence}')}\n" for origin in judgement.origins)
+    return f"{on_terminal(judgement.base)}\n{report}{since}{annotations}"
 
 
 def write(judgement: Judgement, diff_json: Path | None) -> None:
@@ -31,12 +35,20 @@ def write(judgement: Judgement, diff_json: Path | None) -> None:
         if found is None:
             text = exports.nothing_to_json(judgement.base, failed=judgement.failed)
         else:
-            text = exports.to_json(found, fail_on=judgement.fail_on)
+            text = _with_origins(exports.to_json(found, fail_on=judgement.fail_on), judgement)
         write_atomically(diff_json, text)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        text = markdown.render(found, fail_on=judgement.fail_on) if found else f"**{judgement.base}**\n"
+        base = in_markdown(judgement.base)
+        text = markdown.render(found, fail_on=judgement.fail_on) if found else f"**{base}**\n"
         with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(f"## peftbench: {judgement.base}\n\n{text}\n" if found else f"## peftbench\n\n{text}")
+            file.write(f"## peftbench: {base}\n\n{text}\n" if found else f"## peftbench\n\n{text}")
+            file.writelines(f"* {in_markdown(f'{origin.case}: {origin.sentence}')}\n" for origin in judgement.origins)
+
+
+def _with_origins(text: str, judgement: Judgement) -> str:
+    if not judgement.origins:
+        return text
+    return json.dumps({**json.loads(text), "bisect": encode(judgement.origins)}, indent=1, allow_nan=False) + "\n"
 
 
 def _in_actions() -> bool:

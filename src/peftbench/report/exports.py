@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from typing import Any, Final
@@ -11,6 +10,7 @@ from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
+from peftbench.text import Destination, as_json, clean
 
 SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
@@ -35,7 +35,7 @@ def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
         ],
         "cases": [_case(case) for case in comparison.cases],
     }
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return as_json(data)
 
 
 def nothing_to_json(why: str, *, failed: bool) -> str:
@@ -51,7 +51,7 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
         "suite": [],
         "cases": [],
     }
-    return json.dumps(data, indent=1) + "\n"
+    return as_json(data)
 
 
 def _case(case: CaseVerdict) -> Json:
@@ -95,12 +95,7 @@ def _annotation(item: CaseVerdict | SuiteVerdict, comparison: Comparison) -> str
 
 def github_error(title: str, text: str) -> str:
     """Return the line that makes GitHub show an error."""
-    escaped = _data(title).replace(":", "%3A").replace(",", "%2C")
-    return f"::error title={escaped}::{_data(text)}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return f"::error title={clean(title, Destination.GITHUB_PROPERTY)}::{clean(text, Destination.GITHUB)}"
 
 
 def to_bencher(snapshot: Snapshot) -> str:
@@ -117,13 +112,13 @@ def to_bencher(snapshot: Snapshot) -> str:
         measures |= {counter.replace("_", "-"): {"value": value} for counter, value in sorted(case.counters.items())}
         if measures:
             data[name] = measures
-    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+    return as_json(data)
 
 
 def to_action_benchmark(snapshot: Snapshot) -> str:
     """Return the entries of github-action-benchmark's tool `customSmallerIsBetter`."""
     entries = [entry for name, case in sorted(snapshot.cases.items()) for entry in _entries(snapshot, name, case)]
-    return json.dumps(entries, indent=1, allow_nan=False) + "\n"
+    return as_json(entries)
 
 
 def _entries(snapshot: Snapshot, name: str, case: CaseSnapshot) -> Iterable[Json]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
+from peftbench.text import in_markdown
 
 MAX_BYTES: Final = 1_000_000
 """GitHub refuses a step summary above 1 MiB."""
@@ -18,11 +19,11 @@ _HEAD: Final = "| case | verdict | against reference [95 %] | ms | why |\n| --- 
 def render(comparison: Comparison, *, fail_on: Iterable[Verdict], max_bytes: int = MAX_BYTES) -> str:
     """Return the report, shorter than `max_bytes`: rows that do not fit are counted."""
     lines = [
-        f"**{_escaped(wording.headline(comparison, fail_on))}**",
+        f"**{in_markdown(wording.headline(comparison, fail_on))}**",
         "",
         f"{wording.counts(comparison)}; {wording.sensitivity(comparison)}.",
         "",
-        *(f"* {_escaped(line)}" for line in (*map(wording.suite_line, comparison.suite), *comparison.notes)),
+        *(f"* {in_markdown(line)}" for line in (*map(wording.suite_line, comparison.suite), *comparison.notes)),
         "",
     ]
     head = "\n".join(lines)
@@ -69,13 +70,4 @@ def _row(case: CaseVerdict, comparison: Comparison) -> str:
         wording.milliseconds_moved(case),
         wording.explanation(case, comparison),
     )
-    return f"| {' | '.join(map(_escaped, cells))} |\n"
-
-
-def _escaped(text: str) -> str:
-    """Return text that markdown shows as it is."""
-    for character in "\\`*_[]|~":
-        text = text.replace(character, "\\" + character)
-    return " ".join(
-        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@&#8203;").split()
-    )
+    return f"| {' | '.join(map(in_markdown, cells))} |\n"

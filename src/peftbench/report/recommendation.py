@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from peftbench.claims.intervals import Interval
 from peftbench.claims.recommend import Choice
 from peftbench.report.numbers import between, significant
+from peftbench.report.page import page, written
+from peftbench.report.table import Column, drawn
+from peftbench.text import as_json
 
 
 def render(ranked: Sequence[Choice], *, width: int) -> str:
     """Return the ranking as a table, no line longer than `width`."""
-    from rich.console import Console
-    from rich.table import Table
-
     if not ranked:
         return "no method can be ranked: the runs lack what this objective needs, or full fine-tuning\n"
-    file = io.StringIO()
-    console = Console(file=file, width=width, highlight=False, markup=False)
-    table = Table(box=None, pad_edge=False)
-    for column in ("", "method", "score [95 %]", "trains in", "why"):
-        table.add_column(column, overflow="fold")
-    for place, choice in enumerate(ranked, start=1):
-        memory = "" if choice.memory_bytes is None else f"{significant(choice.memory_bytes / 2**30)} GiB"
-        table.add_row(str(place) if choice.fits else "-", choice.method, _score(choice), memory, choice.reason)
-    console.print(table)
-    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+    console = page(width=width)
+    columns = [
+        Column("", lambda row: str(row[0]) if row[1].fits else "-", text=True, folds=True),
+        Column("method", lambda row: row[1].method, text=True, folds=True),
+        Column("score [95 %]", lambda row: _score(row[1]), text=True, folds=True),
+        Column("trains in", lambda row: _memory(row[1]), text=True, folds=True),
+        Column("why", lambda row: row[1].reason, text=True, folds=True),
+    ]
+    console.print(drawn(columns, enumerate(ranked, start=1), lined=False))
+    return written(console)
 
 
-def to_json(ranked: Sequence[Choice]) -> list[dict[str, Any]]:
-    """Return JSON types; an end of an interval that is not known is null."""
-    return [
+def to_json(ranked: Sequence[Choice]) -> str:
+    """Return everything for other programs; an end of an interval that is not known is null."""
+    data = [
         {
             "method": choice.method,
             "score": choice.score,
@@ -46,6 +44,11 @@ def to_json(ranked: Sequence[Choice]) -> list[dict[str, Any]]:
         }
         for choice in ranked
     ]
+    return as_json(data)
+
+
+def _memory(choice: Choice) -> str:
+    return "" if choice.memory_bytes is None else f"{significant(choice.memory_bytes / 2**30)} GiB"
 
 
 def _score(choice: Choice) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.claims.evidence import Evidence, JointTraining, value
 from peftbench.claims.intervals import Interval, Observation, interval, log_ratio, open_ends
 from peftbench.config.target import QualityTarget
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
+from peftbench.report.table import LINED_GAP, Column, drawn, filled, fitting
 from peftbench.studies.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
 from peftbench.studies.training.stopping import Cost, Goal, cost
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from peftbench.records.record import Record, Run
 
 DEPLOYMENT: Final = "deployment"
-GAP: Final = 3
-"""Characters between two columns."""
 
 Cells = Sequence[tuple[str, str, Callable[[float], str], int]]
 """Title, metric, how it is shown, and rank of each column."""
@@ -46,21 +44,6 @@ UPKEEP: Final[Cells] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table, with its cells."""
-
-    title: str
-    cells: Sequence[str]
-    rank: int = 0
-    """Columns of the highest rank are left out first where the terminal is narrow."""
-
-    @property
-    def width(self) -> int:
-        """Characters of its widest line, with the gap to the next column."""
-        return max(map(len, (self.title, *self.cells))) + GAP
-
-
 def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     """Yield title, table and notes of each group of each study in a run; no table is wider than `width`, if it can."""
     found = [record for record in run.records if record.status == "ok"]
@@ -68,23 +51,35 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     for members in _groups(trainings(found)):
         goal = evidence.goal(members[0].group)
         title = f"{CONVERGENCE}  {members[0].group}, target {significant(goal) if goal else 'not known without full'}"
-        yield title, _table(_of_trainings(members, goal), width), _notes(members, goal)
+        yield title, _of_members(members, goal, width), _notes(members, goal)
     for members in _groups(trainings(found, MULTITASK)):
         joint = {task: evidence.goal(group) for task, group in JointTraining(members[0]).groups.items()}
         known = {task: goal for task, goal in joint.items() if goal is not None}
         goals = known if len(known) == len(joint) else None
-        yield f"{MULTITASK}  {members[0].group}", _table(_of_trainings(members, goals), width), _notes(members, goals)
+        yield (
+            f"{MULTITASK}  {members[0].group}",
+            _of_members(members, goals, width),
+            _notes(members, goals),
+        )
     for members in _groups(trainings(found, ADDING)):
         *_, new = JointTraining(members[0]).groups.values()
         goal = evidence.goal(new)
-        yield f"{ADDING}  {members[0].group}", _table(_of_trainings(members, goal), width), _notes(members, goal)
+        yield (
+            f"{ADDING}  {members[0].group}",
+            _of_members(members, goal, width),
+            _notes(members, goal),
+        )
     served: dict[str, list[Record]] = {}
     for record in found:
         if record.workload == DEPLOYMENT:
             served.setdefault(record.group, []).append(record)
     for group, records in served.items():
         for what, metrics in (("answers, one lot after the other", ANSWERS), ("held, loaded, switched", UPKEEP)):
-            yield f"{DEPLOYMENT}  {group}: {what}", _table(_of_serving(records, metrics), width), []
+            yield f"{DEPLOYMENT}  {group}: {what}", _table(_of_serving(records, metrics), len(records), width), []
+
+
+def _of_members(members: Sequence[Training], goal: Goal | None, width: int) -> Table:
+    return _table(_of_trainings(members, goal), len(_rows(members)), width)
 
 
 def _of_trainings(members: Sequence[Training], goal: Goal | None) -> list[Column]:
@@ -100,18 +95,18 @@ def _of_trainings(members: Sequence[Training], goal: Goal | None) -> list[Column
         return [_against(found, full, goal, what) for found in rows.values()]
 
     return [
-        Column("method", [method for method, *_ in rows]),
-        Column("lr", [f"{lr:g}" for _, lr, _ in rows]),
-        Column("replay", ["" if replay is None else f"{replay:.0%}" for *_, replay in rows]),
-        Column("seeds", [str(len(found)) for found in rows.values()], rank=2),
-        Column("quality", [_mean([one.quality for one in found]) for found in rows.values()]),
-        Column("forgets", [_mean([value(one.record, "forgetting") for one in found]) for found in rows.values()]),
-        Column("s to target", costs("time_s", significant), rank=1),
-        Column("x full", against("time_s")),
-        Column("FLOP to target", costs("flops", scaled), rank=4),
-        Column("FLOP x full", against("flops"), rank=1),
-        Column("J to target", costs("energy_j", significant), rank=3),
-        Column("peak MB", [megabytes(size) if size else "" for size in memory], rank=2),
+        Column.of("method", [method for method, *_ in rows], text=True),
+        Column.of("lr", [f"{lr:g}" for _, lr, _ in rows]),
+        Column.of("replay", ["" if replay is None else f"{replay:.0%}" for *_, replay in rows]),
+        Column.of("seeds", [str(len(found)) for found in rows.values()], rank=2),
+        Column.of("quality", [_mean([one.quality for one in found]) for found in rows.values()]),
+        Column.of("forgets", [_mean([value(one.record, "forgetting") for one in found]) for found in rows.values()]),
+        Column.of("s to target", costs("time_s", significant), rank=1),
+        Column.of("x full", against("time_s")),
+        Column.of("FLOP to target", costs("flops", scaled), rank=4),
+        Column.of("FLOP x full", against("flops"), rank=1),
+        Column.of("J to target", costs("energy_j", significant), rank=3),
+        Column.of("peak MB", [megabytes(size) if size else "" for size in memory], rank=2),
     ]
 
 
@@ -131,12 +126,12 @@ def _notes(members: Sequence[Training], goal: Goal | None) -> list[str]:
 
 def _of_serving(records: Sequence[Record], metrics: Cells) -> list[Column]:
     fixed = [
-        Column("method", [record.method for record in records]),
-        Column("way", [str(record.variant["by"]) for record in records]),
-        Column("tasks", [str(record.variant["n"]) for record in records]),
+        Column.of("method", [record.method for record in records], text=True),
+        Column.of("way", [str(record.variant["by"]) for record in records]),
+        Column.of("tasks", [str(record.variant["n"]) for record in records]),
     ]
     return fixed + [
-        Column(title, [_or_nothing(value(record, name), show) for record in records], rank)
+        Column.of(title, [_or_nothing(value(record, name), show) for record in records], rank)
         for title, name, show, rank in metrics
     ]
 
@@ -200,17 +195,7 @@ def _or_nothing(number: float | None, show: Callable[[float], str]) -> str:
     return "" if number is None else show(number)
 
 
-def _table(columns: Sequence[Column], width: int) -> Table:
-    """Return the columns that have anything in them, as far as they fit."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    shown = [column for column in columns if any(column.cells)]
-    while sum(column.width for column in shown) > width and (rank := max(column.rank for column in shown)) > 0:
-        shown = [column for column in shown if column.rank < rank]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for number, column in enumerate(shown):
-        table.add_column(column.title, justify="left" if number == 0 else "right", overflow="fold")
-    for row in zip(*(column.cells for column in shown), strict=True):
-        table.add_row(*row)
-    return table
+def _table(columns: Sequence[Column], count: int, width: int) -> Table:
+    """Return a table of so many rows, with the columns that have anything in them, as far as they fit."""
+    rows = range(count)
+    return drawn(fitting(filled(columns, rows), [rows], width, LINED_GAP), rows)

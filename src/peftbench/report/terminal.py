@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from itertools import chain
+from typing import Any, Final
 
 from peftbench.records.estimate import LEAST_VALUES
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from peftbench.report.page import page, written
+from peftbench.report.table import LINED_GAP, Column, drawn, fitting
+from peftbench.text import on_terminal
 
 RANGES: Final = "[ ]      of fewer than six rounds or launches: their range, not a 95 % interval (of three: 75 %)"
 FULL: Final = "full"
@@ -25,44 +23,31 @@ Row = tuple[Record, Record | None]
 """A record, and that of full fine-tuning in the same block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the table."""
-
-    title: str
-    cell: Callable[[Row], str]
-    rank: int = 0
-    """Columns of the highest rank are left out first where the terminal is narrow."""
-
-
 def render(run: Run, *, width: int, color: bool = False) -> str:
     """Return the table of a run, no line longer than `width`."""
-    from rich.console import Console
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=color, no_color=not color, highlight=False, markup=False)
+    console = page(width=width, color=color)
     for line in head(run):
-        console.print(line)
+        console.print(on_terminal(line))
     found = blocks(record for record in run.records if not record.variant)
-    columns = _fitting(console, [records for _, records in found])
+    columns = _columns([_rows(records) for _, records in found], width)
     for title, records in found:
         console.print()
-        console.print(title, style="bold")
-        console.print(_table(columns, records))
+        console.print(on_terminal(title), style="bold")
+        console.print(drawn(columns, _rows(records)))
         for reason in holes(records):
-            console.print(reason)
+            console.print(on_terminal(reason))
     for title, table, notes in studies.tables(run, width):
         console.print()
-        console.print(title, style="bold")
+        console.print(on_terminal(title), style="bold")
         console.print(table)
         for note in notes:
-            console.print(f"  {note}")
+            console.print(f"  {on_terminal(note)}")
     for reason in holes(record for record in run.records if record.variant):
-        console.print(reason)
+        console.print(on_terminal(reason))
     console.print()
     for line in foot(run):
-        console.print(line)
-    return file.getvalue()
+        console.print(on_terminal(line))
+    return written(console)
 
 
 def head(run: Run) -> list[str]:
@@ -136,31 +121,10 @@ def foot(run: Run) -> list[str]:
     return lines
 
 
-def _fitting(console: Console, found: Sequence[Sequence[Record]]) -> list[Column]:
-    """Return the columns that hold anything, as many as fit the console's width in every block."""
-    boundless = console.options.update(width=10_000)
-    rows = [row for records in found for row in _rows(records)]
-    columns = [column for column in COLUMNS if column.rank == 0 or any(map(column.cell, rows))]
-    for rank in sorted({column.rank for column in COLUMNS}, reverse=True):
-        tables = (_table(columns, records) for records in found)
-        widest = max((console.measure(table, options=boundless).maximum for table in tables), default=0)
-        if widest <= console.width or rank == 0:
-            break
-        columns = [column for column in columns if column.rank < rank]
-    return columns
-
-
-def _table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
-    for number, column in enumerate(columns):
-        text = number in (0, len(columns) - 1)
-        table.add_column(column.title, justify="left" if text else "right", no_wrap=True)
-    for row in _rows(records):
-        table.add_row(*(column.cell(row) for column in columns))
-    return table
+def _columns(blocks: Sequence[Sequence[Row]], width: int) -> list[Column]:
+    """Return the columns that hold anything, as many as fit the terminal in every block."""
+    kept = [column for column in COLUMNS if column.rank == 0 or any(map(column.cell, chain.from_iterable(blocks)))]
+    return fitting(kept, blocks, width, LINED_GAP)
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:
@@ -220,7 +184,7 @@ def _trained(row: Row) -> str:
 
 
 COLUMNS: Final = (
-    Column("method", lambda row: row[0].method),
+    Column("method", lambda row: row[0].method, text=True),
     Column("ms [95 %]", _interval),
     Column("x base", _number("ratio", "{:.2f}".format), rank=3),
     Column("x full", _against_full("ratio")),
@@ -231,5 +195,5 @@ COLUMNS: Final = (
     Column("body+head", _trained, rank=1),
     Column("checkpoint MB", _number("checkpoint_bytes", megabytes), rank=3),
     Column("compile s", _number("compile_s", significant), rank=1),
-    Column("status", lambda row: row[0].status),
+    Column("status", lambda row: row[0].status, text=True),
 )

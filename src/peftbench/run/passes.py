@@ -103,9 +103,11 @@ class Passes:
         with watch.during("memory"):
             memory = self._memory(trial, timed, counted)
         with watch.during("time"), undisturbed():
+            watch.current = "warm-up"
             reference, alone = self._warmed(timed, workload, group)
             anchor = Anchor(self._clock, self._backend.device) if reference else None
             plan = self._plan(after=anchor.after if anchor else None)
+            watch.current = "timed rounds"
             rounds, state = self._probes.rounds(lambda: take(measurement.observer(timed), reference, plan, seed=seed))
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from peftbench.devices import compiling
 from peftbench.devices.environment import fingerprint
-from peftbench.devices.failures import PoisonedError, classify, context_is_alive, is_sticky
+from peftbench.devices.failures import PoisonedError, classify, context_is_alive, is_sticky, told
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.memory.device_memory import leak, release
 from peftbench.measure.probes import probes_for
@@ -21,12 +21,17 @@ from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record
 from peftbench.run.passes import Passes
 from peftbench.run.proofs import Proofs
+from peftbench.state import process, torch_state
+from peftbench.state.batches import batches_facet
+from peftbench.state.facet import look, put_back
+from peftbench.text import visible
 from peftbench.workloads.base import Measurement, Workbench
 
 if TYPE_CHECKING:
     from peftbench.measure.time.rounds import Observer
     from peftbench.records.ids import Case
     from peftbench.run.passes import Take
+    from peftbench.state.facet import Seen
     from peftbench.workloads.backend import Backend, Group
     from peftbench.workloads.base import Benchmark, Workload
 
@@ -43,6 +48,15 @@ class Runner:
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
+        self._watch = Stopwatch()
+        """Of the last case."""
+        threads = () if backend.settings.compile else (process.THREADS,)
+        self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
+        """What a case can change for those after it, beside the batches."""
+        self._batches: tuple[Seen, ...] = ()
+        """What is in the batches of the group."""
+        self._changes: tuple[str, ...] = ()
+        """What the last case changed for those after it, a line each."""
         self._held_bytes = 0
         """What stays allocated between cases: the batches of the group."""
         self._lost = False
@@ -72,9 +86,8 @@ class Runner:
 
     def release(self) -> None:
         """Forget what the cases of the present group share."""
-        self._group = None
-        self._passes.forget()
-        self._shared.clear()
+        self._group, self._batches = None, ()
+        self._forget()
         if self.backend.settings.compile:
             compiling.reset()
         gc.unfreeze()
@@ -103,6 +116,7 @@ class Runner:
             PoisonedError: the device is of no more use to this process.
             Exception: a fault that is neither the case's nor the machine's.
         """
+        self._watch, self._changes = Stopwatch(), ()
         blank = self.blank(case, benchmark, id)
         if reason := benchmark.unsupported_case(case, self.backend):
             return replace(blank, status="unsupported", reason=reason)
@@ -110,11 +124,39 @@ class Runner:
             gc.unfreeze()
             self._held_bytes = self._clean_up()
         self._left_open = True
-        record = self._outcome(case, benchmark, self._workbench(records), self._measurement(blank, observer))
+        with self._guarded():
+            record = self._outcome(case, benchmark, self._workbench(records), self._measurement(blank, observer))
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
-        return replace(record, warnings=(*record.warnings, left)) if left else record
+        return replace(record, warnings=(*record.warnings, *self._changes, *filter(None, [left])))
+
+    def failed(self, case: Case, benchmark: Benchmark, error: BaseException, *, id: str) -> Record:  # noqa: A002 - see above
+        """Return the record of a case that `measure` raised an error for: what, in which pass, and what it changed."""
+        where = self._watch.current
+        place = f" (in {where})" if where and not isinstance(error, PoisonedError) else ""
+        reason = visible(f"{told(error)}{place}")
+        return replace(self.blank(case, benchmark, id), status="failed", reason=reason, warnings=self._changes)
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Put back what a case changes for those after it, however it ends, and remember what that was.
+
+        What was built meanwhile, and is shared, is built anew.
+        """
+        before = look(self._facets)
+        try:
+            yield
+        finally:
+            batches = () if self._lost else self._batches
+            self._changes = put_back((*before, *batches))
+            if self._changes:
+                self._forget()
+
+    def _forget(self) -> None:
+        """Let go of what cases of a group share beside its batches and its template."""
+        self._passes.forget()
+        self._shared.clear()
 
     def _outcome(self, case: Case, benchmark: Benchmark, bench: Workbench, measurement: Measurement) -> Record:
         """Return what a case yields, or the record with the reason why it yields nothing."""
@@ -149,7 +191,7 @@ class Runner:
         """
         if reason := benchmark.unsupported_case(case, self.backend):
             raise UnsupportedError(reason)
-        with compiling.faults():
+        with self._guarded(), compiling.faults():
             benchmark.try_once(case, self._workbench(()), self._take_round)
 
     def blank(self, case: Case, benchmark: Benchmark, id: str) -> Record:  # noqa: A002 - the record's own word
@@ -193,7 +235,7 @@ class Runner:
         return Workbench(self.backend, self._clock, tuple(records), self._shared)
 
     def _measurement(self, blank: Record, observer: Observer) -> Measurement:
-        return Measurement(blank=blank, observer=observer, watch=Stopwatch(), take_passes=self._take_passes)
+        return Measurement(blank=blank, observer=observer, watch=self._watch, take_passes=self._take_passes)
 
     def _take_round(self, workload: Workload, case: Case) -> None:
         subject = self._group_of(case).subject(case.method)
@@ -227,5 +269,6 @@ class Runner:
         if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
             self.release()
             self._group = self.backend.group(case.task, case.batch_size)
+            self._batches = look([batches_facet(self._group.batches)])
             self._held_bytes = release(self.backend.device)
         return self._group

@@ -1,1 +1,4 @@
-"""Tasks."""
+"""What is learned: rows, examples, batches, labels and scores of each task.
+
+It imports devices and what is below it.
+"""

@@ -76,10 +76,30 @@ class Task(ABC):
         """Return the same task with other classes."""
         return replace(self, labels=tuple(labels))
 
+    def named(self, names: Sequence[str]) -> Self:
+        """Return the task with the classes that its training file names, in the order of their ids there.
+
+        Numbers from 0 on are no names: the task's own stay, if they are as many.
+
+        Raises:
+            UserError: the task cannot have a class of such a name.
+        """
+        return self if list(names) == [str(number) for number in range(len(self.labels))] else self.with_labels(names)
+
     def fitted(self, rows: Iterable[Row]) -> Self:
-        """Return the task with the classes of its training rows, where the data decides them; rows are not checked."""
+        """Return the task with the classes of its training rows, where the data decides them; rows are not checked.
+
+        It is asked where the training file does not name its classes itself.
+        """
         del rows
         return self
+
+    def unfolded(self, row: Row) -> Iterable[tuple[str, object]]:
+        """Return the rows that a row of a data file holds, each with its place in it (`, question 2`); mostly itself.
+
+        They are not checked: `problem` is asked for each of them.
+        """
+        return [("", row)]
 
     def problem(self, row: Row) -> str:
         """Return why a row of a data file cannot be used, or ''."""

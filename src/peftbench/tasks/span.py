@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Final
@@ -46,6 +46,13 @@ class SpanTask(Task):
     fields: tuple[str, ...] = ("context", "question", "answers")
     metric: str = "f1"
     peft_task_type: str | None = "QUESTION_ANS"
+
+    def unfolded(self, row: Row) -> Iterable[tuple[str, object]]:
+        """Return the questions of an article, or of a paragraph, of SQuAD's own files; else the row, answers gathered.
+
+        Their answers are lists of objects with a text and a start, and none for what cannot be answered.
+        """
+        return list(_questions(row))
 
     def problem(self, row: Row) -> str:
         """Return why a row cannot be used, or ''."""
@@ -105,6 +112,34 @@ class SpanTask(Task):
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
         """Pad into `input_ids`, `attention_mask`, (`token_type_ids`) [B, L], `start_positions`, `end_positions` [B]."""
         return {**pad_inputs(features, vocabulary, pad_to), **stacked(features, "start_positions", "end_positions")}
+
+
+def _questions(row: Row) -> Iterator[tuple[str, object]]:
+    """Yield the rows within an article or a paragraph with their places, or the row itself; broken ones as they are."""
+    for place, paragraph in _parts(row, "paragraphs", "paragraph"):
+        for inner, question in _parts(paragraph, "qas", "question"):
+            found = question
+            if isinstance(found, Mapping):
+                context = {"context": paragraph.get("context")} if isinstance(paragraph, Mapping) and inner else {}
+                found = {**context, **found}
+                found |= {"answers": _gathered(found["answers"])} if isinstance(found.get("answers"), list) else {}
+            yield f"{place}{inner}", found
+
+
+def _parts(whole: object, key: str, name: str) -> Iterator[tuple[str, object]]:
+    """Yield what a list within an object holds, with its places; the whole itself where there is no such list."""
+    inner = whole.get(key) if isinstance(whole, Mapping) else None
+    if isinstance(inner, list):
+        yield from ((f", {name} {number}", part) for number, part in enumerate(inner, start=1))
+    else:
+        yield "", whole
+
+
+def _gathered(answers: Sequence[object]) -> object:
+    """Return SQuAD's answers, an object each, as two lists; anything else as it is."""
+    if not all(isinstance(answer, Mapping) and {"text", "answer_start"} <= set(answer) for answer in answers):
+        return answers
+    return {name: [answer[name] for answer in answers] for name in ("text", "answer_start")}  # type: ignore[index] # mappings
 
 
 def _cut(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> list[str]:

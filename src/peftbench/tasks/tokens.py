@@ -9,6 +9,7 @@ from itertools import cycle
 from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Final, Self
 
+from peftbench.errors import UserError
 from peftbench.tasks import synthetic
 from peftbench.tasks.base import Batch, Features, Head, HubSource, Row, Task, Vocabulary
 from peftbench.tasks.encoding import inputs
@@ -41,6 +42,16 @@ class TokenTask(Task):
     fields: tuple[str, ...] = ("tokens", "ner_tags")
     metric: str = "f1"
     peft_task_type: str | None = "TOKEN_CLS"
+
+    def named(self, names: Sequence[str]) -> Self:
+        """Take the tags that the file names; raises UserError for one that is no BIO tag, whose entities are not known.
+
+        Numbers alone stand for the task's own tags.
+        """
+        found = super().named(names)
+        if strange := next((name for name in found.labels if not BIO.fullmatch(name)), None):
+            raise UserError(f"the class {strange!r} is no tag: tags are O, B-<type> and I-<type>")
+        return found
 
     def fitted(self, rows: Iterable[Row]) -> Self:
         """Take the entity types of the rows where they have others than the task; O comes first, then by name."""

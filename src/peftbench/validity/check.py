@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Self
 
 import torch
@@ -22,6 +20,7 @@ from peftbench.devices.failures import classify
 from peftbench.errors import PeftbenchError, UnsupportedError, ValidityError
 from peftbench.methods.base import is_head, place_of_plain
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.validity.outputs import Outputs, difference, evaluate, is_equal, tolerance
 from peftbench.validity.promises import Origin, Promises, promises_of, some
 from peftbench.validity.short_training import idle_parameters, perturb, require_idle, snapshot, standing_still, train
@@ -161,8 +160,7 @@ class _Proof:
 
     def reload(self, outputs: Outputs) -> int | None:
         method, application = self.subject.method, self.subject.application
-        with TemporaryDirectory(prefix="peftbench-") as name:
-            folder = Path(name)
+        with scratch_folder() as folder:
             try:
                 method.save(self.model, folder)
                 written_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,1 +1,4 @@
-"""Workloads."""
+"""What is timed: the function that a round calls, and what the cases of a run share.
+
+It imports measure and what is below it.
+"""

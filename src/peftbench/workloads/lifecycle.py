@@ -11,13 +11,12 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import UnsupportedError
 from peftbench.measure.trial import Trial
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.workloads.base import Workload
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ class Save(Lifecycle):
         model = subject.applied_model()
         method = subject.method
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="peftbench-"))) / "adapter"
+            folder = stack.enter_context(scratch_folder()) / "adapter"
 
             def prepare(number: int) -> None:
                 del number
@@ -110,7 +109,7 @@ class Load(Lifecycle):
         model = subject.applied_model()
         method, application, fresh = subject.method, subject.application, _Fresh(subject)
         with ExitStack() as stack:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="peftbench-")))
+            folder = stack.enter_context(scratch_folder())
             method.save(model, folder)
 
             def run(number: int, mark: Mark) -> None:

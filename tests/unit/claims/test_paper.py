@@ -302,6 +302,6 @@ def test_reports_hold_every_claim_and_case_and_json_is_finite(training: Make, ru
 
 
 def test_the_documentation_states_every_claim_as_it_is_judged() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "claims.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "paper.md").read_text()
     for claim in CLAIMS:
         assert f"| `{claim.name}` | {claim.says} | {claim.inequality} |" in text

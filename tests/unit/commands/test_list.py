@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -176,3 +177,14 @@ def test_a_hub_model_that_is_not_there_is_one_line(few: Catalogue, monkeypatch: 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"^[^\n]*'nobody/nothing'[^\n]*$"):
         list(listing.methods(few, "nobody/nothing", None))
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+def test_a_terminal_of_any_encoding_gets_a_readable_list(encoding: str) -> None:
+    command = [sys.executable, "-m", "peftbench.cli", "list", "tasks"]
+    result = subprocess.run(command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert result.stderr == b""
+    head, line, *rows = result.stdout.decode(encoding).splitlines()
+    assert head.split()[:2] == ["task", "classes"]
+    assert set(line.strip()) == {"\u2500" if encoding == "utf-8" else "-"}
+    assert rows[0].split()[:2] == ["nli", "3"]

@@ -2,8 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.config.settings import Settings, flag_name, options, refuse_unknown
+from peftbench.config.options import Question, flag_name
+from peftbench.config.retired import refuse_retired, refuse_unknown
+from peftbench.config.settings import Settings, options
 from peftbench.errors import UserError
+from peftbench.gate.rule import Rule
 
 
 def test_the_first_source_that_has_a_value_wins() -> None:
@@ -27,7 +30,7 @@ def test_lists_and_numbers_of_a_toml_table_read_like_text() -> None:
     ("name", "text", "said"),
     [
         ("batch_sizes", "8,0", "must be at least 1"),
-        ("batch_sizes", "8,x", "invalid literal"),
+        ("batch_sizes", "8,x", "must be a whole number"),
         ("methods", ",", "names nothing"),
         ("dtype", "float8", "unknown value 'float8'"),
         ("reference", "bas", "did you mean 'base'?"),
@@ -60,3 +63,35 @@ def test_an_unknown_key_of_the_table_is_refused() -> None:
     refuse_unknown({"batch-sizes": [1], "seq_len": 4})
     with pytest.raises(UserError, match="'batchsizes': did you mean 'batch-sizes'"):
         refuse_unknown({"batchsizes": [1]})
+
+
+def test_the_rule_of_several_sources_is_read_together_and_the_most_important_wins() -> None:
+    settings = Settings.read({"gate_rule": ["limit=0.03", "alpha=0.01"]}, {"gate_rule": "limit=0.04,power=0.8"})
+    assert settings.gate_rule == Rule(limit=0.03, alpha=0.01, power=0.8)
+
+
+@pytest.mark.parametrize("text", ["limit", "limits=0.03", "limit=7"])
+def test_a_bad_constant_names_the_option_and_what_is_allowed(text: str) -> None:
+    with pytest.raises(UserError, match=rf"^--peftbench-gate-rule={text}: [^\n]*limit[^\n]*peftbench list rules"):
+        Settings.read({"gate_rule": [text]})
+
+
+def test_a_setting_of_an_earlier_version_is_refused_with_what_replaced_it() -> None:
+    with pytest.raises(UserError, match=r"^gate-limit is gone: write gate-rule limit="):
+        refuse_unknown({"gate-limit": 0.03})
+    refuse_retired(options())
+
+
+def test_every_option_answers_one_question_and_children_get_what_is_not_the_parents() -> None:
+    assert {option.question for option in options().values()} == set(Question)
+    assert {name for name, option in options().items() if option.launches} == {
+        *("gate", "against", "record", "launches", "gpus"),
+    }
+    assert all(option.parent for option in options().values() if option.launches)
+
+
+@pytest.mark.parametrize(("name", "value"), [("candidate", "v2"), ("bisect", "true")])
+def test_what_only_a_comparison_of_states_follows_is_refused_without_one(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=rf"^--peftbench-{name} needs --peftbench-against"):
+        Settings.read({name: value})
+    assert getattr(Settings.read({name: value, "against": "v1"}), name)

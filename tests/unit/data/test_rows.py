@@ -1,3 +1,5 @@
+import csv
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from peftbench.data.rows import read_rows
+from peftbench.data.rows import class_names, read_rows
 from peftbench.errors import UserError
 
 ROWS: list[dict[str, Any]] = [
@@ -41,6 +43,85 @@ def test_an_array_of_json(tmp_path: Path, indent: int | None, places: tuple[str,
     assert list(read_rows(path)) == list(zip(places, ROWS, strict=True))
     assert list(read_rows(written(path, "\n[ ]\n"))) == []
     assert list(read_rows(written(path, "[[1],\n[2]]"))) == [("line 1", [1]), ("line 2", [2])]
+
+
+@pytest.mark.parametrize("more", ["", ' "version": "1.1",'])
+def test_an_object_that_holds_the_rows(tmp_path: Path, more: str) -> None:
+    rows = ",\n".join(map(json.dumps, ROWS))
+    path = written(tmp_path / "train.json", f'{{{more} "data": [\n{rows}\n],\n"end": {{"data": [[]]}}}}\n')
+    assert list(read_rows(path)) == [("line 2", ROWS[0]), ("line 3", ROWS[1]), ("line 4", ROWS[2])]
+    path = written(tmp_path / "one.json", json.dumps({"data": ROWS}))
+    assert list(read_rows(path)) == [("line 1", row) for row in ROWS]
+
+
+def test_values_of_several_lines_each(tmp_path: Path) -> None:
+    path = written(tmp_path / "train.json", "\n" + "\n".join(json.dumps(row, indent=1) for row in ROWS))
+    assert list(read_rows(path)) == [("line 2", ROWS[0]), ("line 6", ROWS[1]), ("line 10", ROWS[2])]
+    path = written(tmp_path / "one.json", json.dumps(ROWS[0], indent=1))
+    assert list(read_rows(path)) == [("line 1", ROWS[0])]
+    assert "line 3: no valid JSON" in error_of(written(path, '{"a":\n 1}\n{"a": \x00}'))
+    assert "line 2: no valid JSON" in error_of(written(path, '{"data":\n [1 2]}'))
+
+
+def test_a_cell_of_any_length(tmp_path: Path) -> None:
+    long, limit = "queen " * 30_000, csv.field_size_limit()
+    path = written(tmp_path / "train.csv", f'text,label\n"{long}",1\n')
+    assert list(read_rows(path)) == [("line 2", {"text": long, "label": "1"})]
+    assert csv.field_size_limit() == limit
+    assert "line 2: no valid CSV" in error_of(written(path, f'text,label\n"{long}'))
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
+def test_files_that_are_packed(tmp_path: Path, ending: str) -> None:
+    import datasets
+
+    plain = tmp_path / f"train.{ending}"
+    if ending == "parquet":
+        datasets.Dataset.from_list(ROWS).to_parquet(str(plain))
+    elif ending == "csv":
+        written(plain, "text,label\na,0\nb,1\n")
+    else:
+        written(plain, "\n".join(map(json.dumps, ROWS)))
+    packed = written(tmp_path / f"train.{ending}.gz", gzip.compress(plain.read_bytes()))
+    assert list(read_rows(packed)) == list(read_rows(plain))
+    assert str(packed) in error_of(written(packed, packed.read_bytes()[:-20]))
+    assert str(packed) in error_of(written(packed, b"no gzip"))
+
+
+def test_ids_of_classes_are_read_through_the_names_that_the_file_carries(tmp_path: Path) -> None:
+    import datasets
+
+    names = ["O", "B-PER", "B-LOC", "I-PER", "I-LOC"]
+    label = datasets.ClassLabel(names=["no", "yes"])
+    tags = datasets.List(datasets.ClassLabel(names=names))
+    features = datasets.Features({"ner_tags": tags, "label": label, "id": datasets.Value("int64")})
+    path = tmp_path / "train.parquet"
+    rows = [{"ner_tags": [1, 3, 0, 2, 4], "label": 1, "id": 1}, {"ner_tags": [], "label": None, "id": 0}]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(str(path))
+    assert class_names(path) == {"ner_tags": tuple(names), "label": ("no", "yes")}
+    assert [row for _, row in read_rows(path)] == [
+        {"ner_tags": ["B-PER", "I-PER", "O", "B-LOC", "I-LOC"], "label": "yes", "id": 1},
+        {"ner_tags": [], "label": None, "id": 0},
+    ]
+
+
+def test_a_file_of_another_program_carries_no_names(tmp_path: Path) -> None:
+    from pyarrow import parquet, table
+
+    path = tmp_path / "train.parquet"
+    for metadata in (None, {}, {"huggingface": "no JSON"}, {"huggingface": '{"info": 3}'}):
+        parquet.write_table(table({"label": [1, -1]}).replace_schema_metadata(metadata), path)
+        assert class_names(path) == {}
+        assert [row for _, row in read_rows(path)] == [{"label": 1}, {"label": -1}]
+
+
+def test_words_that_are_kept_as_categories_are_words(tmp_path: Path) -> None:
+    from pyarrow import array, parquet, table
+
+    path = tmp_path / "train.parquet"
+    parquet.write_table(table({"label": array(["b", "a", "b"]).dictionary_encode()}), path)
+    assert [row for _, row in read_rows(path)] == [{"label": "b"}, {"label": "a"}, {"label": "b"}]
 
 
 def test_csv_keeps_texts_as_they_are(tmp_path: Path) -> None:

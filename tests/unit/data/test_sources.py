@@ -14,6 +14,7 @@ from peftbench.errors import UserError
 from peftbench.tasks.base import Batch, Row, Task, Vocabulary
 from peftbench.tasks.choice import TASKS as CHOICE
 from peftbench.tasks.classification import TASKS as CLASSIFICATION
+from peftbench.tasks.fields import class_id
 from peftbench.tasks.span import TASKS as SPAN
 from peftbench.tasks.tokens import TASKS as TOKENS
 
@@ -59,7 +60,8 @@ def test_sources_are_read_from_text(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
     assert parse_source("~").folder == tmp_path
     assert message(lambda: parse_source("synthetc")) == (
-        "no data in 'synthetc': give synthetic, hub, or an existing folder with <task>/<split>.{jsonl,json,csv,parquet}"
+        "no data in 'synthetc': give synthetic, hub, or an existing folder with "
+        "<task>/<split>.{jsonl,json,csv,parquet}[.gz]"
     )
 
 
@@ -67,11 +69,12 @@ def test_a_folder_without_the_task_or_the_split_says_what_it_has(tmp_path: Path)
     source = write(tmp_path, "qa", [])
     write(tmp_path, "nli", [], split="test")
     assert message(lambda: check_source(source, NER)) == (
-        f"no data for task 'ner' in {tmp_path}: expected {tmp_path}/ner/train.{{jsonl,json,csv,parquet}}; found nli, qa"
+        f"no data for task 'ner' in {tmp_path}: expected {tmp_path}/ner/train.{{jsonl,json,csv,parquet}}[.gz]; "
+        "found nli, qa"
     )
     assert message(lambda: check_source(source, NLI)) == (
         f"no split 'train' of task 'nli' in {tmp_path}: "
-        f"expected {tmp_path}/nli/train.{{jsonl,json,csv,parquet}}; found test.jsonl"
+        f"expected {tmp_path}/nli/train.{{jsonl,json,csv,parquet}}[.gz]; found test.jsonl"
     )
     for number in range(12):
         (tmp_path / f"t{number:02}").mkdir()
@@ -176,6 +179,150 @@ def test_the_tags_of_the_training_data_are_the_classes(tmp_path: Path) -> None:
     assert fitted_task(write(tmp_path, "nli", []), NLI) is NLI
 
 
+def with_names(folder: Path, task: str, rows: list[dict[str, Any]], **names: list[str]) -> Source:
+    """Write training rows as `datasets` does, whose fields of these names are ids of classes."""
+    import datasets
+
+    data = datasets.Dataset.from_list(rows)
+    for field, classes in names.items():
+        label = datasets.ClassLabel(names=classes)
+        feature = datasets.List(label) if isinstance(rows[0][field], list) else label
+        data = data.cast_column(field, feature)
+    (folder / task).mkdir(exist_ok=True)
+    data.to_parquet(str(folder / task / "train.parquet"))
+    return Source("folder", folder)
+
+
+def test_the_classes_that_the_training_file_names_are_the_tasks(
+    tmp_path: Path, wordpiece: PreTrainedTokenizerFast
+) -> None:
+    names = ["O", "B-PER", "B-LOC", "I-PER", "I-LOC"]
+    row = {"tokens": ["the", "queen", "of", "hearts", "made"], "ner_tags": [1, 3, 0, 2, 4]}
+    source = with_names(tmp_path, "ner", [row], ner_tags=names)
+    task = fitted_task(source, NER)
+    assert task.labels == tuple(names)
+    (found,) = load_rows(source, task)
+    assert found["ner_tags"] == ["B-PER", "I-PER", "O", "B-LOC", "I-LOC"]
+    (features,) = task.encode([found], wordpiece, 24)
+    assert [label for label in features["labels"] if label >= 0] == [1, 3, 0, 2, 4]
+    write(tmp_path, "ner", [{"tokens": ["a", "b"], "ner_tags": [3, "B-LOC"]}], split="test")
+    (features,) = task.encode(load_rows(source, task, "test"), wordpiece, 24)
+    assert [label for label in features["labels"] if label >= 0] == [3, 2]
+
+
+def test_more_classes_than_the_task_has_of_its_own(tmp_path: Path) -> None:
+    conll = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
+    source = with_names(tmp_path, "ner", [{"tokens": ["a", "b"], "ner_tags": [7, 8]}], ner_tags=conll)
+    task = fitted_task(source, NER)
+    assert task.labels == tuple(conll)
+    assert load_rows(source, task)[0]["ner_tags"] == ["B-MISC", "I-MISC"]
+
+
+def test_labels_in_another_order_mean_what_the_file_says(tmp_path: Path, wordpiece: PreTrainedTokenizerFast) -> None:
+    rows = [{"premise": "a", "hypothesis": "b", "label": number} for number in range(3)]
+    source = with_names(tmp_path, "nli", rows, label=["contradiction", "entailment", "neutral"])
+    task = fitted_task(source, NLI)
+    found = load_rows(source, task)
+    assert [row["label"] for row in found] == ["contradiction", "entailment", "neutral"]
+    ids = [feature["labels"] for feature in task.encode(found, wordpiece, 16)]
+    assert [task.labels[number] for number in ids] == ["contradiction", "entailment", "neutral"]
+
+
+def test_numbers_are_no_names_of_classes(tmp_path: Path) -> None:
+    rows = [{"sentence1": "a", "sentence2": "b", "label": number} for number in (1, 0)]
+    source = with_names(tmp_path, "paraphrase", rows, label=["0", "1"])
+    task = fitted_task(source, PARAPHRASE)
+    assert task is PARAPHRASE
+    assert [class_id(row["label"], task.labels) for row in load_rows(source, task)] == [1, 0]
+    source = with_names(tmp_path, "copa", [EXAMPLES["copa"]], label=["0", "1"])
+    assert load_rows(source, fitted_task(source, COPA))[0]["label"] == "1"
+
+
+def test_a_class_that_the_file_names_and_the_task_cannot_have(tmp_path: Path) -> None:
+    source = with_names(tmp_path, "ner", [{"tokens": ["a"], "ner_tags": [0]}], ner_tags=["O", "PER"])
+    path = tmp_path / "ner" / "train.parquet"
+    assert message(lambda: fitted_task(source, NER)).startswith(f"{path}, ner_tags: the class 'PER' is no tag")
+    rows = [{"premise": "a", "hypothesis": "b", "label": number} for number in (0, -1)]
+    source = with_names(tmp_path, "nli", rows, label=["entailment", "neutral", "contradiction"])
+    assert "row 2: label is -1, not one of entailment" in message(lambda: load_rows(source, fitted_task(source, NLI)))
+
+
+def test_the_names_of_the_hubs_classes_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["positive", "negative", "mixed"])}
+    )
+    data = datasets.Dataset.from_list([{"sentence": "some tarts", "label": 0}], features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: data)
+    task = fitted_task(HUB, SENTIMENT)
+    assert task.labels == ("positive", "negative", "mixed")
+    assert load_rows(HUB, task) == [{"text": "some tarts", "label": "positive"}]
+
+
+SQUAD: dict[str, Any] = {
+    "title": "Alice",
+    "paragraphs": [
+        {
+            "context": EXAMPLES["qa"]["context"],
+            "qas": [
+                {"id": "1", "question": "who?", "answers": [{"text": "queen", "answer_start": 4}]},
+                {"id": "2", "question": "why?", "answers": [], "is_impossible": True, "plausible_answers": [{}]},
+            ],
+        },
+        {
+            "context": "a day",
+            "qas": [{"id": "3", "question": "when?", "answers": [{"text": "day", "answer_start": 2}]}],
+        },
+    ],
+}
+
+
+@pytest.mark.parametrize("form", ["json, several lines", "json, one line", "jsonl, an article a line"])
+def test_squads_own_files(tmp_path: Path, form: str) -> None:
+    (tmp_path / "qa").mkdir()
+    whole = {"version": "v2.0", "data": [SQUAD, {**SQUAD, "paragraphs": []}]}
+    path = tmp_path / "qa" / f"train.{form.partition(',')[0]}"
+    path.write_text(
+        json.dumps(SQUAD) + "\n"
+        if form.startswith("jsonl")
+        else json.dumps(whole, indent=2 if form.endswith("several lines") else None)
+    )
+    rows = load_rows(Source("folder", tmp_path), QA)
+    assert [(row["question"], row["context"], row["answers"]) for row in rows] == [
+        ("who?", EXAMPLES["qa"]["context"], {"text": ["queen"], "answer_start": [4]}),
+        ("why?", EXAMPLES["qa"]["context"], {"text": [], "answer_start": []}),
+        ("when?", "a day", {"text": ["day"], "answer_start": [2]}),
+    ]
+    assert len(load_rows(Source("folder", tmp_path), QA, limit=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"paragraphs": [7]}, "line 1, paragraph 1: must be an object, not int"),
+        ({"paragraphs": [{"context": "a", "qas": [7]}]}, "line 1, paragraph 1, question 1: must be an object, not int"),
+        (
+            {"paragraphs": [{"qas": [{"question": "a", "answers": []}]}]},
+            "paragraph 1, question 1: lacks the field 'con",
+        ),
+        ({"paragraphs": [{"context": "a", "qas": [{"question": "a", "answers": [7]}]}]}, "answers must hold text and"),
+        (
+            {
+                "paragraphs": [
+                    {"context": "a", "qas": [{"question": "a", "answers": [{"text": "b", "answer_start": 0}]}]}
+                ]
+            },
+            "line 1, paragraph 1, question 1: answer 'b' does not stand at character 0 of the context",
+        ),
+        ({"paragraphs": {}}, "line 1: lacks the field 'context'"),
+    ],
+)
+def test_a_wrong_part_of_squads_files_is_named_by_its_place(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    source = write(tmp_path, "qa", [SQUAD | change])
+    assert said in message(lambda: load_rows(source, QA))
+
+
 def made(source: Source, task: Task, tokenizer: PreTrainedTokenizerFast | None, **changes: int) -> tuple[Batch, ...]:
     arguments = {"batch_size": 4, "seq_len": 24, "count": 3, "seed": 0} | changes
     vocabulary = Vocabulary(size=512, pad=0, start=2, separator=3, segments=2)
@@ -278,7 +425,7 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert message(lambda: load_rows(HUB, NLI)) == (
         "task 'nli': data set 'facebook/xnli' (train) cannot be loaded from the hub: "
-        "Couldn't reach 'facebook/xnli' on the Hub; give a folder with nli/<split>.{jsonl,json,csv,parquet}"
+        "Couldn't reach 'facebook/xnli' on the Hub; give a folder with nli/<split>.{jsonl,json,csv,parquet}[.gz]"
     )
 
 

@@ -46,6 +46,26 @@ def test_a_bad_expression_says_where(expression: str, message: str) -> None:
         matcher(expression)
 
 
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("(" * 5000 + "lora" + ")" * 5000, [0]),
+        ("not " * 5000 + "lora", [0]),
+        ("lora or " * 5000 + "dora", [0, 1]),
+        ("not (" * 5001 + "lora" + ")" * 5001, [1, 2]),
+    ],
+)
+def test_an_expression_can_be_as_deep_as_it_likes(expression: str, expected: list[int]) -> None:
+    matches = matcher(expression)
+    assert [place for place, name in enumerate(IDS) if matches(name)] == expected
+
+
+def test_a_bad_expression_of_any_length_is_a_short_line() -> None:
+    with pytest.raises(UserError, match=r"column 5001: expected a word, `not` or \(, found the end") as error:
+        matcher("(" * 5000)
+    assert len(str(error.value)) < 300
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["and", "or", "not", "(", ")", "lora", "nli", "bs8", "="]), min_size=1, max_size=8).map(

@@ -364,7 +364,7 @@ def test_token_ids_come_from_the_tokenizer_else_from_the_configuration(wordpiece
 def test_definitions_import_neither_torch_nor_transformers(checkpoint: Path) -> None:
     script = (
         "import sys; from peftbench.data import rows, sources; from peftbench.models import presets as models;"
-        "from peftbench.tasks import choice, classification, metrics, span, tokens;"
+        "from peftbench.tasks import choice, classification, scores, span, tokens;"
         "known = {preset.name: preset for preset in models.PRESETS};"
         "[models.raw_config(models.resolve(name, known)) for name in ('tiny', sys.argv[1])];"
         "sys.exit(', '.join({'torch', 'transformers', 'datasets', 'sklearn'} & set(sys.modules)) or 0)"

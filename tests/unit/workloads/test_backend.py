@@ -55,3 +55,23 @@ def test_a_decoder_without_a_padding_id_learns_that_of_the_batches(tmp_path: Pat
         record = runner.measure(case, CATALOGUE.workload("train_step"), id="case", observer=lambda timed: timed)
         assert (record.status, record.reason) == ("ok", "")
     runner.close()
+
+
+def test_the_head_has_the_classes_that_the_data_names(tiny_model: Path, tmp_path: Path) -> None:
+    import datasets
+
+    names = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC", "B-MISC", "I-MISC"]
+    features = datasets.Features(
+        {
+            "tokens": datasets.List(datasets.Value("string")),
+            "ner_tags": datasets.List(datasets.ClassLabel(names=names)),
+        }
+    )
+    (tmp_path / "ner").mkdir()
+    rows = [{"tokens": ["the", "queen"], "ner_tags": [8, 7]}]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(str(tmp_path / "ner" / "train.parquet"))
+    backend = Backend.open(settings(tiny_model, data=str(tmp_path)), CATALOGUE, [CATALOGUE.task("ner")])
+    group = backend.group("ner", 1)
+    assert group.template.config.num_labels == group.template.classifier.out_features == len(names)
+    assert group.template.config.id2label == dict(enumerate(names))
+    assert [label for label in group.batches[0]["labels"][0].tolist() if label >= 0] == [8, 7]

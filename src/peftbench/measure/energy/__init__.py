@@ -1,1 +1,4 @@
-"""."""
+"""What NVML tells: joules, clocks, throttling, memory of a process.
+
+It imports records.
+"""

@@ -1,4 +1,7 @@
-"""Every method of PEFT: registered, or excluded with the reason."""
+"""Every tuner of PEFT as a method, with its defaults, its overrides and what it cannot do.
+
+It imports the methods' common base.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from peftbench.errors import UserError
+from peftbench.errors import UserError, shown
 from peftbench.methods.base import head_names, is_head
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def matches(name: str, module: torch.nn.Module, target_modules: str | Iterable[s
     if isinstance(target_modules, str):
         try:
             return re.fullmatch(target_modules, name) is not None
-        except re.error as error:
-            raise UserError(f"target_modules={target_modules} is no regular expression: {error}") from error
+        except (re.error, RecursionError, OverflowError) as error:  # the last two: brackets or a number beyond bounds
+            raise UserError(f"target_modules={shown(target_modules)} is no regular expression: {error}") from error
     return any(name == target or name.endswith(f".{target}") for target in target_modules)
 
 

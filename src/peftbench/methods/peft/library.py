@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ _FAULTS: Final = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    re.error,
+    RecursionError,
     ImportError,
     LookupError,
     NameError,

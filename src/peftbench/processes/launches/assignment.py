@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+import os
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -26,6 +27,8 @@ class Assignment:
     """Where its journal and its run file go."""
     resume: bool = False
     """Whether finished cases are taken from a journal that is there already."""
+    parent: int = 0
+    """Process id of who waits for it; 0: not told, by an earlier revision."""
     device: str = ""
     """In place of the user's --peftbench-device."""
     socket: int | None = None
@@ -48,7 +51,7 @@ class Assignment:
     def write(self) -> Path:
         """Write it into its folder; return the file."""
         path = Path(self.folder) / "assignment.json"
-        write_atomically(path, json.dumps(encode(self)))
+        write_atomically(path, json.dumps(encode(replace(self, parent=os.getpid()))))
         return path
 
     @classmethod

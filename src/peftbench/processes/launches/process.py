@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
+from peftbench.processes.git import without_git
 
 PATIENCE_S: Final = 10.0
 """For which an interrupted child may put its affairs in order."""
@@ -45,7 +46,7 @@ class Command:
     folder: Path
     """Its working directory."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that are added to this process's."""
+    """Variables that are added to this process's, of which those that a git hook has set are left out."""
     timeout_s: float | None = None
 
 
@@ -92,7 +93,7 @@ def started(
         process = subprocess.Popen(  # noqa: S603 - pytest, with the arguments that it was called with here
             [*command.arguments, *more],
             cwd=command.folder,
-            env={**os.environ, **command.environment},
+            env={**without_git(os.environ), **command.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -101,10 +102,12 @@ def started(
     try:
         yield process
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):  # it has reached the child as well
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE_S)
-        process.kill()
+        try:
+            if isinstance(error, KeyboardInterrupt):  # it has reached the child as well
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_S)
+        finally:  # interrupted again, it waits no longer
+            process.kill()
         raise
     finally:
         process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -22,8 +23,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from peftbench.errors import UserError
+from peftbench.processes.git import without_git
 from peftbench.processes.launches.process import last_line
 from peftbench.records.fileio import locked, write_atomically
+from peftbench.text import masked
 
 MOST_STEPS: Final = 5
 """Times that what was installed may ask for more, before it is given up."""
@@ -56,7 +59,7 @@ def python_with(requirements: Sequence[str], cache: Path) -> Path:
         if not ready.exists():
             shutil.rmtree(folder, ignore_errors=True)
             _make(folder, requirements, python)
-            write_atomically(ready, "\n".join(requirements) + "\n")
+            write_atomically(ready, "".join(f"{masked(text)}\n" for text in requirements))
     return python
 
 
@@ -124,7 +127,13 @@ def _make(folder: Path, requirements: Sequence[str], python: Path) -> None:
 
 
 def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - uv, or this interpreter
+    done = subprocess.run(  # noqa: S603 - uv, or this interpreter
+        command,
+        env=without_git(os.environ),  # these call git as well, for an address that begins with git+
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         said = last_line(done.stderr or done.stdout)
-        raise UserError(f"--peftbench-against: `{' '.join(map(str, command[:4]))} ...` failed: {said}")
+        raise UserError(f"`{' '.join(map(str, command[:4]))} ...` failed: {said}")

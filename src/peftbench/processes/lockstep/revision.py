@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
-from peftbench.processes.launches.process import Command, last_line
+from peftbench.processes.git import GitError, answer, git
+from peftbench.processes.launches.process import Command
 from peftbench.processes.lockstep.sources import place
 from peftbench.records.fileio import locked
 
@@ -29,51 +29,57 @@ class Repository:
     root: Path
 
     @classmethod
-    def of(cls, folder: Path) -> Repository | None:
-        """Return the repository that a folder is in, if it is in one."""
-        found = _git(folder, "rev-parse", "--show-toplevel")
-        return cls(Path(found)) if found else None
+    def of(cls, folder: Path) -> Repository:
+        """Return the repository that a folder is in; raises GitError where there is none that git would use."""
+        return cls(Path(git(folder, "rev-parse", "--show-toplevel")))
 
-    def commit(self, revision: str) -> str | None:
-        """Return the hash of a revision, or None if there is none of this name."""
-        return _git(self.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    def commit(self, revision: str) -> str:
+        """Return the hash of a revision; raises GitError if there is none of this name."""
+        try:
+            return git(self.root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        except GitError as error:
+            shallow = answer(self.root, "rev-parse", "--is-shallow-repository") == "true"
+            hint = "; this clone is shallow: `git fetch --unshallow` brings the rest" if shallow else ""
+            raise GitError(f"{revision!r} is no revision of {self.root} (git: {error}{hint})") from None
 
     def checked_out(self, commit: str, cache: Path) -> Path:
         """Return a work tree of a commit in the cache folder; made if it is not there.
 
+        It is a repository of its own, which borrows the objects of this one: nothing is written to this one, neither
+        to its index nor to its list of work trees, and git answers for the commit to programs that ask in there.
+
         Raises:
-            UserError: git cannot make it.
+            GitError: git cannot make it.
         """
         place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         folder = cache / "worktrees" / f"{self.root.name}-{place}-{commit[:12]}"
         with locked(folder, timeout_s=60.0):
-            if _git(folder, "rev-parse", "HEAD", "--show-toplevel") != f"{commit}\n{folder.resolve()}":
-                shutil.rmtree(folder, ignore_errors=True)  # of an earlier clone, or cut short: git refuses to fill it
-                _git(self.root, "worktree", "prune")
-                done = _run(self.root, "worktree", "add", "--force", "--detach", str(folder), commit)
-                if done.returncode:
-                    raise UserError(f"git cannot check out {commit[:12]} in {folder}: {last_line(done.stderr)}")
+            if answer(folder, "rev-parse", "HEAD^{commit}", "--show-toplevel") != f"{commit}\n{folder.resolve()}":
+                shutil.rmtree(folder, ignore_errors=True)  # of an earlier clone, or cut short
+                try:
+                    self._fill(folder.resolve(), commit)
+                except GitError as error:
+                    raise GitError(f"git cannot check out {commit[:12]} in {folder}: {error}") from None
         return folder
 
+    def _fill(self, folder: Path, commit: str) -> None:
+        """Write the files with this repository's filters and line ends, and an index of their own; HEAD comes last."""
+        own = folder / ".git"
+        kind = git(self.root, "rev-parse", "--show-object-format")
+        folder.mkdir(parents=True)
+        git(folder, "init", "--quiet", "--template=", f"--object-format={kind}", str(folder))
+        borrowed = own / "objects/info/alternates"
+        borrowed.parent.mkdir(exist_ok=True)
+        borrowed.write_text(f"{self._path('objects')}\n", encoding="utf-8")
+        if (shallow := self._path("shallow")).exists():
+            shutil.copyfile(shallow, own / "shallow")
+        git_dir = git(self.root, "rev-parse", "--absolute-git-dir")
+        here = (f"--git-dir={git_dir}", f"--work-tree={folder}")
+        git(folder, *here, "read-tree", "--reset", "-u", commit, environment={"GIT_INDEX_FILE": str(own / "index")})
+        git(folder, "update-ref", "--no-deref", "HEAD", commit)
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    if not folder.is_dir():
-        return None
-    done = _run(folder, *arguments)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(  # noqa: S603 - git, without a shell
-            ["git", *arguments],  # noqa: S607 - the user's git
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise UserError("--peftbench-against needs git for a revision, and there is none on the PATH") from None
+    def _path(self, name: str) -> Path:
+        return self.root / git(self.root, "rev-parse", "--git-path", name)
 
 
 def moved(command: Command, root: Path, worktree: Path, path: Iterable[str] = ()) -> Command:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -19,6 +18,7 @@ from peftbench.data import sources as data
 from peftbench.measure.time.rounds import undisturbed
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.studies.base import StudyFindings
 from peftbench.studies.deployment.requests import MIXES, Request, latency_metrics, requests, slope, windows
 from peftbench.studies.deployment.servers import ModelPerTaskServer, Server, ServingParts, SharedModelServer
@@ -60,10 +60,10 @@ ALIKE: Final = frozenset({"models", "multitask", "fusion"})
 
 def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
     """Load N tasks, and answer uniform and skewed requests."""
-    backend, count = bench.backend, int(dict(case.variant)["n"])
-    with TemporaryDirectory(prefix="peftbench-") as folder:
-        parts = _kit(case, backend, method, Path(folder))
-        server = SERVERS[dict(case.variant)["by"]](parts)
+    backend, count = bench.backend, int(case.varied("n"))
+    with scratch_folder() as folder:
+        parts = _kit(case, backend, method, folder)
+        server = SERVERS[str(case.varied("by"))](parts)
         if isinstance(server, ModelPerTaskServer):
             _require_memory(parts, backend.device, count)
         loaded = _load(server, count)
@@ -79,7 +79,7 @@ def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
                 seed=backend.settings.seed,
             )
             answered |= latency_metrics(mix, *answer(server, windows(stream, case.batch_size), backend.device))
-        stored = Metric(_stored_bytes(parts, dict(case.variant)["by"], count), "B")
+        stored = Metric(_stored_bytes(parts, str(case.varied("by")), count), "B")
     return StudyFindings({**answered, **loaded, "stored_bytes": stored})
 
 
@@ -151,7 +151,7 @@ def _timed(value: float | None) -> Metric:
 
 def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> ServingParts:
     """Save an adapter a task, each of its own seed; of full models and fusions one stands for all."""
-    way, count = dict(case.variant)["by"], int(dict(case.variant)["n"])
+    way, count = str(case.varied("by")), int(case.varied("n"))
     task = data.fitted_task(backend.data, backend.definitions.task(case.task))
     template = backend.new_model(task, backend.settings.seed)
 

@@ -52,7 +52,7 @@ class Deployment(Study):
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return why a method cannot be served in that way, or ''."""
-        method, way, n = self.method_of(case, backend), dict(case.variant)["by"], int(dict(case.variant)["n"])
+        method, way, n = self.method_of(case, backend), case.varied("by"), int(case.varied("n"))
         if way == "merged" and not method.mergeable:
             return f"{method.name} cannot be merged into the weights of the model"
         if way in ON_ONE_BACKBONE and n > 1 and isinstance(method, PeftMethod) and method.why_alone:

@@ -15,6 +15,7 @@ import torch
 from peftbench.config.target import QualityTarget
 from peftbench.methods.base import Application
 from peftbench.methods.optimization import Optimization
+from peftbench.records.ids import group_name
 from peftbench.records.record import Metric
 from peftbench.studies.base import StudyFindings
 from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, judge, plan_for
@@ -50,7 +51,7 @@ def added(case: Case, bench: Workbench) -> StudyFindings:
     *old, new = case.tasks
     base, before = _trained_on(tuple(old), case, bench)
     every = _data_by_task(bench, case.tasks)
-    share, seed = float(dict(case.variant)["replay"]), int(dict(case.variant)["seed"])
+    share, seed = float(case.varied("replay")), case.seed
     again = {task: _replayed(every[task], share, seed) for task in old}
     again = {task: task_data for task, task_data in again.items() if task_data.train}
     build = partial(_extended, bench, case, base)
@@ -69,8 +70,7 @@ def added(case: Case, bench: Workbench) -> StudyFindings:
 
 def _trained_on(tasks: tuple[str, ...], case: Case, bench: Workbench) -> tuple[MultiTaskModel, Mapping[str, float]]:
     """Return a model of the old tasks, at its best, and its scores; trained once for cases that differ in replay."""
-    variant = dict(case.variant)
-    key = ("multi-task model", tasks, variant["seed"], variant["lr"])
+    key = ("multi-task model", tasks, case.seed, case.learning_rate)
     if bench.shared.get("key") != key:
         job = _job(case, bench, _data_by_task(bench, tasks), partial(_fresh, bench, case, tasks))
         model = follow(job, bench, keep_best=True).model
@@ -100,25 +100,25 @@ def _job(
     build: Callable[[], torch.nn.Module],
     judged: Sequence[str] | None = None,
 ) -> TrainingJob:
-    backend, variant = bench.backend, dict(case.variant)
+    backend = bench.backend
     sizes = {task: len(task_data.train) for task, task_data in data_by_task.items()}
     plan = plan_for(backend.settings, sizes, case.batch_size, _goals(case, bench, judged or list(data_by_task)))
     first = next(iter(data_by_task.values()))
     subject = Subject(
         method=backend.definitions.method(FULL),
-        application=Application(task=first.task, seed=int(variant["seed"]), total_steps=plan.total_steps),
+        application=Application(task=first.task, seed=case.seed, total_steps=plan.total_steps),
         batches=(),
         fresh_model=build,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=Optimization(learning_rate=float(variant["lr"])),
+        optimization=Optimization(learning_rate=case.learning_rate),
     )
     return TrainingJob(
         subject=subject,
         build=build,
         data_by_task=data_by_task,
         batch_size=case.batch_size,
-        seed=int(variant["seed"]),
+        seed=case.seed,
         plan=plan,
         group_by_length=backend.settings.group_by_length,
     )
@@ -127,20 +127,20 @@ def _job(
 def _goals(case: Case, bench: Workbench, tasks: Sequence[str]) -> dict[str, float] | None:
     """Return the target of each task, None where full fine-tuning of one of them would have to set it."""
     target, found = QualityTarget.read(bench.backend.settings.target), trainings(bench.records)
-    goals = {task: target.quality(full_quality(found, f"{task}-bs{case.batch_size}")) for task in tasks}
+    goals = {task: target.quality(full_quality(found, group_name(task, case.batch_size))) for task in tasks}
     known = {task: goal for task, goal in goals.items() if goal is not None}
     return known if len(known) == len(goals) else None
 
 
 def _fresh(bench: Workbench, case: Case, tasks: Sequence[str]) -> MultiTaskModel:
-    seed = int(dict(case.variant)["seed"])
+    seed = case.seed
     models = {task: bench.backend.new_model(task_data_of(bench, task).task, seed) for task in tasks}
     return MultiTaskModel(models).to(bench.backend.device)
 
 
 def _extended(bench: Workbench, case: Case, base: MultiTaskModel) -> MultiTaskModel:
     model = copy.deepcopy(base)
-    new, seed = case.tasks[-1], int(dict(case.variant)["seed"])
+    new, seed = case.tasks[-1], case.seed
     model.add(new, bench.backend.new_model(task_data_of(bench, new).task, seed))
     return model.to(bench.backend.device)
 

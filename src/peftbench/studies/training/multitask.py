@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import UserError
-from peftbench.records.ids import Case, MethodSpec
+from peftbench.records.ids import Case, MethodSpec, joint_task
 from peftbench.studies.base import Study, StudyFindings
 from peftbench.studies.training.convergence import measured_already, pruned, variants
 from peftbench.studies.training.results import ADDING, FULL, MTL, MULTITASK, trainings
@@ -33,7 +33,7 @@ class JointStudy(Study):
         """Return a case a seed and learning rate, of all tasks."""
         tasks = dict.fromkeys(case.task for case in cases)
         sizes = dict.fromkeys(case.batch_size for case in cases)
-        joint = [Case(MethodSpec(MTL), "+".join(tasks), size) for size in sizes]
+        joint = [Case(MethodSpec(MTL), joint_task(tasks), size) for size in sizes]
         return [case.with_variant(**variant) for case in joint for variant in variants(settings)]
 
     def check(self, backend: Backend, cases: Sequence[Case]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from peftbench.measure.counters.parameters import count_parameters
@@ -14,6 +13,7 @@ from peftbench.measure.energy.nvml import sampled
 from peftbench.methods.base import Application, head_names
 from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
+from peftbench.records.scratch import scratch_folder
 from peftbench.studies.base import StudyFindings
 from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, plan_for
 from peftbench.studies.training.task_data import TaskData
@@ -33,7 +33,7 @@ def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFinding
     data_by_task = {case.task: task_data}
     plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, goal)
     subject = subject_of(case, bench.backend, task_data, plan.total_steps)
-    seed = int(dict(case.variant)["seed"])
+    seed = case.seed
     job = TrainingJob(
         subject=subject,
         build=subject.applied_model,
@@ -66,8 +66,7 @@ def task_data_of(bench: Workbench, task: str) -> TaskData:
 
 def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: int) -> Subject:
     """Return the case's method on its task, to be trained for so many steps."""
-    variant = dict(case.variant)
-    seed = int(variant["seed"])
+    seed = case.seed
 
     def fresh_model() -> PreTrainedModel:
         return backend.new_model(task_data.task, seed).to(backend.device)
@@ -81,7 +80,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         fresh_model=fresh_model,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=Optimization(learning_rate=float(variant["lr"])),
+        optimization=Optimization(learning_rate=case.learning_rate),
     )
 
 
@@ -118,6 +117,6 @@ def score(value: float) -> Metric:
 
 def saved_bytes(save: Callable[[Path], object]) -> int:
     """Return the size of the files that `save` writes into a folder."""
-    with TemporaryDirectory(prefix="peftbench-") as folder:
-        save(Path(folder))
-        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    with scratch_folder() as folder:
+        save(folder)
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from peftbench.config.places import folder_of, is_path
 from peftbench.data import sources as data
 from peftbench.errors import UserError
 from peftbench.studies.training.evaluate import EvaluationSet, collator, encode_for_evaluation, judged_by
@@ -89,10 +89,20 @@ def check(backend: Backend, tasks: Sequence[str]) -> None:
 def test_sets(backend: Backend, task: Task) -> Iterator[tuple[str, data.Source, str]]:
     """Yield name, source and split of each further set that there is for the task."""
     for what in backend.settings.test_data:
-        folder = Path(what).expanduser()
-        source, split = (data.Source("folder", folder), "test") if folder.is_dir() else (backend.data, what)
+        source, split = _named(backend.data, task, what)
         if data.has_split(source, task, split):
             yield what, source, split
+
+
+def _named(source: data.Source, task: Task, name: str) -> tuple[data.Source, str]:
+    """Return source and split of a set that is called by a split of the data, or by a folder.
+
+    A word that is both is the split; what the hub has is not known, and there it is the folder.
+    """
+    folder = folder_of(name)
+    if folder is None or (source.folder and not is_path(name) and data.has_split(source, task, name)):
+        return source, name
+    return data.Source("folder", folder), "test"
 
 
 def _rows(backend: Backend, task: Task, split: str) -> list[Row]:

@@ -110,9 +110,18 @@ def test_a_pattern_that_matches_nothing_names_what_exists(target_modules: str | 
         Layers.of(encoder(), target_modules)
 
 
-def test_a_broken_pattern_is_the_users_mistake(encoder: Encoder) -> None:
-    with pytest.raises(UserError, match=r"target_modules=\*\.x is no regular expression: nothing to repeat"):
-        Layers.of(encoder(), "*.x")
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("*.x", "nothing to repeat"),
+        ("a{99999999999999}", "the repetition number is too large"),
+        ("(" * 480 + "a" + ")" * 480, "maximum recursion depth exceeded"),
+    ],
+)
+def test_a_broken_pattern_is_the_users_mistake(encoder: Encoder, pattern: str, said: str) -> None:
+    with pytest.raises(UserError, match=r"^target_modules='.{,130}' is no regular expression: ") as error:
+        Layers.of(encoder(), pattern)
+    assert said in str(error.value)
 
 
 def test_defaults_shrink_to_fit_small_layers() -> None:

@@ -1,3 +1,5 @@
+import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -56,3 +58,13 @@ def test_a_usage_error_of_a_child_is_the_users(tmp_path: Path) -> None:
 def test_the_last_line_says_something() -> None:
     assert last_line("a\n=== b ===\n\n!!!\n") == "b"
     assert last_line(" \n") == "it said nothing"
+
+
+def test_who_interrupts_twice_does_not_wait_for_a_child_that_will_not_end(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(4); open('late', 'w').close()"
+    timers = [threading.Timer(delay_s, os.kill, (os.getpid(), signal.SIGINT)) for delay_s in (0.5, 1.0)]
+    for timer in timers:
+        timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(python(code, tmp_path), tmp_path / "log")
+    assert not (tmp_path / "late").exists()

@@ -1,4 +1,5 @@
 import atexit
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from peftbench.processes.lockstep import overlay, states
 from peftbench.processes.lockstep.overlay import python_with, unsatisfied
 from peftbench.processes.lockstep.pair import State
 from peftbench.processes.lockstep.revision import Repository, moved, requirements
-from peftbench.processes.lockstep.states import other_state
+from peftbench.processes.lockstep.states import Asked, other_state
 
 
 def git(folder: Path, *words: str) -> str:
@@ -55,12 +56,14 @@ def test_a_revision_is_checked_out_once_and_leaves_the_work_tree_alone(root: Pat
     assert repository == Repository(root)
     commit = repository.commit("main")
     assert commit == git(root, "rev-parse", "HEAD")
-    assert repository.commit("--help") is repository.commit("nothing") is None
+    before = contents(root / ".git")
     folder = repository.checked_out(commit, tmp_path / "cache")
     assert (folder / "src/code.py").read_text() == "VALUE = 1\n"
     assert (root / "src/code.py").read_text() == "VALUE = 2\n"
     assert repository.checked_out(commit, tmp_path / "cache") == folder
-    assert Repository.of(tmp_path) is None
+    assert contents(root / ".git") == before
+    assert git(folder, "status", "--porcelain") == ""
+    assert git(folder, "log", "--format=%H") == commit
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside the checkout"])
@@ -71,9 +74,9 @@ def test_a_work_tree_of_an_earlier_clone_or_cut_short_is_made_again(
     repository, commit = Repository(root), git(root, "rev-parse", "HEAD")
     folder = repository.checked_out(commit, cache)
     (folder / "src/code.py").write_text("left over")
-    shutil.rmtree(root / ".git/worktrees")
+    (folder / ".git/objects/info/alternates").write_text("/gone\n")
     assert (repository.checked_out(commit, cache) / "src/code.py").read_text() == "VALUE = 1\n"
-    (folder / ".git").unlink()
+    shutil.rmtree(folder / ".git")
     (folder / "src/code.py").unlink()
     assert (repository.checked_out(commit, cache) / "src/code.py").read_text() == "VALUE = 1\n"
 
@@ -138,7 +141,7 @@ def test_an_environment_has_what_is_asked_for_and_shares_the_rest(
     assert said[2] == pluggy.__file__
     made = python.stat().st_mtime_ns
     assert python_with(["zz_first==2.0"], tmp_path / "cache").stat().st_mtime_ns == made
-    with pytest.raises(UserError, match=r"^--peftbench-against: `.*` failed: .*zz.first"):
+    with pytest.raises(UserError, match=r"^`.*` failed: .*zz.first"):
         python_with(["zz_first==9"], tmp_path / "cache")
 
 
@@ -200,7 +203,7 @@ def test_a_state_is_a_revision_or_requirements_or_both(
     command = Command(arguments=(sys.executable, "-m", "pytest"), folder=root)
 
     def state(text: str) -> State:
-        return other_state(text, command, root, tmp_path / "cache", lambda _: None)
+        return other_state(Asked(text), command, root, tmp_path / "cache", lambda _: None)
 
     plain = state("main")
     assert plain.command.arguments == command.arguments  # nothing to install: this very environment
@@ -215,8 +218,56 @@ def test_a_state_is_a_revision_or_requirements_or_both(
     assert asked == [["zz==1", "yy>=2"], ["zz==1"]]
 
 
-@pytest.mark.parametrize("text", ["mian", "peft", "=1"])
+@pytest.mark.parametrize("text", ["mian", "peft", "=1", "HEAD@{1}", "mian@{10:00}"])
 def test_a_name_that_is_neither_is_refused_before_anything_is_installed(text: str, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        state(text, root, tmp_path)
+    assert str(caught.value).startswith(f"--peftbench-against: {text!r} is no revision of {root} (git: ")
+    assert str(caught.value).endswith("); nor is it a requirement such as 'peft==0.20.0'")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("--help", "'--help' is an option, and no revision; nor is it a requirement"),
+        (" ", "names no state: give a revision, or a requirement"),
+        ("main --index-url=http://localhost", "'--index-url=http://localhost' is not a requirement"),
+        ("main peft", "'peft' is not a requirement"),
+    ],
+)
+def test_what_is_no_state_is_refused_in_one_line(text: str, problem: str, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(problem)) as caught:
+        state(text, root, tmp_path)
+    assert str(caught.value).startswith("--peftbench-against")
+
+
+def test_credentials_of_an_address_are_neither_shown_nor_stored(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(overlay, "_make", lambda folder, *_: folder.mkdir(parents=True))
+    secret = "zz @ https://me:s3cret@example.org/zz.whl?sig=s3cret#sha256=" + "0" * 64
+    text = f"yy@{secret.partition('@')[2].strip()}"
     command = Command(arguments=(sys.executable,), folder=root)
-    with pytest.raises(UserError, match=rf"^--peftbench-against: '{text}' is no revision of .*, and no requirement"):
-        other_state(text, command, root, tmp_path, lambda _: None)
+    found = other_state(Asked(text), command, root, tmp_path / "cache", said.append)
+    assert found.name == f"yy@https://***@example.org/zz.whl?***#sha256={'0' * 64}"
+    stored = [path.read_text() for path in (tmp_path / "cache").rglob("peftbench-ready")]
+    assert len(said) == len(stored) == 1
+    assert "s3cret" not in "".join([*said, *stored, found.name])
+    with pytest.raises(UserError) as caught:
+        state("nothing https://me:s3cret@example.org", root, tmp_path)
+    assert "s3cret" not in str(caught.value)
+
+
+def state(text: str, root: Path, tmp_path: Path) -> State:
+    return other_state(
+        Asked(text, "--peftbench-against"),
+        Command(arguments=(sys.executable,), folder=root),
+        root,
+        tmp_path / "cache",
+        lambda _: None,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -1,0 +1,91 @@
+"""The settings of launches, of the gate, and of the comparison with another state of the code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from peftbench.config.options import Question, flag, option
+from peftbench.config.parsing import (
+    waiting,
+    whole,
+    words,
+)
+from peftbench.gate.rule import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSettings:
+    """How often cases are run in fresh processes, and what they are compared with."""
+
+    launches: int | None = option(
+        None,
+        "run the cases in N fresh processes, and report medians over them",
+        Question.GATE,
+        parse=whole(1),
+        metavar="N",
+        parent=True,
+        launches=True,
+    )
+    launch_timeout: float | None = option(
+        None,
+        "seconds after which a process is killed; only that launch is lost",
+        Question.GATE,
+        parse=waiting,
+        metavar="SECONDS",
+        parent=True,
+    )
+    record: bool = flag(
+        "take as many launches as `peftbench accept` needs (5, or --peftbench-launches)",
+        Question.GATE,
+        parent=True,
+        launches=True,
+    )
+    gate: bool = flag(
+        "compare with the baseline: a regression is a red test and exit status 1",
+        Question.GATE,
+        parent=True,
+        launches=True,
+    )
+    baseline: Path | None = option(
+        None,
+        "folder of baselines; default: baselines in pytest's root directory",
+        Question.GATE,
+        parse=Path,
+        metavar="DIR",
+    )
+    against: str = option(
+        "",
+        'another state of the code to compare with, in lock-step: a git revision, requirements ("peft==0.20.0"), '
+        "or both, separated by spaces",
+        Question.GATE,
+        parse=words,
+        metavar="STATE",
+        parent=True,
+        launches=True,
+    )
+    candidate: str = option(
+        "",
+        "the state that is compared with --peftbench-against, in place of this checkout; written likewise",
+        Question.GATE,
+        metavar="STATE",
+        parent=True,
+    )
+    bisect: bool = flag(
+        "find the commit or release since which a case is worse than in --peftbench-against", Question.GATE, parent=True
+    )
+    pairs: int = option(
+        5, "pairs of processes in lock-step; default: 5", Question.GATE, parse=whole(2), metavar="N", parent=True
+    )
+    strict: bool = flag(
+        "fail on inconclusive, missing and not comparable cases too, and without a baseline", Question.GATE, parent=True
+    )
+    gate_rule: Rule = option(
+        Rule(),
+        "a constant of the gate's rule, such as limit=0.03; may be given several times; `peftbench list rules` "
+        "prints all constants",
+        Question.GATE,
+        parse=Rule.read,
+        metavar="NAME=VALUE",
+        repeats=True,
+    )

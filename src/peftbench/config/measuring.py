@@ -1,0 +1,126 @@
+"""The settings of what is measured, how, and on which model and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from peftbench.config.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES
+from peftbench.config.options import Question, flag, option
+from peftbench.config.parsing import (
+    MOST,
+    comma_separated,
+    each,
+    one_of,
+    seconds,
+    whole,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringSettings:
+    """What is measured, how, and on which model and data."""
+
+    methods: tuple[str, ...] = option(
+        (),
+        "methods or families (default, paper, peft, all), comma-separated; lora(r=16) overrides a configuration",
+        Question.WHAT,
+        parse=comma_separated,
+        metavar="LIST",
+    )
+    tasks: tuple[str, ...] = option(
+        (), "tasks, comma-separated; default: all", Question.WHAT, parse=comma_separated, metavar="LIST"
+    )
+    workloads: tuple[str, ...] = option(
+        (),
+        "workloads and studies, comma-separated, or all workloads (all); default: train_step and inference, "
+        "and those of files that are named",
+        Question.WHAT,
+        parse=comma_separated,
+        metavar="LIST",
+    )
+    batch_sizes: tuple[int, ...] = option(
+        (),
+        "batch sizes, comma-separated; default: 1,8, and 32 for trainings",
+        Question.WHAT,
+        parse=each(whole(1, MOST)),
+        metavar="LIST",
+    )
+    reference: str = option(
+        "base",
+        "the step that each round alternates with: base (frozen backbone, trained head, gradients through the "
+        "backbone), full, or none; default: base",
+        Question.HOW,
+        parse=one_of(*REFERENCES),
+        identity=True,
+    )
+    rounds: int | None = option(
+        None,
+        "number of rounds of each case; default: until the interval is narrow or --peftbench-max-time is spent",
+        Question.HOW,
+        parse=whole(1),
+        metavar="N",
+    )
+    max_time: float | None = option(
+        None,
+        "seconds for the rounds of a case and its reference; default: 0.9 for a preset on a CPU, else 5",
+        Question.HOW,
+        parse=seconds,
+        metavar="SECONDS",
+    )
+    dtype: str = option(
+        "float32",
+        f"dtype of weights and computation: {', '.join(DTYPES)}; default: float32",
+        Question.HOW,
+        parse=one_of(*DTYPES),
+        identity=True,
+    )
+    autocast: bool = flag(
+        "keep weights in float32; operators run in --peftbench-dtype where that is safe", Question.HOW, identity=True
+    )
+    tf32: bool = flag("run float32 matrix products on tensor cores in TF32 (CUDA)", Question.HOW, identity=True)
+    attention: str = option(
+        "sdpa",
+        f"implementation of attention: {', '.join(ATTENTIONS)}; default: sdpa",
+        Question.HOW,
+        parse=one_of(*ATTENTIONS),
+        identity=True,
+    )
+    optimizer: str = option(
+        "fused",
+        f"implementation of AdamW: {', '.join(OPTIMIZERS)}; default: fused",
+        Question.HOW,
+        parse=one_of(*OPTIMIZERS),
+        identity=True,
+    )
+    compile: bool = flag("compile each model with torch.compile, from scratch", Question.HOW, identity=True)
+    gradient_checkpointing: bool = flag("compute activations again in the backward pass", Question.HOW, identity=True)
+    seed: int = option(
+        0,
+        "seed of weights, data and the order of rounds; default: 0",
+        Question.HOW,
+        parse=whole(0),
+        metavar="N",
+        identity=True,
+        pools=True,
+    )
+    model: str = option(
+        "auto",
+        "a preset, a local folder or a hub id; default (auto): tiny on a CPU, xlmr-base on CUDA",
+        Question.MODEL,
+        identity=True,
+    )
+    seq_len: int | None = option(
+        None,
+        "tokens of each sequence; default: the preset's length, else the task's",
+        Question.MODEL,
+        parse=whole(1, MOST),
+        metavar="TOKENS",
+        identity=True,
+    )
+    data: str = option(
+        "synthetic",
+        "synthetic, hub, or a folder that holds <task>/<split>.{jsonl,json,csv,parquet}[.gz]; default: synthetic",
+        Question.MODEL,
+        metavar="SOURCE",
+        identity=True,
+    )

@@ -1,0 +1,119 @@
+"""How the value of a setting is read from text: one function a kind, each says what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from peftbench.errors import unknown
+
+T = TypeVar("T")
+
+LARGEST: Final = 2**63 - 1
+"""Whole number that torch, JSON readers and the interpreter's own limits take."""
+MOST: Final = 1_000_000
+"""Examples of a batch, tokens of a sequence, requests: more fit no machine's memory."""
+MOST_THREADS: Final = 4096
+"""More are refused by operating systems, some by a crash."""
+MOST_TRAININGS: Final = 10_000
+"""Each is a case of its own."""
+LONGEST_S: Final = 1e9
+"""Seconds that a timer can wait: some 30 years."""
+
+
+def comma_separated(text: str) -> tuple[str, ...]:
+    """Split at commas that stand outside parentheses."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def words(text: str) -> str:
+    """Read a text that names something."""
+    if not text.strip():
+        raise ValueError("names nothing")
+    return text.strip()
+
+
+def whole(minimum: int, maximum: int = LARGEST) -> Callable[[str], int]:
+    """Read a whole number from `minimum` to `maximum`."""
+
+    def parse(text: str) -> int:
+        value = _number(text, int, "a whole number")
+        if value < minimum:
+            raise ValueError(f"must be at least {minimum}")
+        if value > maximum:
+            raise ValueError(f"must be at most {maximum}")
+        return value
+
+    return parse
+
+
+def seconds(text: str) -> float:
+    """Read a time in seconds, 0 or more."""
+    value = _number(text, float, "a number")
+    if not value >= 0:
+        raise ValueError("must be at least 0")
+    return value
+
+
+def waiting(text: str) -> float:
+    """Read a time in seconds that somebody waits for: above 0, and below what a timer can hold."""
+    value = above_zero(text)
+    if value > LONGEST_S:
+        raise ValueError(f"must be at most {LONGEST_S:.0f}")
+    return value
+
+
+def each(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
+    """Read a comma-separated list, each part by `parse`."""
+    return lambda text: tuple(map(parse, comma_separated(text)))
+
+
+def above_zero(text: str) -> float:
+    """Read a finite number above zero."""
+    value = _number(text, float, "a number")
+    if not 0 < value < math.inf:
+        raise ValueError("must be above 0")
+    return value
+
+
+def one_of(*allowed: str) -> Callable[[str], str]:
+    """Read one of the allowed words."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise unknown("value", text, allowed)
+        return text
+
+    return parse
+
+
+def fraction(text: str) -> tuple[int, int]:
+    """Read `3/16`: a part, and how many there are."""
+    number, slash, total = text.partition("/")
+    try:
+        part, parts = (int(number), int(total)) if slash else (0, 0)
+    except ValueError:
+        part, parts = 0, 0
+    if not 1 <= part <= parts <= LARGEST:
+        raise ValueError("must be like 3/16, from 1/16 to 16/16")
+    return part, parts
+
+
+def boolean(text: str) -> bool:
+    """Read true or false."""
+    return one_of("true", "false")(text.lower()) == "true"
+
+
+def _number(text: str, kind: Callable[[str], T], what: str) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"must be {what}") from None

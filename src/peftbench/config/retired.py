@@ -1,0 +1,39 @@
+"""Names that are no setting: those of earlier versions are refused with what stands in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from peftbench.config.options import flag_name
+from peftbench.config.settings import options
+from peftbench.errors import UserError, unknown
+from peftbench.gate.rule import Rule
+
+RETIRED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {f"gate_{constant.field}": ("gate_rule", f"{constant.name}={constant.default}") for constant in Rule.constants()}
+)
+"""Setting of an earlier version -> the setting in its place, and a value of it."""
+
+
+def refuse_retired(names: Iterable[str], spell: Callable[[str], str] = flag_name) -> None:
+    """Raise UserError for a setting of an earlier version.
+
+    Args:
+        names: Fields of settings, or other names.
+        spell: How a field is written where it was given; on the command line, if nothing is said.
+    """
+    for name in names:
+        if name in RETIRED:
+            field, value = RETIRED[name]
+            raise UserError(f"{spell(name)} is gone: write {spell(field)} {value}")
+
+
+def refuse_unknown(table: Mapping[str, object]) -> None:
+    """Raise UserError for a key of `[tool.peftbench]` that is no option."""
+    refuse_retired((key.replace("-", "_") for key in table), lambda name: name.replace("_", "-"))
+    known = {name.replace("_", "-") for name in options()}
+    for key in table:
+        if key.replace("_", "-") not in known:
+            raise unknown("key in [tool.peftbench]:", key, known)

@@ -1,0 +1,73 @@
+"""The settings of where a run happens and what it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from peftbench.config.options import Question, flag, option
+from peftbench.config.parsing import (
+    MOST_THREADS,
+    comma_separated,
+    fraction,
+    whole,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningSettings:
+    """What a run writes, and on which machines it runs."""
+
+    json: Path | None = option(
+        None, "write all records to this file", Question.OUTPUT, parse=Path, metavar="FILE", parent=True
+    )
+    diff_json: Path | None = option(
+        None, "write the comparison to this file", Question.OUTPUT, parse=Path, metavar="FILE", parent=True
+    )
+    bencher_json: Path | None = option(
+        None,
+        "write the run to this file in Bencher's metric format (BMF)",
+        Question.OUTPUT,
+        parse=Path,
+        metavar="FILE",
+        parent=True,
+    )
+    action_json: Path | None = option(
+        None,
+        "write the run to this file for github-action-benchmark",
+        Question.OUTPUT,
+        parse=Path,
+        metavar="FILE",
+        parent=True,
+    )
+    work: Path | None = option(
+        None,
+        "folder of the journal and of launches; default: .peftbench in pytest's root directory",
+        Question.OUTPUT,
+        parse=Path,
+        metavar="DIR",
+    )
+    resume: bool = flag("take finished cases from the journal of a run that was killed", Question.OUTPUT, parent=True)
+    device: str = option(
+        "auto", "cpu, cuda or cuda:N; default (auto): CUDA where there is one", Question.MACHINES, identity=True
+    )
+    threads: int = option(
+        1, "CPU threads; default: 1", Question.MACHINES, parse=whole(1, MOST_THREADS), metavar="N", identity=True
+    )
+    shard: tuple[int, int] | None = option(
+        None,
+        "run a part of the cases, the same on every machine: 3/16 is the third of sixteen",
+        Question.MACHINES,
+        parse=fraction,
+        metavar="K/N",
+        parent=True,
+    )
+    gpus: tuple[str, ...] = option(
+        (),
+        "spread the cases over one process a GPU: all, or indices or UUIDs, comma-separated",
+        Question.MACHINES,
+        parse=comma_separated,
+        metavar="LIST",
+        parent=True,
+        launches=True,
+    )

@@ -1,0 +1,124 @@
+"""The settings of studies: trainings to a quality, and serving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from peftbench.config.choices import STOPS
+from peftbench.config.options import Question, flag, option
+from peftbench.config.parsing import (
+    MOST,
+    MOST_TRAININGS,
+    above_zero,
+    comma_separated,
+    each,
+    one_of,
+    whole,
+)
+from peftbench.config.target import QualityTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """How a model is trained to a quality, and how it is served."""
+
+    seeds: int = option(
+        3,
+        "number of trainings of each method, with the seeds --peftbench-seed, + 1, ...; default: 3",
+        Question.STUDIES,
+        parse=whole(1, MOST_TRAININGS),
+        metavar="N",
+    )
+    learning_rates: tuple[float, ...] = option(
+        (3e-5, 1e-4, 3e-4, 1e-3),
+        "learning rates to try. All are tried with the first seed. Further seeds use the first rate and each method's "
+        "best. Default: 3e-5,1e-4,3e-4,1e-3",
+        Question.STUDIES,
+        parse=each(above_zero),
+        metavar="LIST",
+        studies=True,
+        pools=True,
+    )
+    epochs: float = option(
+        10.0,
+        "most epochs of a training; default: 10",
+        Question.STUDIES,
+        parse=above_zero,
+        metavar="EPOCHS",
+        studies=True,
+    )
+    stop: str = option(
+        "patience",
+        "what ends a training: patience (no improvement), target (it is reached), or budget (its epochs alone); "
+        "default: patience",
+        Question.STUDIES,
+        parse=one_of(*STOPS),
+        studies=True,
+    )
+    patience: float = option(
+        3.0,
+        "epochs without improvement after which a training stops; default: 3",
+        Question.STUDIES,
+        parse=above_zero,
+        metavar="EPOCHS",
+        studies=True,
+    )
+    eval_every: int | None = option(
+        None,
+        "steps between evaluations; default: a quarter of an epoch",
+        Question.STUDIES,
+        parse=whole(1),
+        metavar="STEPS",
+        studies=True,
+    )
+    target: str = option(
+        "97%",
+        "quality to which costs are compared: a score (0.8), or a share of full fine-tuning's (97%); default: 97%",
+        Question.STUDIES,
+        parse=lambda text: QualityTarget.read(text) and text,
+        metavar="SCORE",
+        studies=True,
+        pools=True,
+    )
+    metric: str | None = option(
+        None, "score that trainings are judged by; default: the task's own", Question.STUDIES, studies=True
+    )
+    train_rows: int | None = option(
+        None, "most rows to train on; default: all", Question.STUDIES, parse=whole(1), metavar="N", studies=True
+    )
+    eval_rows: int | None = option(
+        None,
+        "most rows of each evaluation set; default: all",
+        Question.STUDIES,
+        parse=whole(1),
+        metavar="N",
+        studies=True,
+    )
+    group_by_length: bool = flag(
+        "put examples of like length into a batch: less padding", Question.STUDIES, studies=True
+    )
+    test_data: tuple[str, ...] = option(
+        (),
+        "further sets to evaluate on, comma-separated: splits of --peftbench-data (test.hi), or folders like it",
+        Question.STUDIES,
+        parse=comma_separated,
+        metavar="LIST",
+        studies=True,
+        pools=True,
+    )
+    serve: tuple[int, ...] = option(
+        (1, 2, 4, 8, 16),
+        "numbers of tasks that are served together; default: 1,2,4,8,16",
+        Question.STUDIES,
+        parse=each(whole(1, MOST_TRAININGS)),
+        metavar="LIST",
+    )
+    requests: int = option(
+        200,
+        "requests that a deployment serves; default: 200",
+        Question.STUDIES,
+        parse=whole(1, MOST),
+        metavar="N",
+        studies=True,
+        pools=True,
+    )

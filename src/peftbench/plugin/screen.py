@@ -1,0 +1,26 @@
+"""What we write on pytest's terminal, whatever its encoding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from peftbench.text import fitted
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def write(reporter: pytest.TerminalReporter, text: str) -> None:
+    """Write a page by pytest's reporter, as its terminal can show it."""
+    reporter.write(fitted(text, _encoding(reporter)))
+
+
+def write_line(reporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
+    """Write a line by pytest's reporter, as its terminal can show it."""
+    reporter.write_line(fitted(line, _encoding(reporter)), **markup)
+
+
+def _encoding(reporter: pytest.TerminalReporter) -> str:
+    """Return the encoding of pytest's terminal; pytest has no public name for its stream."""
+    stream = getattr(reporter.config.get_terminal_writer(), "_file", None)
+    return getattr(stream, "encoding", None) or "utf-8"

@@ -1,0 +1,92 @@
+"""Which states a history goes through: those that are listed, or every so many commits of a range."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from peftbench.errors import UserError
+from peftbench.processes.git import GitError, git
+from peftbench.processes.lockstep.revision import Repository
+from peftbench.processes.lockstep.states import Asked, parts
+from peftbench.records.history import Stage
+from peftbench.text import masked, visible
+
+_COMMA: Final = re.compile(r",(?![^\[]*\])(?!\s*[<>=!~])")
+"""Divides two states: not within `peft[a,b]`, nor in `peft>=0.19,<0.20`."""
+LEAST: Final = 2
+"""States of which there is a step."""
+_SHORT: Final = 12
+"""Digits of a hash that people see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A state that is to be had."""
+
+    stage: Stage
+    text: str
+    """What names it to --peftbench-against, with the credentials that are not kept."""
+
+
+def listed(text: str, folder: Path) -> list[Wanted]:
+    """Return the states that `--states` names, oldest first; one that is nothing has its problem.
+
+    Raises:
+        UserError: there are fewer than two, or one is named twice.
+    """
+    names = [name.strip() for name in _COMMA.split(text) if name.strip()]
+    _require_two(names, f"--states {text}")
+    wanted = [_wanted(name, folder) for name in names]
+    identities = [one.stage.identity for one in wanted]
+    for place, one in enumerate(wanted):
+        if one.stage.identity in identities[:place]:
+            raise UserError(f"--states: {one.stage.name} is the same as a state before it")
+    return wanted
+
+
+def _wanted(name: str, folder: Path) -> Wanted:
+    asked = Asked(name)
+    try:
+        found = parts(asked, folder)
+    except UserError as error:
+        return Wanted(Stage(asked.name, asked.name, problem=str(error)), name)
+    return Wanted(Stage(asked.name, masked(found.text)), found.text)
+
+
+def revisions(text: str, every: int, folder: Path) -> list[Wanted]:
+    """Return every so many commits of a range `v1..HEAD` along its first parents: both ends, and those between.
+
+    Raises:
+        UserError: it is no range, git does not know its ends, or there are fewer than two commits.
+    """
+    oldest, dots, newest = text.partition("..")
+    if not dots or not oldest or text.startswith("-") or newest.startswith(("-", ".")):
+        raise UserError(f"--revisions {text}: give two revisions with two dots between: v1..HEAD")
+    try:
+        repository = Repository.of(folder)
+        ends = [repository.commit(end) for end in (oldest, newest or "HEAD")]
+        commits = [ends[0], *between(repository, *ends)]
+    except GitError as error:
+        raise UserError(f"--revisions {text}: {error}") from None
+    chosen = [*commits[:-1:every], commits[-1]]
+    _require_two(chosen, f"--revisions {text}")
+    return [Wanted(Stage(commit[:_SHORT], commit, subject(repository, commit)), commit) for commit in chosen]
+
+
+def between(repository: Repository, older: str, newer: str) -> list[str]:
+    """Return the commits after one and up to another along first parents, oldest first."""
+    said = git(repository.root, "rev-list", "--first-parent", "--reverse", f"{older}..{newer}")
+    return said.split()
+
+
+def subject(repository: Repository, commit: str) -> str:
+    """Return what a commit says of itself, in a line."""
+    return visible(git(repository.root, "show", "--no-patch", "--format=%s", commit))
+
+
+def _require_two(found: list[str], what: str) -> None:
+    if len(found) < LEAST:
+        raise UserError(f"{what}: names {len(found)} state; a history needs two, with a step between them")

@@ -1,0 +1,101 @@
+"""Walks a history: each state is made ready, then each pair of neighbours runs in lock-step, in a pytest of its own."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Final
+
+from peftbench.errors import UserError
+from peftbench.processes.history.stages import Wanted
+from peftbench.processes.launches.process import Command, run
+from peftbench.processes.lockstep.states import Asked, other_state
+from peftbench.records.fileio import read_json
+from peftbench.records.history import History, Stage, Step, write
+from peftbench.report.diffs import read_diff
+from peftbench.report.numbers import counted
+
+LOGS: Final = Path(".peftbench/history")
+"""Where what each pytest printed goes, relative to the folder in which the history is made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walker:
+    """Makes what is missing of a history."""
+
+    folder: Path
+    """Where pytest is run."""
+    options: Sequence[str]
+    """Of pytest, with the credentials that are not kept."""
+    cache: Path
+    """Of work trees and environments."""
+    output: Path
+    say: Callable[[str], None]
+    """Tells the user, a line a state that cannot be had, and a line a step."""
+
+    def prepared(self, wanted: Sequence[Wanted]) -> list[Stage]:
+        """Check out and install each state; return them, with the problem of each that cannot be had."""
+        return [self._prepared(one) for one in wanted]
+
+    def _prepared(self, wanted: Wanted) -> Stage:
+        problem = wanted.stage.problem
+        if not problem:
+            try:
+                other_state(Asked(wanted.text), self._command([]), self.folder, self.cache, self.say)
+            except UserError as error:
+                problem = str(error)
+        if problem:
+            self.say(f"{wanted.stage.name} is left out: {problem}")
+        return replace(wanted.stage, problem=problem)
+
+    def walk(self, history: History, texts: Mapping[str, str]) -> History:
+        """Run each step that is left, and write the file after each.
+
+        Args:
+            history: What there is.
+            texts: What names each state, by its identity.
+        """
+        write(history, self.output)
+        for number, (base, new) in enumerate(history.left(), start=1):
+            start_s = time.monotonic()
+            step = self._step(base, new, texts, self.folder / LOGS / f"{number}.txt")
+            history = history.with_step(step)
+            write(history, self.output)
+            took = f"{time.monotonic() - start_s:.0f} s"
+            self.say(f"{base.name} -> {new.name}: {step.problem or f'{_outcome(step)}, {took}'}")
+        return history
+
+    def _step(self, base: Stage, new: Stage, texts: Mapping[str, str], log: Path) -> Step:
+        found = log.with_suffix(".json")
+        found.unlink(missing_ok=True)
+        more = [
+            f"--peftbench-against={texts[base.identity]}",
+            f"--peftbench-candidate={texts[new.identity]}",
+            f"--peftbench-diff-json={found}",
+        ]
+        try:
+            ending = run(self._command(self.options), log, more=more)
+            if found.exists():
+                comparison = read_json(found)
+                read_diff(comparison, str(found))
+                return Step(base.identity, new.identity, comparison)
+        except UserError as error:
+            return Step(base.identity, new.identity, problem=str(error))
+        problem = f"pytest {ending.problem}" if ending.problem else "no case was compared"
+        return Step(base.identity, new.identity, problem=f"{problem}; its output: {log}")
+
+    def _command(self, options: Sequence[str]) -> Command:
+        installed = any(point.value == "peftbench.plugin" for point in entry_points(group="pytest11"))
+        plugin = [] if installed else ["-p", "peftbench.plugin"]
+        return Command(arguments=(sys.executable, "-P", "-m", "pytest", *plugin, *options), folder=self.folder)
+
+
+def _outcome(step: Step) -> str:
+    """Return how many cases have which verdict."""
+    diff = read_diff(step.comparison or {}, "")
+    told = ", ".join(f"{count} {verdict}" for verdict, count in diff.counts.items())
+    return f"{counted(len(diff.cases), 'case')} ({told})"

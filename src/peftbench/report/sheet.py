@@ -1,0 +1,160 @@
+"""A sheet: what one file holds, as rows; for people a table or markdown, for programs JSON or CSV, for git lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from peftbench.report.page import page, written
+from peftbench.report.table import GAP, Column, drawn, filled, fitting
+from peftbench.text import in_markdown, on_terminal, visible
+
+Row = Mapping[str, Any]
+"""Value by name: text, numbers, None; what is a mapping or a list is not in CSV."""
+FORMATS: Final = ("table", "markdown", "json", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What one file holds."""
+
+    schema: str
+    """Of the file."""
+    about: Mapping[str, Any]
+    """What holds for all rows: text, numbers, or mappings of these."""
+    rows: Sequence[Row]
+    """Each with what `keys` names."""
+    columns: Sequence[Column]
+    """For people; those whose cells are all empty are left out."""
+    notes: Sequence[str] = ()
+    """What follows the table, a sentence each."""
+    keys: Sequence[str] = ("case",)
+    """Names of what tells one row from the others."""
+    people: Sequence[Row] | None = None
+    """The rows of the table, where they are not `rows`."""
+    appendix: Callable[[int], str] = lambda _: ""
+    """Further tables, for a terminal of so many columns."""
+
+    @property
+    def table(self) -> Sequence[Row]:
+        """The rows for people."""
+        return self.rows if self.people is None else self.people
+
+
+def render(sheet: Sheet, format_: str, *, width: int) -> str:
+    """Return a sheet in one of FORMATS; `width` is the terminal's, for a table."""
+    if format_ == "json":
+        data = {"schema": sheet.schema, "about": sheet.about, "rows": list(sheet.rows)}
+        return json.dumps(data, indent=1, allow_nan=False, default=list) + "\n"
+    if format_ == "csv":
+        return _csv(sheet)
+    return _markdown(sheet) if format_ == "markdown" else _table(sheet, width)
+
+
+def lines(sheet: Sheet) -> Iterator[str]:
+    """Yield the whole sheet, each number on a line that says whose and what it is: made for a diff."""
+    for name, value in sheet.about.items():
+        yield from map(visible, _numbered(name, value))
+    for row in sheet.rows:
+        which = "  ".join(str(row[key]) for key in sheet.keys)
+        for name, value in row.items():
+            if name not in sheet.keys:
+                yield from map(visible, _numbered(f"{which}  {name}", value))
+
+
+def _numbered(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - what JSON holds
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbered(f"{name}  {key}", item)
+    elif isinstance(value, list | tuple) and not all(isinstance(item, int | float) for item in value):
+        for item in value:
+            yield from _numbered(name, item)
+    elif value is not None and value != "":
+        yield f"{name}  {_plain(value)}"
+
+
+def _plain(value: object) -> str:
+    """Return a value as it is read in a diff: digits in threes, since a count may have twelve."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
+        return " ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def _csv(sheet: Sheet) -> str:
+    names = dict.fromkeys(name for row in sheet.rows for name, value in row.items() if _scalar(value))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(names), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(sheet.rows)
+    return file.getvalue()
+
+
+def _scalar(value: object) -> bool:
+    return not isinstance(value, Mapping | list | tuple)
+
+
+def _markdown(sheet: Sheet) -> str:
+    columns = filled(sheet.columns, sheet.table)
+    text = [f"* {in_markdown(line)}\n" for line in _head(sheet)]
+    if sheet.table:
+        text += ["\n", _pipes([column.title for column in columns])]
+        text.append(_pipes(["---" if column.text else "---:" for column in columns]))
+        text += [_pipes([in_markdown(column.cell(row)) for column in columns]) for row in sheet.table]
+    text += ["\n" if sheet.notes else "", *(f"* {in_markdown(note)}\n" for note in sheet.notes)]
+    return "".join(text)
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _table(sheet: Sheet, width: int) -> str:
+    console = page(width=width)
+    for line in _head(sheet):
+        console.print(on_terminal(line))
+    columns = fitting(filled(sheet.columns, sheet.table), [sheet.table], width)
+    if columns:
+        console.print()
+        plain = _plainly(columns, sheet.table, width)
+        console.print(plain or drawn(columns, sheet.table, lined=False), end="" if plain else "\n")
+    for note in sheet.notes:
+        console.print(on_terminal(note))
+    return written(console) + sheet.appendix(width)
+
+
+def _plainly(columns: Sequence[Column], rows: Sequence[Row], width: int) -> str:
+    """Return the lines of a table that fits without a fold, '' for another: there may be very many rows."""
+    cells = [(column.title, *(on_terminal(column.cell(row)) for row in rows)) for column in columns]
+    widths = [max(map(len, column)) for column in cells]
+    if sum(widths) + GAP * (len(columns) - 1) > width:
+        return ""
+    sides = [str.ljust if column.text else str.rjust for column in columns]
+    lines = zip(*cells, strict=True)
+    return "".join(
+        (" " * GAP).join(side(cell, size) for side, cell, size in zip(sides, line, widths, strict=True)) + "\n"
+        for line in lines
+    )
+
+
+def _head(sheet: Sheet) -> Iterator[str]:
+    """Yield what holds for all rows, a line a part."""
+    for name, value in sheet.about.items():
+        if isinstance(value, Mapping):
+            words = ", ".join(f"{key} {_short(item)}" for key, item in value.items() if item not in (None, "", False))
+            yield f"{name}: {words or 'none'}"
+        elif isinstance(value, list | tuple):
+            yield from (f"{name}: {_plain(item)}" for item in value)
+        elif value not in (None, ""):
+            yield f"{name}: {_plain(value)}"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_short(item)}" for key, item in value.items())
+    return _plain(value)

@@ -1,0 +1,198 @@
+"""The sheet of each kind of file: a run or a journal, a baseline, a comparison."""
+
+from __future__ import annotations
+
+import io
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from peftbench.gate.format import SCHEMA as BASELINE
+from peftbench.records.jsondata import encode
+from peftbench.records.record import SCHEMA as RUN
+from peftbench.report import studies
+from peftbench.report.diffs import CaseLine, Diff
+from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
+from peftbench.report.sheet import Row, Sheet
+from peftbench.report.table import Column
+
+if TYPE_CHECKING:
+    from peftbench.gate.snapshot import CaseSnapshot, Snapshot
+    from peftbench.records.record import Record, Run
+
+
+def _word(name: str) -> Callable[[Row], str]:
+    return lambda row: "" if row.get(name) in (None, "ok") else str(row[name])
+
+
+def _number(name: str, show: Callable[[float], str]) -> Callable[[Row], str]:
+    return lambda row: "" if row.get(name) is None else show(row[name])
+
+
+def _checkpoint(row: Row) -> str:
+    """Return the size of a checkpoint, be it told in one number or in parts."""
+    names = [name for name in row if name.startswith("checkpoint_") and name.endswith("_bytes")]
+    parts = [row[name] for name in names if row[name] is not None]
+    return megabytes(sum(parts)) if parts else ""
+
+
+def _time(row: Row) -> str:
+    if row.get("time_s") is None:
+        return ""
+    text = milliseconds(row["time_s"])
+    if row.get("time_s_low") is None or row.get("time_s_high") is None:
+        return text
+    return f"{text} [{milliseconds(row['time_s_low'])}, {milliseconds(row['time_s_high'])}]"
+
+
+def change(row: Mapping[str, Any]) -> str:
+    """Return how a time moved, with its interval: `+6.1 % [+4.2 .. +8.0 %]`."""
+    if row.get("change") is None:
+        return ""
+    value, low, high = (f"{100 * row[name]:+.1f}".replace("-0.0", "+0.0") for name in ("change", "low", "high"))
+    return f"{value} % [{low} .. {high} %]"
+
+
+CASE: Final = Column("case", lambda row: str(row["case"]), text=True)
+COUNTERS: Final = (
+    Column("FLOP", _number("flops", scaled), rank=3),
+    Column("saved MB", _number("saved_bytes", megabytes), rank=2),
+    Column("peak MB", _number("peak_bytes", megabytes), rank=1),
+    Column("checkpoint MB", _checkpoint, rank=4),
+    Column("trained", _number("trainable_body", scaled), rank=5),
+)
+COLUMNS: Final = (
+    CASE,
+    Column("status", _word("status"), text=True),
+    Column("ms [95 %]", _time),
+    Column("x reference", _number("ratio", "{:.3f}".format)),
+    Column("launches", _number("launches", str), rank=6),
+    Column("spread %", _number("spread", lambda value: f"{100 * value:.1f}"), rank=7),
+    *COUNTERS,
+    Column("why", _word("reason"), text=True),
+)
+CHANGES: Final = (
+    CASE,
+    Column("verdict", _word("verdict"), text=True),
+    Column("change [95 %]", change),
+    Column("ms", lambda row: _moved(row.get("base_s"), row.get("new_s"))),
+    Column("why", lambda row: str(row["why"]), rank=0, text=True),
+)
+
+
+def of_run(run: Run) -> Sheet:
+    """Return a row for each record: its metrics by name, and the ends of their intervals."""
+    about = {"fingerprint": dict(run.fingerprint), "settings": encode(run.settings)}
+    rows = [_of_record(record) for record in run.records]
+    people = [row for row in rows if not row["variant"] or row["status"] != "ok"]
+    return Sheet(RUN, about, rows, COLUMNS, people=people, appendix=partial(_studies, run))
+
+
+def _studies(run: Run, width: int) -> str:
+    """Return the tables of the studies in a run, whose records a row each would not tell."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=False, no_color=True, highlight=False, markup=False)
+    for title, table, notes in studies.tables(run, width):
+        console.print(f"\n{title}")
+        console.print(table)
+        for note in notes:
+            console.print(f"  {note}")
+    return file.getvalue()
+
+
+def _of_record(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {"case": record.id, "status": record.status, "reason": record.reason or None}
+    row["variant"] = dict(record.variant)
+    if xs := [launch.x for launch in record.launches if launch.x is not None]:
+        row |= _launches(xs)
+    for name, metric in record.metrics.items():
+        row[name] = metric.value
+        if metric.low is not None and metric.high is not None:
+            row |= {f"{name}_low": metric.low, f"{name}_high": metric.high}
+    return {**row, "operators": dict(sorted(record.operators.items())), "modules": dict(sorted(record.modules.items()))}
+
+
+def _launches(xs: Sequence[float]) -> dict[str, Any]:
+    """Return how often a case was launched, its mean time over the reference's, and how much launches differ."""
+    spread = statistics.stdev(xs) if len(xs) > 1 else None
+    return {"launches": len(xs), "ratio": math.exp(statistics.fmean(xs)), "spread": spread}
+
+
+def of_baseline(baseline: Snapshot) -> Sheet:
+    """Return a row for each case: its launches, and its counters by name."""
+    about = {
+        "fingerprint": dict(baseline.fingerprint),
+        "settings": encode(baseline.settings),
+        "session": {key: {item.name: f"shift {item.shift:+.2%}"} for key, item in baseline.sessions.items()},
+        "accepted": [
+            f"{item.date} {item.commit}: {counted(item.cases, 'case')}, {item.why}" for item in baseline.accepted
+        ],
+    }
+    return Sheet(BASELINE, about, [_of_case(name, baseline) for name in sorted(baseline.cases)], COLUMNS)
+
+
+def _of_case(name: str, baseline: Snapshot) -> dict[str, Any]:
+    case: CaseSnapshot = baseline.cases[name]
+    xs = baseline.launches(name)
+    return {
+        "case": name,
+        **(_launches(xs) if xs else {}),
+        "rounds": case.rounds,
+        "time_s": case.time_s,
+        "clock_mhz": case.clock_mhz,
+        **dict(sorted(case.counters.items())),
+        "operators": dict(sorted(case.profile.operators.items())),
+        "operator_order": case.profile.operator_hash or None,
+        "modules": dict(sorted(case.profile.modules.items())),
+    }
+
+
+def of_diff(diff: Diff) -> Sheet:
+    """Return a row for each case of a comparison: verdict, change of its time, counters that moved."""
+    about = {
+        "headline": diff.headline,
+        "cases": dict(diff.counts),
+        "smallest slowdown that is seen": f"{diff.detectable:.1%}" if diff.detectable is not None else None,
+        "note": list(diff.notes),
+        "suite": [f"{item.name} {item.verdict} {100 * item.change:+.1f} %" for item in diff.suite],
+    }
+    since = [f"{one.case}: first worse at {one.at}; not yet at {one.before}" for one in diff.bisect]
+    return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], CHANGES, since)
+
+
+def of_change(case: CaseLine) -> dict[str, Any]:
+    """Return the row of one case of a comparison."""
+    time = case.time
+    return {
+        "case": case.id,
+        "verdict": case.verdict,
+        "certain": case.verdict in ("regressed", "improved"),
+        "change": time and time.change,
+        "low": time and time.low,
+        "high": time and time.high,
+        "p": time and time.p,
+        "base_s": case.base_s,
+        "new_s": case.new_s,
+        "why": why(case),
+        "counters": {item.name: [item.before, item.after] for item in case.counters},
+        "operators": {item.name: [item.before, item.after] for item in case.operators},
+        "modules": {item.name: [item.before, item.after] for item in case.modules},
+    }
+
+
+def why(case: CaseLine) -> str:
+    """Return the cause of a verdict, and the counters that moved, in one sentence."""
+    moved = [f"{item.name} {_plainly(item.before)} -> {_plainly(item.after)}" for item in case.counters]
+    return "; ".join(filter(None, [case.cause, case.reason, "" if case.cause else ", ".join(moved)]))
+
+
+def _moved(before: float | None, after: float | None) -> str:
+    return "" if before is None or after is None else f"{milliseconds(before)} -> {milliseconds(after)}"
+
+
+def _plainly(value: float) -> str:
+    return f"{value:,.15g}" if value < 100_000 else scaled(value)  # noqa: PLR2004 - counts below are written in full
