@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from peftbench.api import apply_method
     from peftbench.errors import UnsupportedError, UserError
     from peftbench.measure.trial import Trial
+    from peftbench.methods.anatomy import Anatomy, Stack, SubBlock
     from peftbench.methods.base import Application, Method
     from peftbench.methods.basic import SelectiveMethod
     from peftbench.methods.peft.method import PeftMethod
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from peftbench.workloads.subject import Subject
 
 __all__ = [
+    "Anatomy",
     "Application",
     "ClassificationTask",
     "Head",
@@ -31,6 +33,8 @@ __all__ = [
     "Preset",
     "Record",
     "SelectiveMethod",
+    "Stack",
+    "SubBlock",
     "Subject",
     "Task",
     "Trial",
@@ -44,6 +48,7 @@ __all__ = [
 _HOMES: Final = {
     "peftbench.api": ("apply_method",),
     "peftbench.errors": ("UnsupportedError", "UserError"),
+    "peftbench.methods.anatomy": ("Anatomy", "Stack", "SubBlock"),
     "peftbench.plugin.fixture": ("PeftCase",),
     "peftbench.plugin.marks": ("bench",),
     "peftbench.methods.base": ("Application", "Method"),

@@ -7,14 +7,19 @@ from peftbench.text import masked, visible
 
 _LONGEST: Final = 120
 """Characters of a value that are quoted, and of a name that are compared with those that are known."""
+LONGEST: Final = 4000
+"""Characters of an error that are shown; of a longer one the middle is left out."""
 
 
 class PeftbenchError(Exception):
     """Base of all errors that this package raises on purpose; its text is one line for a person."""
 
     def __str__(self) -> str:
-        """Escape what would break the line, or the terminal: names come from files; leave out credentials."""
-        return visible(masked(super().__str__()))
+        """Escape what would break the line or the terminal, leave out credentials, and cut what nobody reads."""
+        text = super().__str__()
+        if len(text) > LONGEST:
+            text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+        return visible(masked(text))
 
 
 class UserError(PeftbenchError):

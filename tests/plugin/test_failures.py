@@ -41,6 +41,15 @@ def pytest_peftbench_methods():
         ),
         ("model.requires_grad_(False); return model", "return ''", "invalid", "failed", "nothing requires a gradient"),
         ("return 1 / 0", "return ''", "failed", "failed", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "return ''", "failed", "failed", "SystemExit: 3"),
+        ("pytest.fail('no good')", "return ''", "failed", "failed", "Failed: no good"),
+        (
+            "raise OSError(28, 'No space left on device')",
+            "return ''",
+            "failed",
+            "failed",
+            "disk full in validity: OSError: [Errno 28] No space left on device; free some space, or set TMPDIR",
+        ),
     ],
 )
 def test_a_row_with_a_reason(

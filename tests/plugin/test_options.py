@@ -28,6 +28,7 @@ from peftbench.config.options import Question
         ("--peftbench-device=tpu", "allowed are cpu, cuda and cuda:N"),
         ("--peftbench-data=./nowhere", "./nowhere"),
         ("--peftbench-resume", "there is no journal to resume"),
+        ("--peftbench-against= ", "--peftbench-against= : names nothing; another state of the code"),
     ],
 )
 def test_bad_input_is_one_line_and_a_usage_error(run: Run, argument: str, said: str) -> None:

@@ -15,6 +15,7 @@ import argparse
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,12 +34,13 @@ from adapters import (
 )
 from safetensors.torch import save_file
 from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
     PreTrainedModel,
-    XLMRobertaConfig,
-    XLMRobertaForSequenceClassification,
 )
+from transformers.models.albert.modeling_albert import AlbertAttention
+from transformers.models.t5.modeling_t5 import T5Attention
 
 SHAPE = {
     "vocab_size": 40,
@@ -49,10 +51,66 @@ SHAPE = {
     "max_position_embeddings": 24,
     "num_labels": 3,
 }
+SMALL = {**SHAPE, "hidden_size": 16, "intermediate_size": 24}
+"""For the architectures that are there for their anatomy alone."""
+GROUPED = {**SMALL, "num_key_value_heads": 2, "pad_token_id": 0}
+ENCODER_DECODER = {"vocab_size": 40, "d_model": 16, "num_labels": 3, "eos_token_id": 2, "pad_token_id": 0}
 ARCHITECTURES = {
-    "bert": (BertConfig, BertForSequenceClassification),
-    "xlm-roberta": (XLMRobertaConfig, XLMRobertaForSequenceClassification),
+    "bert": SHAPE,
+    "xlm-roberta": SHAPE,
+    # Two groups of one layer each: a layer's weights serve twice, as its adapter's do.
+    "albert": {**SMALL, "num_hidden_layers": 4, "num_hidden_groups": 2, "embedding_size": 8},
+    "bart": {
+        **ENCODER_DECODER,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+        "max_position_embeddings": 24,
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": None,
+    },
+    "deberta-v2": {
+        **SMALL,
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 4,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "conv_kernel_size": 3,
+    },
+    "distilbert": {
+        "vocab_size": 40,
+        "dim": 16,
+        "hidden_dim": 24,
+        "n_layers": 2,
+        "n_heads": 4,
+        "max_position_embeddings": 24,
+        "num_labels": 3,
+    },
+    "electra": {**SMALL, "embedding_size": 8},
+    "gpt2": {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 24, "num_labels": 3}
+    | {"pad_token_id": 0},
+    "llama": GROUPED,
+    "mistral": {**GROUPED, "sliding_window": 4},
+    "t5": {
+        **ENCODER_DECODER,
+        "d_kv": 6,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_heads": 4,
+        "relative_attention_num_buckets": 8,
+        "decoder_start_token_id": 0,
+    },
 }
+ATTENTION = {"bert": "sdpa", "xlm-roberta": "sdpa"}
+"""Where eager does not do: with sdpa, adapters 1.3.0 lets no token of a decoder attend to a prefix."""
+EVERY_METHOD = ("bert", "xlm-roberta")
+FORMULAS = ("houlsby", "pfeiffer", "houlsby-parallel", "prefix", "adapterfusion")
+"""The methods that differ in what they do to a block; the rest differ in what they put there."""
 NAME = "golden"
 
 
@@ -118,17 +176,46 @@ def randomise(model: torch.nn.Module, seed: int, scale: float) -> None:
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
-            if name.endswith("LayerNorm.weight"):
+            if name.endswith("weight") and parameter.dim() == 1:
                 parameter.add_(1.0)
 
 
-def batch(pad: int) -> dict[str, torch.Tensor]:
-    """Three sequences, two of them padded."""
+def batch(config: PretrainedConfig) -> dict[str, torch.Tensor]:
+    """Three sequences, two of them padded, each with one end where a head reads it there."""
     input_ids = torch.randint(4, SHAPE["vocab_size"], (3, 9), generator=torch.Generator().manual_seed(0))
     attention_mask = torch.ones_like(input_ids)
     attention_mask[1, 5:] = attention_mask[2, 8:] = 0
-    input_ids[attention_mask == 0] = pad
+    if config.is_encoder_decoder:
+        input_ids[range(3), attention_mask.sum(1) - 1] = config.eos_token_id
+    input_ids[attention_mask == 0] = config.pad_token_id
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": torch.tensor([0, 2, 1])}
+
+
+def mend(model: PreTrainedModel) -> None:
+    """Undo two faults of adapters 1.3.0, so that the values follow the methods' definitions.
+
+    ALBERT: the adapter of the attention is handed i as h, and h as i.
+    T5: with a prefix of P keys, each token's own key is P tokens away from it, for the relative positions.
+    """
+    for module in model.modules():
+        if isinstance(module, AlbertAttention):
+            adapter = module.attention_adapters
+            adapter.forward = partial(swapped, adapter.forward)
+        if isinstance(module, T5Attention) and module.has_relative_attention_bias:
+            module.compute_bias = partial(bias_of_tokens, module.compute_bias)
+
+
+def swapped(forward: Callable[..., torch.Tensor], i: torch.Tensor, h: torch.Tensor, norm: object) -> torch.Tensor:
+    """Call with h and i in their places."""
+    return forward(h, i, norm)
+
+
+def bias_of_tokens(
+    compute_bias: Callable[..., torch.Tensor], queries: int, keys: int, **options: object
+) -> torch.Tensor:
+    """Return the bias of the tokens' keys, [1, heads, queries, keys]; a prefix before them has none."""
+    bias = compute_bias(queries, queries, **options)
+    return torch.nn.functional.pad(bias, (keys - queries, 0))
 
 
 def values(model: PreTrainedModel, inputs: dict[str, torch.Tensor], plain: set[str]) -> dict[str, torch.Tensor]:
@@ -160,22 +247,27 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
-    for architecture, (config_class, model_class) in ARCHITECTURES.items():
-        config = config_class(**SHAPE)
-        plain = model_class(config)
+    for architecture, shape in ARCHITECTURES.items():
+        config = AutoConfig.for_model(architecture, **shape)
+        plain = AutoModelForSequenceClassification.from_config(
+            config, attn_implementation=ATTENTION.get(architecture, "eager")
+        )
         randomise(plain, seed=1, scale=0.1)
         state = {name: parameter.detach() for name, parameter in plain.named_parameters()}
-        inputs = batch(config.pad_token_id)
+        inputs = batch(config)
         tensors = {**{f"weight/{name}": tensor for name, tensor in state.items()}, **inputs}
-        write(folder / f"{architecture}.safetensors", tensors, config={"model_type": architecture, **SHAPE})
-        for method, golden in METHODS.items():
-            model = model_class(config)
+        write(folder / f"{architecture}.safetensors", tensors, config={"model_type": architecture, **shape})
+        for method in METHODS if architecture in EVERY_METHOD else FORMULAS:
+            model = AutoModelForSequenceClassification.from_config(
+                config, attn_implementation=ATTENTION.get(architecture, "eager")
+            )
             adapters.init(model)
-            golden.attach(model)
+            METHODS[method].attach(model)
+            mend(model)
             randomise(model, seed=2, scale=0.3)
             model.load_state_dict(state, strict=False)
             tensors = values(model.eval(), inputs, set(state))
-            write(folder / f"{architecture}-{method}.safetensors", tensors, overrides=golden.overrides)
+            write(folder / f"{architecture}-{method}.safetensors", tensors, overrides=METHODS[method].overrides)
 
 
 if __name__ == "__main__":

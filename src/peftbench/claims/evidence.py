@@ -15,11 +15,13 @@ from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
 from peftbench.methods.optimization import Optimization
 from peftbench.records.ids import group_name, joint_task, task_names
-from peftbench.records.record import Record, Run
+from peftbench.records.known import KnownVariant, require
+from peftbench.records.record import NAMED, Record, Run
 from peftbench.records.runfile import load_run
 from peftbench.studies.training.results import (
     ADDING,
     CONVERGENCE,
+    DEPLOYMENT,
     FULL,
     FUSION,
     MTL,
@@ -34,6 +36,13 @@ from peftbench.studies.training.stopping import Cost, cost
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
 """Methods that put nothing into the model."""
+VARIED: Final[Mapping[str, Sequence[str]]] = {
+    CONVERGENCE: (),
+    MULTITASK: (),
+    ADDING: ("replay",),
+    DEPLOYMENT: ("by", "n"),
+}
+"""Workload -> what each of its records varies, beside seed and learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +205,11 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
             that changes a number.
     """
     runs = [load_run(path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        for record in distinct(run.records):
+            if (varied := VARIED.get(record.workload)) is not None:
+                where = f"{path}: record {record.id[:NAMED]}: variant"
+                require(KnownVariant, record.variant, where, never_missing=varied)
     first: dict[str, tuple[Path, object]] = {}
     for path, run in zip(paths, runs, strict=True):
         for name, ours in _comparable(run).items():

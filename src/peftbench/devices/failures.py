@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
+
+from peftbench.errors import PeftbenchError
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +22,11 @@ OUT_OF_MEMORY: Final = re.compile(
 """In texts of torch's allocators, of the CUDA runtime, of the system, of NumPy, and of cuBLAS, cuDNN and cuSPARSE."""
 ASKED: Final = re.compile(r"(?:[Tt]ried|Unable) to allocate (\d+(?:\.\d+)?) (bytes|[KMGT]iB)")
 
+DISK_FULL: Final = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|No usable temporary directory|file write failed"
+)
+"""In texts of the system, of Rust's libraries (safetensors), of `tempfile`, and of torch's archive writer."""
+
 POISON: Final = re.compile(
     r"device-side assert triggered|illegal memory access|unspecified launch failure|misaligned address"
     r"|illegal instruction|hardware stack error|invalid program counter|launch timed out"
@@ -27,7 +35,9 @@ POISON: Final = re.compile(
 """CUDA errors that are sticky: each later call of the process fails with the same error."""
 
 
-Kind = Literal["out-of-memory", "poison", "failed"]
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+Kind = Literal["out-of-memory", "disk-full", "poison", "failed"]
 
 
 class PoisonedError(Exception):
@@ -63,6 +73,8 @@ def classify(error: BaseException, phase: str = "", *, alive: Callable[[], bool]
         asked = asked_bytes(str(error))
         amount = "" if asked is None else f": asked for {_amount(asked)}"
         return Failure("out-of-memory", f"out of memory{place}{amount}", asked)
+    if is_disk_full(error):
+        return Failure("disk-full", f"disk full{place}: {told(error)}; free some space, or set TMPDIR")
     if is_sticky(error) or not alive():
         return Failure("poison", f"CUDA context lost{place}: {told(error)}")
     return Failure("failed", f"failed{place}: {told(error)}")
@@ -75,6 +87,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     if not isinstance(error, (RuntimeError, OSError)):
         return False
     return type(error).__name__ == "OutOfMemoryError" or OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether a disk was full, as the error or one that it came from says: no fault of what was to be saved."""
+    seen: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in seen:
+        if isinstance(link, OSError) and link.errno in _FULL:
+            return True
+        if not isinstance(link, PeftbenchError) and DISK_FULL.search(str(link)):
+            return True
+        seen.append(link)
+        link = link.__cause__ or link.__context__
+    return False
 
 
 def is_sticky(error: BaseException) -> bool:

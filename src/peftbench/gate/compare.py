@@ -187,7 +187,8 @@ def _case(
     counters = compare_counters(base, new, allowed, rule)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
     clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
-    if clock and verdict != "regressed":  # by its counters, which no clock moves
+    untimed = "its time is not measured any more" if not clock and _is_untimed(base, new, time, allowed, rule) else ""
+    if (clock or untimed or counters.lost) and verdict != "regressed":  # by counters, which no clock moves
         verdict = "not comparable"
     moved = (
         base.profile is not new.profile and (verdict != "unchanged" or bool(counters.changes)) and not allowed.counters
@@ -197,7 +198,7 @@ def _case(
     return CaseVerdict(
         id=name,
         verdict=verdict,
-        reason="; ".join(filter(None, [clock, _reason(time, counters, allowed, rule)])),
+        reason="; ".join(filter(None, [clock, untimed, _reason(time, counters, allowed, rule)])),
         time=time,
         base_s=base.time_s,
         new_s=new.time_s,
@@ -207,6 +208,11 @@ def _case(
         modules=moved_counts(base.profile.modules, new.profile.modules) if moved else (),
         reordered=moved and not operators and all(hashes) and hashes[0] != hashes[1],
     )
+
+
+def _is_untimed(base: CaseSnapshot, new: CaseSnapshot, time: Time | None, allowed: Scope, rule: Rule) -> bool:
+    """Tell whether a case's time was gated before, and cannot be now."""
+    return time is None and not allowed.time and not new.x and sum(map(len, base.x.values())) >= rule.min_baseline
 
 
 def _worse(one: Verdict | None, other: Verdict | None) -> Verdict:

@@ -21,14 +21,14 @@ class CounterVerdict:
     """The failing ones first, then by name."""
     same: tuple[str, ...]
     lost: tuple[str, ...]
-    """Counters of the baseline that are not measured any more."""
+    """Counters of the baseline that could be compared, and are not measured any more."""
 
 
 def compare_counters(base: CaseSnapshot, new: CaseSnapshot, scope: Scope, rule: Rule) -> CounterVerdict:
     """Compare the counters of a case: any rise fails, save for what the rule lets the interpreter's rise by."""
     if base.counters == new.counters and not scope.interpreter:  # nearly always, and there may be very many cases
         return CounterVerdict("unchanged" if base.counters else None, (), tuple(base.counters), ())
-    lost = tuple(sorted(base.counters.keys() - new.counters.keys()))
+    lost = tuple(sorted(name for name in base.counters if name not in new.counters and not scope.of_counter(name)))
     names = [name for name in base.counters if name in new.counters and not scope.of_counter(name)]
     same = tuple([name for name in names if base.counters[name] == new.counters[name]])
     if len(same) == len(names):

@@ -21,10 +21,10 @@ from typing import Any, Final
 import msgspec
 
 from peftbench.errors import UserError
-from peftbench.gate.lines import NOT_AS_WRITTEN, CaseLine
-from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Profile, Session, Snapshot
+from peftbench.gate.lines import NOT_AS_WRITTEN, CaseLine, require_each_name_once
+from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Profile, Session, Snapshot, are_logarithms
 from peftbench.records.fileio import parse_json
-from peftbench.records.jsondata import Json, decode, encode
+from peftbench.records.jsondata import MAX_TEXT, Json, decode, encode
 from peftbench.records.versions import Migration, bring_up_to_date
 
 SCHEMA: Final = "peftbench/baseline/1"
@@ -35,10 +35,6 @@ MIGRATIONS: Final[Mapping[int, Migration]] = {}
 
 UNIT: Final = 1e-4
 """Of logarithms of ratios: 0.01 %."""
-
-
-_CASE: Final = '":{"x":{'
-"""How each case begins after its id; in the midst of a string it would have backslashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +76,10 @@ def to_text(baseline: Snapshot) -> str:
         "profiles": _object(sorted({key: profiles[identity] for identity, key in keys.items()}.items())),
         "accepted": _block("[", map(_line, map(encode, baseline.accepted)), "]"),
     }
+    return _whole(parts)
+
+
+def _whole(parts: Mapping[str, str]) -> str:
     return "{\n" + ",\n".join(f'"{name}": {text}' for name, text in parts.items()) + "\n}\n"
 
 
@@ -133,22 +133,27 @@ def _key(profile: Json) -> str:
 def from_text(text: str, source: str) -> Snapshot:
     """Read a baseline; raises UserError, which says where the text is wrong and what to do."""
     data = _quick(text, source)
-    if data is None:
-        what_to_do = f"restore it (git checkout {source}), or delete it and accept a run"
-        data = parse_json(text, source=source, what_to_do=what_to_do)
-    return from_json(data, source)
+    if data is not None:
+        return _snapshot(data, source)
+    what_to_do = f"restore it (git checkout {source}), or delete it and accept a run"
+    return from_json(parse_json(text, source=source, what_to_do=what_to_do), source)
 
 
 def _quick(text: str, source: str) -> Json | None:
     """Parse a baseline as `parse_json` does, its cases already to lines; None where something is wrong."""
     try:
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-        cases = msgspec.json.decode(parts.pop("cases"), type=dict[str, CaseLine])
+        if _whole({name: bytes(part).decode() for name, part in parts.items()}) != text:
+            return None  # among others, a part stands twice
+        cases_text = parts.pop("cases")
+        if max(map(len, bytes(cases_text).split(b"\n"))) > MAX_TEXT:
+            return None
+        cases = msgspec.json.decode(cases_text, type=dict[str, CaseLine])
+        require_each_name_once(cases_text, cases)
         rest = {name: parse_json(bytes(part).decode(), source=source) for name, part in parts.items()}
     except NOT_AS_WRITTEN:
         return None
-    twice = text.count(_CASE) != len(cases)
-    return None if twice else rest | {"cases": cases}
+    return rest | {"cases": cases}
 
 
 def from_json(data: Json, source: str) -> Snapshot:
@@ -157,11 +162,23 @@ def from_json(data: Json, source: str) -> Snapshot:
     Raises:
         UserError: the data are of another form, version or kind; names `source`, the case and the field.
     """
+    found = _snapshot(data, source)
+    for name, case in found.cases.items():  # the quick reader's types see to this
+        if not are_logarithms(case.x):
+            raise UserError(f"{source}: case {name}: the logarithm of a launch's ratio is out of range")
+    return found
+
+
+def _snapshot(data: Json, source: str) -> Snapshot:
     file = decode(_File, bring_up_to_date(data, SCHEMA, MIGRATIONS, source), source)
     cases = {name: _read_case(name, line, file, source) for name, line in file.cases.items()}
     for name, logs in file.references.items():
         if strange := logs.keys() - file.sessions.keys():
             raise UserError(f"{source}: reference {name}: its session {min(strange)!r} is not among the sessions")
+        if not are_logarithms(_logarithms(logs)):
+            raise UserError(f"{source}: reference {name}: a logarithm is out of range")
+    if not are_logarithms(_logarithms({key: (line.shift,) for key, line in file.sessions.items()})):
+        raise UserError(f"{source}: sessions: a shift is out of range")
     return Snapshot(
         fingerprint=file.fingerprint,
         settings=file.settings,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import islice, takewhile
 from pathlib import Path
@@ -13,12 +12,12 @@ import msgspec
 from peftbench.errors import UserError
 from peftbench.gate.format import SCHEMA as BASELINE_SCHEMA
 from peftbench.gate.format import from_json, from_text
-from peftbench.gate.lines import NOT_AS_WRITTEN, RecordLine
+from peftbench.gate.lines import NOT_AS_WRITTEN, RecordLine, require_each_name_once
 from peftbench.gate.snapshot import Snapshot, collect, snapshot_of
 from peftbench.records.fileio import parse_json, read_text
-from peftbench.records.jsondata import decode
+from peftbench.records.jsondata import MAX_TEXT
 from peftbench.records.record import SCHEMA as RUN_SCHEMA
-from peftbench.records.record import Run
+from peftbench.records.record import Record, record_from_json
 from peftbench.records.runfile import run_from_json
 
 _BASELINE: Final = f'{{\n"schema": "{BASELINE_SCHEMA}"'
@@ -64,16 +63,38 @@ def _stream_run(path: Path) -> Snapshot | None:
     try:
         with path.open("rb") as file:
             head = b"".join(takewhile(lambda line: line != _RECORDS, islice(file, _HEAD_LINES)))
-            content = json.loads(head + b'"records": []}')
-            if content.pop("schema") != RUN_SCHEMA:
+            content = parse_json(head.decode() + '"records": []}', source=str(path))
+            if content["schema"] != RUN_SCHEMA:
                 return None
-            run = decode(Run, content, str(path))
-            snapshot = collect(run.fingerprint, run.settings, _lines(file))
+            run = run_from_json(content, str(path))
+            snapshot = collect(run.fingerprint, run.settings, _records(file, str(path)))
             return snapshot if file.read() == b"}\n" else None
     except (OSError, *NOT_AS_WRITTEN):
         return None
 
 
-def _lines(file: Iterator[bytes]) -> Iterator[RecordLine]:
+def _records(file: Iterator[bytes], source: str) -> Iterator[RecordLine | Record]:
     decoder = msgspec.json.Decoder(RecordLine)
-    return (decoder.decode(line.rstrip(b",\n")) for line in takewhile(lambda line: line != b"]\n", file))
+    another = True
+    for line in file:
+        ends = line == b"]\n"
+        if ends is another:
+            raise ValueError("a comma is missing, or is one too many")
+        if ends:
+            return
+        text = line.removesuffix(b"\n")
+        another = text.endswith(b",")
+        text = text.removesuffix(b",")
+        yield _quick(decoder, text) or record_from_json(parse_json(text.decode(), source=source), source)
+
+
+def _quick(decoder: msgspec.json.Decoder[RecordLine], text: bytes) -> RecordLine | None:
+    """Return a record; None where the careful reader is to look: that does not make all the others slow."""
+    if len(text) > MAX_TEXT:
+        return None
+    try:
+        record = decoder.decode(text)
+        require_each_name_once(text, record)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+    return record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from statistics import median
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CLOCK: Final = "sm_clock_mhz"
 """The metric that tells it."""
+MAX_LOGARITHM: Final = 100.0
+"""Of ratios of times: 1e43 to one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,10 @@ def collect(
     for record in records:
         if record.id in cases:
             raise ValueError(record.id)
-        cases[record.id] = _case(record, profiles)
+        try:
+            cases[record.id] = _case(record, profiles)
+        except OverflowError as error:  # a sum of whole numbers that no float can hold
+            raise ValueError(record.id) from error
         _add_references(anchored[_reference(record)], record)
     references = {
         group: {session: tuple(map(median, launches)) for session, launches in sessions.items()}
@@ -159,7 +164,14 @@ def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> CaseS
         sum(chain(*x.values(), case.counters.values()), (case.time_s or 0.0) + (case.clock_mhz or 0.0))
     ):
         raise ValueError(record.id)
+    if not are_logarithms(x):
+        raise ValueError(record.id)
     return case
+
+
+def are_logarithms(values: Mapping[str, Sequence[float]]) -> bool:
+    """Tell whether numbers can be logarithms of ratios of times: far enough from what `exp` can hold."""
+    return all(not row or -MAX_LOGARITHM <= min(row) <= max(row) <= MAX_LOGARITHM for row in values.values())
 
 
 def _shared_profile(record: Record | RecordLine, profiles: dict[object, Profile]) -> Profile:
@@ -187,8 +199,11 @@ def _add_references(sessions: dict[str, list[list[float]]], record: Record | Rec
         if launch.reference_s and launch.anchor_s:
             if min(launch.reference_s, launch.anchor_s) < 0:
                 raise ValueError(record.id)
+            x = math.log(launch.reference_s) - math.log(launch.anchor_s)
+            if abs(x) > MAX_LOGARITHM:
+                raise ValueError(record.id)
             launches, place = sessions[launch.session], seen[launch.session]
             seen[launch.session] += 1
             if place == len(launches):
                 launches.append([])
-            launches[place].append(math.log(launch.reference_s / launch.anchor_s))
+            launches[place].append(x)

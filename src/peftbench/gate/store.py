@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from peftbench.errors import UserError
 from peftbench.gate.format import from_text, to_text
 from peftbench.gate.snapshot import Snapshot
 from peftbench.records.fileio import locked, read_text, write_atomically
@@ -43,8 +44,17 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def save(baseline: Snapshot, path: Path) -> None:
-    """Write a baseline, whole or not at all."""
-    write_atomically(path, to_text(baseline))
+    """Write a baseline, whole or not at all.
+
+    Raises:
+        UserError: the file cannot be written, or would be refused when it is read.
+    """
+    text = to_text(baseline)
+    try:
+        from_text(text, str(path))
+    except UserError as error:
+        raise UserError(f"not written, since it could not be read back: {error}") from error
+    write_atomically(path, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What can be benchmarked: methods, tasks, model presets and workloads, found through entry points.
+"""What can be benchmarked: methods, tasks, model presets, workloads and anatomies, found through entry points.
 
 The built-in ones are entry points as well, listed here so that a checkout that was never installed has them too.
 Loading the catalogue imports no torch: the definitions are light, and import what they need where they are used.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, cast
 from peftbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from peftbench.methods.anatomy import Anatomy
     from peftbench.methods.base import Method
     from peftbench.models.presets import Preset
     from peftbench.tasks.base import Task
@@ -39,6 +40,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.tasks.choice:TASKS",
         ),
         "peftbench.models": ("peftbench.models.presets:PRESETS",),
+        "peftbench.anatomies": ("peftbench.methods.paper.anatomies:ALL",),
         "peftbench.workloads": (
             "peftbench.workloads.step:WORKLOADS",
             "peftbench.workloads.lifecycle:WORKLOADS",
@@ -67,6 +69,7 @@ class Catalogue:
     """Every method, task, model preset and workload that is known, by name, in a stable order."""
 
     methods: Mapping[str, Method]
+    """Those that need to know a model's anatomy know all that are known."""
     tasks: Mapping[str, Task]
     models: Mapping[str, Preset]
     workloads: Mapping[str, Workload]
@@ -79,14 +82,18 @@ class Catalogue:
         tasks: Iterable[Task] = (),
         models: Iterable[Preset] = (),
         workloads: Iterable[Workload] = (),
+        anatomies: Iterable[Anatomy] = (),
     ) -> Self:
         """Collect the built-in definitions, those of installed packages, and the given ones, in this order.
 
         Raises:
             UserError: an entry point cannot be loaded, or two definitions share a name.
         """
+        known = _collect("peftbench.anatomies", anatomies)
         return cls(
-            methods=_collect("peftbench.methods", methods),
+            methods=MappingProxyType(
+                {name: method.with_anatomies(known) for name, method in _collect("peftbench.methods", methods).items()}
+            ),
             tasks=_collect("peftbench.tasks", tasks),
             models=_collect("peftbench.models", models),
             workloads=_collect("peftbench.workloads", workloads),

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from peftbench.errors import UnsupportedError
 from peftbench.records.ids import Scalar
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
+    from peftbench.methods.anatomy import Anatomy
     from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
 
@@ -91,6 +92,11 @@ class Method(ABC):
         """
         del model, application
         return ()
+
+    def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
+        """Return the method for models of these anatomies, by architecture; most methods need to know none."""
+        del anatomies
+        return self
 
     @property
     def why_not_merged(self) -> str:

@@ -15,10 +15,10 @@ from peftbench.text import on_terminal
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn what is the user's mistake into pytest's one line and its exit status for it."""
+    """Turn what is the user's mistake, or the disk's, into pytest's one line and its exit status for it."""
     try:
         yield
-    except UserError as error:
+    except (UserError, OSError) as error:
         raise pytest.UsageError(f"peftbench: {on_terminal(str(error))}") from error
 
 

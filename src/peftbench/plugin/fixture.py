@@ -72,14 +72,13 @@ class PeftCase:
             pytest.skip("finished in the run that is resumed; its record is in the table and in the files")
         records = tuple(self.bench.records.values())
         self._skip_needless(workload, records)
-        record = self._taken(workload, records)
-        self.bench.add(record)
+        record = self._keep(self._taken(workload, records))
         self._attach(record)
         return self._shown(record)
 
     def _taken(self, workload: Benchmark, records: Sequence[Record]) -> Record:
         """Return the record of a case that is measured here; an error leaves one as well, and is raised again."""
-        runner, add = self.bench.runner, self.bench.add
+        runner, add = self.bench.runner, self._keep
         try:
             return runner.measure(
                 self.case, workload, id=self.id, observer=partial(_observed, self.benchmark), records=records
@@ -96,6 +95,13 @@ class PeftCase:
             if isinstance(error, PoisonedError):
                 pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; what was finished is kept"), returncode=1)
             raise
+
+    def _keep(self, record: Record) -> Record:
+        """Put a record where a killed run leaves it; where that fails, each case that followed would fail too."""
+        try:
+            return self.bench.add(record)
+        except UserError as error:
+            self._exit(error)
 
     def _exit(self, error: UserError) -> NoReturn:
         """End the run: what the user asked for cannot be done."""

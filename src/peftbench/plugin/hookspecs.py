@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from peftbench.methods.anatomy import Anatomy
     from peftbench.methods.base import Method
     from peftbench.models.presets import Preset
     from peftbench.tasks.base import Task
@@ -27,3 +28,7 @@ def pytest_peftbench_models() -> Iterable[Preset]:  # type: ignore[empty-body]
 
 def pytest_peftbench_workloads() -> Iterable[Workload]:  # type: ignore[empty-body]
     """Called once, before collection, for workloads to add."""
+
+
+def pytest_peftbench_anatomies() -> Iterable[Anatomy]:  # type: ignore[empty-body]
+    """Called once, before collection, for anatomies of models to add, which methods put their modules in by."""

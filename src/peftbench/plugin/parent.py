@@ -63,6 +63,7 @@ class Parent:
             from peftbench.processes.conduct import conduct
 
             with usage_errors():
+                bench.own_work()
                 bench.conclude(conduct(launch_plan(session.config, bench), targets(bench, cases)))
         result = yield
         if bench.outcome is not None:

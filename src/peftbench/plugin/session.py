@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pytest
 
 from peftbench.config.settings import Settings
-from peftbench.errors import UserError
 from peftbench.libraries import warnings_only
 from peftbench.plugin import assigned
 from peftbench.plugin.collection import record_ids
+from peftbench.records.fileio import is_stream
+from peftbench.records.workfolder import owned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +56,7 @@ class BenchSession:
         self._backend: Backend | None = None
         self._runner: Runner | None = None
         self._journal: Journal | None = None
+        self._owned = ExitStack()
         self._threads: int | None = None
         self._studies = False
         self._ids: Mapping[str, str] = {}
@@ -153,6 +156,7 @@ class BenchSession:
             tasks=_flat(hook.pytest_peftbench_tasks()),
             models=_flat(hook.pytest_peftbench_models()),
             workloads=_flat(hook.pytest_peftbench_workloads()),
+            anatomies=_flat(hook.pytest_peftbench_anatomies()),
         )
 
     def check(self) -> None:
@@ -166,8 +170,8 @@ class BenchSession:
         select("task", settings.tasks, self.catalogue.tasks)
         select_methods(settings.methods, self.catalogue.methods)
         for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json):
-            if path is not None and path.is_dir():
-                raise UserError(f"{path}: is a folder; name the file to be written")
+            if path is not None:
+                is_stream(path)
 
     def cases(self, mark: CaseMark, *, named: bool = False) -> tuple[Case, ...]:
         """Return the cases of a benchmark function: none if its workload is not selected.
@@ -222,9 +226,25 @@ class BenchSession:
         if measuring:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
+            self._tell_of_broken(self._journal)
             finished = self._journal.finished
             self._resumed = frozenset(finished).intersection(self._ids.values())
             self._records.update({key: found for key, found in finished.items() if key in self._resumed})
+
+    def _tell_of_broken(self, journal: Journal) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if journal.broken and reporter is not None:
+            lines = ", ".join(map(str, journal.broken))
+            reporter.ensure_newline()
+            reporter.write_line(f"peftbench: lines of the journal cannot be read, and are measured again: {lines}")
+
+    def own_work(self) -> None:
+        """Own the folder of the journal and of launches until the session is closed.
+
+        Raises:
+            UserError: another run owns it, or it cannot be made.
+        """
+        self._owned.enter_context(owned(self.work))
 
     def _check(self, planned: Sequence[tuple[str, Case]]) -> bool:
         """Refuse what cannot be done; return whether the settings of studies change a number."""
@@ -252,14 +272,21 @@ class BenchSession:
         """Return what a case is called in a record."""
         return self._ids[item.nodeid]
 
-    def add(self, record: Record) -> None:
-        """Keep a finished record, and write it to the journal before anything else happens."""
-        from peftbench.devices.environment import resident_bytes
+    def add(self, record: Record) -> Record:
+        """Keep a finished record, write it to the journal before anything else happens, and return what is kept.
 
+        Raises:
+            UserError: it cannot be written.
+        """
+        from peftbench.devices.environment import resident_bytes
+        from peftbench.records.journal import readable
+
+        record = readable(record)
         self._records[record.id] = record
         if self._journal is not None:
             self._journal.append(record)
         self._resident_bytes.append(resident_bytes())
+        return record
 
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
@@ -310,6 +337,7 @@ class BenchSession:
             self._runner.close()
         if self._journal is not None:
             self._journal.close()
+        self._owned.close()
         if self._threads is not None:
             import torch
 

@@ -14,6 +14,7 @@ from peftbench.gate.judgement import Gate, Judgement, merged
 from peftbench.gate.verdict import SuiteVerdict
 from peftbench.processes.launches.launcher import Launcher, Target
 from peftbench.records.record import Record, Run
+from peftbench.records.workfolder import make_ready
 from peftbench.report import wording
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class LaunchPlan:
     root: Path
     """The project's root directory: one in its git repository."""
     work: Path
-    """Where the files of the processes go."""
+    """Where the files of the processes go: owned by this run alone."""
     baselines: Path
     """The folder of the baselines that a gate reads."""
     session: str
@@ -45,6 +46,11 @@ class LaunchPlan:
     """Tells whether a case of the baseline is asked for; others are not missing."""
     say: Callable[[str], None]
     """Tells the user, a line a launch."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the launches."""
+        return self.work.absolute() / FOLDER
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,16 @@ def conduct(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
     """Run the cases as often as the settings or the gate say, and judge them if these ask for it.
 
     Raises:
-        UserError: a child refused what it was asked for, or the baseline cannot be read.
+        UserError: a child refused what it was asked for, the baseline cannot be read, or the folder of launches holds
+            what peftbench did not make.
     """
     settings = plan.settings
+    make_ready(plan.folder, keep=settings.resume)
     if settings.against:
         return _in_lockstep(plan, cases)
     launcher = Launcher(
         command=plan.command,
-        folder=plan.work.absolute() / FOLDER,
+        folder=plan.folder,
         session=plan.session,
         say=plan.say,
         devices=choose_gpus(settings.gpus) if settings.gpus else (),
@@ -125,7 +133,7 @@ def _in_lockstep(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
         command=plan.command,
         root=plan.root,
         cache=user_cache_path("peftbench"),
-        folder=plan.work.absolute() / FOLDER,
+        folder=plan.folder,
         session=plan.session,
         say=plan.say,
     ).judge(cases)
@@ -134,7 +142,6 @@ def _in_lockstep(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
 
 def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: Gate | None) -> LaunchOutcome:
     """Launch the cases `count` times, or as often as the gate says."""
-    launcher.clear()
     made = 0
 
     def launch(ids: Sequence[str], times: int) -> list[Run]:

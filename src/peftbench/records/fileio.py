@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,11 @@ from typing import Any, Final, NoReturn
 from peftbench.errors import UserError
 from peftbench.records.jsondata import Json
 
+
+class NotJsonError(UserError):
+    """A text is no JSON at all: cut off, garbled, or something else."""
+
+
 _STRING_OR_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<constant>NaN|-?Infinity)')
 
 
@@ -22,14 +29,18 @@ def write_atomically(path: Path, text: str) -> None:
     """Write a UTF-8 file such that a reader, or a crash at any moment, sees the old text or the new one, never a part.
 
     The text goes to a temporary file in the same folder (made if need be), to the disk, and then takes the name.
-    An existing file keeps its permissions; a link keeps pointing where it points.
+    An existing file keeps its permissions; a link keeps pointing where it points. Only a plain file is replaced: a
+    pipe or a character device (/dev/stdout, /dev/null) is written to.
 
     Raises:
         UserError: the file cannot be written; the old one is untouched, and nothing is left beside it.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name itself may be as long as can be
     try:
+        if is_stream(path):
+            _pour(path, text)
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -44,6 +55,38 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Tell whether a path is written to from the front to the end, never replaced: a pipe or a character device.
+
+    Raises:
+        UserError: it is neither that nor a plain file (a folder, a disk, a socket), or cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        return True
+    if not stat.S_ISREG(mode):
+        kind = "folder" if stat.S_ISDIR(mode) else "socket" if stat.S_ISSOCK(mode) else "disk"
+        raise UserError(f"{path}: is a {kind}; name the file to be written")
+    return False
+
+
+def _pour(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)  # blocking, it would wait for a reader
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise UserError(f"{path}: nobody reads from it; start the reader first, or name a file") from error
+        raise
+    with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - a descriptor, no path
+        os.set_blocking(descriptor, True)
+        file.write(text)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -113,19 +156,25 @@ def read_json(path: Path, *, what_to_do: str = "restore it, or make it again") -
 
 
 def parse_json(text: str, *, source: str, line: int = 1, what_to_do: str = "restore it, or make it again") -> Json:
-    """Parse as `read_json` does; `text` begins on `line` of `source`, which errors name."""
+    """Parse as `read_json` does; `text` begins on `line` of `source`, which errors name.
 
-    def refuse(position: int, problem: str) -> NoReturn:
+    Raises:
+        NotJsonError: it is no JSON at all.
+        UserError: it is JSON, and not as it may be here; says where.
+    """
+
+    def refuse(position: int, problem: str, kind: type[UserError] = UserError) -> NoReturn:
         number = line + text.count("\n", 0, position)
-        raise UserError(f"{source}:{number}: {problem}; {what_to_do}")
+        raise kind(f"{source}:{number}: {problem}; {what_to_do}")
 
     try:
         return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         if not text[error.pos :].strip():
-            refuse(len(text.rstrip()), "the file ends too early" if text.strip() else "the file is empty")
+            problem = "the file ends too early" if text.strip() else "the file is empty"
+            refuse(len(text.rstrip()), problem, NotJsonError)
         column = error.pos - text.rfind("\n", 0, error.pos)
-        refuse(error.pos, f"not JSON at column {column} ({error.msg})")
+        refuse(error.pos, f"not JSON at column {column} ({error.msg})", NotJsonError)
     except _ConstantError as error:
         hits = (hit for hit in _STRING_OR_CONSTANT.finditer(text) if hit["constant"])
         refuse(next(hits).start(), f"{error} is not a finite number")
@@ -134,7 +183,7 @@ def parse_json(text: str, *, source: str, line: int = 1, what_to_do: str = "rest
         places = [hit.start() for hit in re.finditer(re.escape(name) + r"\s*:", text)]
         refuse(places[1] if len(places) == 2 else 0, f"{name} stands twice in one object")  # noqa: PLR2004 - "twice"
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets in thousands
-        refuse(0, f"not JSON that can be read ({error})")
+        refuse(0, f"not JSON that can be read ({error})", NotJsonError)
 
 
 class _ConstantError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -124,8 +123,8 @@ def _notes(notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the notes of all runs as one: seconds add up, the rest is the first one's."""
     return {
         **notes[0],
-        "duration_s": math.fsum(note.get("duration_s", 0.0) for note in notes),
-        "passes_s": _summed(note.get("passes_s", {}) for note in notes),
+        "duration_s": sum(note.get("duration_s", 0.0) for note in notes),
+        "passes_s": _summed(note.get("passes_s") or {} for note in notes),
     }
 
 

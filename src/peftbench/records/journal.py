@@ -4,81 +4,221 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from peftbench.errors import UserError
-from peftbench.records.fileio import parse_json, read_text, write_atomically
+from peftbench.records.fileio import NotJsonError, parse_json, write_atomically
+from peftbench.records.jsondata import Json, decode
 from peftbench.records.record import Record, Run, record_from_json, record_to_json
+from peftbench.records.workfolder import ELSE, owned
 
-SCHEMA: Final = "peftbench/journal/1"
+KIND: Final = "peftbench/journal/"
+SCHEMA: Final = f"{KIND}1"
 DONE: Final = frozenset({"ok", "unsupported"})
 """Records of another status are measured again when a run is resumed."""
 ADVICE: Final = "run without --peftbench-resume"
+_BEGINNING: Final = f'{{"{min(field.name for field in fields(Record))}": '.encode()
+"""How each record begins: names are sorted, and this one is never left out. Inside a text its quotes are escaped."""
 
 
 class Journal:
     """An append-only file: a header that says what the records were taken with, then a record a line."""
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, resume: bool = False) -> None:
-        """Open the journal, anew or where a killed run left it; what was there before is kept beside it as `.old`.
+        """Own the folder, and open the journal, anew or where a killed run left it.
+
+        What was there before is kept beside it as `.old`. Until the new one is on the disk it keeps its name, too.
 
         Raises:
-            UserError: under `resume`: there is no journal, it is of other settings, or it cannot be read.
+            UserError: another run owns the folder, the file is no journal of ours, or it cannot be written; under
+                `resume`: there is none, it is of other settings, or it cannot be read.
         """
         head = {"schema": SCHEMA, **header}
-        self.finished: Mapping[str, Record] = read(path, head) if resume else {}
-        if path.exists():
-            path.replace(path.with_suffix(".old"))
-        write_atomically(path, _line(head) + "".join(map(_record_line, self.finished.values())))
-        self._file = path.open("a", encoding="utf-8")
+        with ExitStack() as stack:
+            stack.enter_context(owned(path.parent))
+            self.broken: tuple[int, ...] = ()
+            """Numbers of lines that cannot be read: their cases are measured again."""
+            self.finished: Mapping[str, Record] = {}
+            if resume:
+                self.finished, self.broken = _read(path, head)
+            _keep(path, path.with_suffix(".old"))
+            write_atomically(path, _line(head) + "".join(map(_record_line, self.finished.values())))
+            self._path = path
+            self._file = _open(path)
+            stack.callback(os.close, self._file)
+            self._size = os.fstat(self._file).st_size
+            self._resources = stack.pop_all()
 
     def append(self, record: Record) -> None:
-        """Write one record; when this returns it is on the disk."""
-        self._file.write(_record_line(record))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write one record; when this returns it is on the disk.
+
+        Raises:
+            UserError: it cannot be written; no part of it is left behind, and what came before is whole.
+        """
+        data = _record_line(record).encode()
+        try:
+            _write(self._file, data)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise UserError(
+                f"{self._path}: cannot be written: {error.strerror or error}; what was finished before is in it: mend "
+                "that (free some space), and run again with --peftbench-resume"
+            ) from error
+        self._size += len(data)
 
     def close(self) -> None:
-        """Close the file; the journal stays where it is."""
-        self._file.close()
+        """Close the file, and let go of the folder; the journal stays where it is."""
+        self._resources.close()
+
+
+def readable(record: Record) -> Record:
+    """Return a record as it will be read back; of one that could not be (a number is not finite), that it failed.
+
+    Raises:
+        UserError: not even that could be read: its id is too long.
+    """
+    try:
+        return _read_back(record)
+    except UserError as error:
+        reason = f"what was measured cannot be kept: {error}"
+    bare = Record(
+        id=record.id,
+        workload=record.workload,
+        method=record.method,
+        task=record.task,
+        batch_size=record.batch_size,
+        seq_len=record.seq_len,
+        status="failed",
+        reason=reason,
+    )
+    return _read_back(bare)
+
+
+def _read_back(record: Record) -> Record:
+    return record_from_json(json.loads(json.dumps(record_to_json(record), default=str)))
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
+
+
+def _keep(path: Path, old: Path) -> None:
+    """Give a journal a second name, in place of the journal that has that name."""
+    temporary = old.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        for file in (path, old):
+            if os.path.lexists(file) and not _is_ours(file):
+                raise UserError(f"{file}: is no journal of peftbench, and would be replaced; move it away, or {ELSE}")
+        if path.exists():
+            try:
+                os.link(path, temporary)
+            except OSError:  # a file system without links
+                shutil.copyfile(path, temporary)
+            temporary.replace(old)
+    except OSError as error:
+        raise UserError(f"{old}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        first = file.readline(1_000_000)
+    try:
+        header = parse_json(first.decode(), source="")
+    except (UserError, UnicodeDecodeError):
+        return not first
+    return isinstance(header, Mapping) and str(header.get("schema")).startswith(KIND)
 
 
 def read(path: Path, header: Mapping[str, Any]) -> dict[str, Record]:
-    """Return the finished records of a journal by id; a last line that was cut off is left out.
+    """Return the finished records of a journal by id; lines that were cut off, or garbled, are left out.
 
     Raises:
-        UserError: no journal, not one of ours, other settings (says which), or a broken line before the last.
+        UserError: no journal, not one of ours, other settings (says which), or a line that is JSON and no record.
     """
+    return _read(path, header)[0]
+
+
+def _read(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, Record], tuple[int, ...]]:
     if not path.exists():
         raise UserError(f"{path}: there is no journal to resume; {ADVICE}")
-    text = read_text(path)
-    first, *lines = text.split("\n")
-    _compare_headers(path, parse_json(first, source=str(path), what_to_do=ADVICE), json.loads(_line(header)))
+    first, *lines = _lines(path)
+    _compare_headers(path, _header(first, path, ADVICE), json.loads(_line(header)))
     if lines:
         lines.pop()  # what follows the last newline: nothing, or a record that was cut off
     records: dict[str, Record] = {}
+    broken = []
     for number, line in enumerate(lines, start=2):
-        data = parse_json(line, source=str(path), line=number, what_to_do=ADVICE)
+        data = _last_object(line, path, number)
+        if data is None:
+            broken.append(number)
+            continue
         record = record_from_json(data, f"{path}:{number}: ")
         if record.status in DONE:
             records[record.id] = record
-    return records
+    return records, tuple(broken)
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _header(line: bytes, path: Path, what_to_do: str) -> Json:
+    return parse_json(line.decode(errors="replace"), source=str(path), what_to_do=what_to_do)
+
+
+def _last_object(line: bytes, path: Path, number: int) -> Json | None:
+    """Return what a line holds; None where that is garbled.
+
+    Where an append was cut off and another one followed, the line ends with the whole record of the latter.
+    """
+    for begin in dict.fromkeys((0, max(line.rfind(_BEGINNING), 0))):
+        with suppress(NotJsonError, UnicodeDecodeError):
+            return parse_json(line[begin:].decode(), source=str(path), line=number, what_to_do=ADVICE)
+    return None
 
 
 def salvage(path: Path) -> Run:
     """Return the finished records of a process that did not live to write its run file.
 
     Raises:
-        UserError: no journal, not one of ours, or a broken line before the last.
+        UserError: no journal, not one of ours, or a line that is JSON and no record.
     """
-    first = read_text(path).partition("\n")[0]
-    header = parse_json(first, source=str(path), what_to_do="run the benchmarks again")
-    if not isinstance(header, Mapping) or header.keys() != {"schema", "fingerprint", "settings"}:
+    header = _header(_lines(path)[0], path, "run the benchmarks again")
+    if not isinstance(header, Mapping) or header.get("schema") != SCHEMA:
         raise UserError(f"{path}:1: not a journal of this version ({SCHEMA})")
-    records = tuple(read(path, header).values())
-    return Run(fingerprint=header["fingerprint"], settings=header["settings"], records=records)
+    head = decode(_Head, {name: value for name, value in header.items() if name != "schema"}, f"{path}:1")
+    return Run(fingerprint=head.fingerprint, settings=head.settings, records=tuple(read(path, header).values()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    fingerprint: Mapping[str, str]
+    settings: Mapping[str, Any]
 
 
 def _compare_headers(path: Path, found: object, wanted: Mapping[str, Any]) -> None:

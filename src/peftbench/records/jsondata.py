@@ -21,6 +21,10 @@ Kind = Any
 Decoder = Callable[[Json], Any]
 
 
+MAX_TEXT: Final = 100_000
+"""Characters of one text or name: reports wrap and align what is read, which takes minutes of a text of many MB."""
+
+
 def encode(value: object) -> Json:
     """Return the JSON types of a dataclass; fields that are empty (None or "") by default and in fact are left out."""
     if is_dataclass(value):
@@ -49,6 +53,8 @@ def decode(kind: type[T], data: object, where: str) -> T:
     """
     try:
         return cast("T", _decoder(cast("Kind", kind))(data))
+    except RecursionError as error:
+        raise UserError(f"{where}: is nested too deeply to be read") from error
     except _MismatchError as error:
         path = ".".join(reversed(error.path))
         raise UserError(f"{where}: {f'{path}: ' if path else ''}{error}") from error
@@ -67,6 +73,22 @@ def _expected(what: str, data: object) -> _MismatchError:
 
 
 def _anything(data: Json) -> Json:
+    if isinstance(data, str):
+        _text(data)
+    elif isinstance(data, Mapping):
+        for name, item in data.items():
+            _inside(_anything, item, _text(name))
+    elif isinstance(data, list | tuple):
+        for index, item in enumerate(data):
+            _inside(_anything, item, str(index))
+    return data
+
+
+def _text(data: Json) -> str:
+    if type(data) is not str:
+        raise _expected("text", data)
+    if len(data) > MAX_TEXT:
+        raise _MismatchError(f"{data[:20]!r}... has {len(data)} characters, and {MAX_TEXT} are allowed")
     return data
 
 
@@ -89,22 +111,19 @@ def _whole(data: Json) -> int:
     return data
 
 
-def _exactly(kind: type, name: str) -> Decoder:
-    def read(data: Json) -> object:
-        if type(data) is not kind:
-            raise _expected(name, data)
-        return data
-
-    return read
+def _truth(data: Json) -> bool:
+    if type(data) is not bool:
+        raise _expected("true or false", data)
+    return data
 
 
 _LEAVES: Final[Mapping[Kind, Decoder]] = {
     Any: _anything,
     float: _number,
     int | float: _number,
-    str: _exactly(str, "text"),
+    str: _text,
     int: _whole,
-    bool: _exactly(bool, "true or false"),
+    bool: _truth,
 }
 
 
@@ -153,7 +172,7 @@ def _mapping(inner: Decoder) -> Decoder:
     def read(data: Json) -> dict[str, object]:
         if not isinstance(data, Mapping):
             raise _expected("an object", data)
-        return {name: _inside(inner, item, name) for name, item in data.items()}
+        return {_text(name): _inside(inner, item, name) for name, item in data.items()}
 
     return read
 
@@ -172,7 +191,7 @@ def _object(kind: Kind) -> Decoder:
         if missing := required - data.keys():
             raise _MismatchError("is missing", min(missing))
         if strange := data.keys() - readers.keys():
-            raise _MismatchError(f"is not a field; there are: {', '.join(readers)}", str(min(strange)))
+            raise _MismatchError(f"is not a field; there are: {', '.join(readers)}", str(min(strange))[:40])
         return kind(**{name: _inside(readers[name], item, name) for name, item in data.items()})
 
     return read

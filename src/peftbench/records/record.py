@@ -12,6 +12,9 @@ from peftbench.records.jsondata import decode, encode
 SCHEMA: Final = "peftbench/run/1"
 """Name and version of the run file's format; it rises when a reader of the old one would misread the new one."""
 
+NAMED: Final = 200
+"""Characters of an id that an error shows."""
+
 Status = Literal["ok", "unsupported", "out-of-memory", "invalid", "failed"]
 Better = Literal["lower", "higher", "neither"]
 Noise = Literal["exact", "timed", "sampled"]
@@ -156,4 +159,4 @@ def record_from_json(data: object, where: str = "") -> Record:
             and the record's id, and says which.
     """
     name = data.get("id", "?") if isinstance(data, Mapping) else "?"
-    return decode(Record, data, f"{where}record {name}")
+    return decode(Record, data, f"{where}record {str(name)[:NAMED]}")

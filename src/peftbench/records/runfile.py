@@ -10,6 +10,7 @@ from typing import Final
 from peftbench.errors import UserError
 from peftbench.records.fileio import read_json, write_atomically
 from peftbench.records.jsondata import decode, encode
+from peftbench.records.known import KnownNotes, KnownSettings, require
 from peftbench.records.record import SCHEMA, Record, Run, record_from_json
 from peftbench.records.versions import Migration, bring_up_to_date
 
@@ -46,6 +47,8 @@ def run_from_json(data: object, source: str) -> Run:
     if isinstance(records := content.get("records"), list):  # one at a time, so that errors name the case
         content["records"] = tuple(record_from_json(record, f"{source}: ") for record in records)
     run = decode(Run, content, source)
+    require(KnownNotes, run.notes, f"{source}: notes")
+    require(KnownSettings, run.settings, f"{source}: settings")
     _refuse_twins(run.records, source)
     return run
 

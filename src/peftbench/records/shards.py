@@ -13,6 +13,8 @@ from peftbench.errors import UserError
 from peftbench.records.joining import join
 from peftbench.records.record import Run
 
+MOST: Final = 100
+"""Shards that are missing are listed up to so many."""
 NOTE: Final = "shard"
 """What a run's notes say of the part that it is: number, how many there are, how many cases in all, its own."""
 
@@ -55,7 +57,7 @@ def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
     Raises:
         UserError: they differ in settings, fingerprint or number of parts, or a case is in two of them.
     """
-    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE, {}) for name, run in runs.items()}
+    notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE) or {} for name, run in runs.items()}
     for kind in ("parts", "cases"):
         found = {note[kind]: name for name, note in notes.items() if note}
         if len(found) > 1:

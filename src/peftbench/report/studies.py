@@ -11,7 +11,16 @@ from peftbench.claims.intervals import Interval, Observation, interval, log_rati
 from peftbench.config.target import QualityTarget
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.report.table import LINED_GAP, Column, drawn, filled, fitting
-from peftbench.studies.training.results import ADDING, CONVERGENCE, FULL, MULTITASK, Training, best_lr, trainings
+from peftbench.studies.training.results import (
+    ADDING,
+    CONVERGENCE,
+    DEPLOYMENT,
+    FULL,
+    MULTITASK,
+    Training,
+    best_lr,
+    trainings,
+)
 from peftbench.studies.training.stopping import Cost, Goal, cost
 
 if TYPE_CHECKING:
@@ -19,7 +28,6 @@ if TYPE_CHECKING:
 
     from peftbench.records.record import Record, Run
 
-DEPLOYMENT: Final = "deployment"
 
 Cells = Sequence[tuple[str, str, Callable[[float], str], int]]
 """Title, metric, how it is shown, and rank of each column."""

@@ -18,7 +18,7 @@ from peftbench.measure.probes import probes_for
 from peftbench.measure.time.clock import clock_for
 from peftbench.measure.time.rounds import interleave
 from peftbench.measure.time.stopwatch import Stopwatch
-from peftbench.records.record import Record
+from peftbench.records.record import Record, Status
 from peftbench.run.passes import Passes
 from peftbench.run.proofs import Proofs
 from peftbench.state import process, torch_state
@@ -179,9 +179,10 @@ class Runner:
             if failure.kind == "poison":
                 self._lost = True
                 raise PoisonedError(failure.reason) from error
-            if failure.kind != "out-of-memory":
+            if failure.kind == "failed":
                 raise
-            return replace(blank, status="out-of-memory", reason=failure.reason)
+            status: Status = "out-of-memory" if failure.kind == "out-of-memory" else "failed"
+            return replace(blank, status=status, reason=failure.reason)
 
     def try_once(self, case: Case, benchmark: Benchmark) -> None:
         """Do the least of a case, and measure nothing.

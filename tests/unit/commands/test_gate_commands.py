@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,6 +170,43 @@ def test_every_format_goes_to_stdout(
         json.loads(captured.out)
     else:
         assert "FLOPs 1000" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda metrics: metrics.pop("flops"), 1),
+        (lambda metrics: metrics["flops"].update(value=None, reason="not counted"), 1),
+        (lambda metrics: metrics["flops"].update(value=3000, better="higher"), 1),
+        (lambda metrics: metrics["flops"].update(value=3000, noise="timed"), 1),
+        (lambda metrics: metrics["flops"].update(value=3000, better="Lower"), 2),
+        (lambda metrics: metrics["flops"].update(value=3000, noise="Exact"), 2),
+    ],
+)
+@pytest.mark.parametrize("layout", ["written", "dense"])
+def test_a_counter_that_was_gated_and_is_not_there_does_not_pass(
+    record: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, Any]], object],
+    status: int,
+    layout: str,
+) -> None:
+    main(["accept", str(record("first")), "--why", "first"])
+    new = record("new")
+    data = json.loads(new.read_text())
+    change(data["records"][2]["metrics"])
+    lines = new.read_text().splitlines(keepends=True)
+    (at,) = [number for number, line in enumerate(lines) if line.startswith('{"id": "c"')]
+    lines[at] = json.dumps(data["records"][2]) + ",\n"
+    new.write_text("".join(lines) if layout == "written" else json.dumps(data))
+    capsys.readouterr()
+    assert main(["compare", "baselines", str(new), "--fail-on", "strict"]) == status
+    captured = capsys.readouterr()
+    if status == 1:
+        assert "not measured any more: flops" in captured.out
+    else:
+        assert "record c: metrics.flops." in captured.err
+    assert main(["accept", str(new), "--why", "new", "--append"]) == 2
 
 
 def test_versions_under_test_may_differ(record: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,24 @@ def test_a_tensor_too_large_for_the_host_says_how_large() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError(122, "Disk quota exceeded"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"),
+    ],
+)
+def test_a_full_disk_is_the_machines_failure(error: Exception) -> None:
+    assert classify(error, "saving").kind == "disk-full"
+    wrapped = ValueError("cannot be saved")
+    wrapped.__cause__ = error
+    assert classify(wrapped, "saving").kind == "disk-full"
+    assert classify(ValueError("cannot be saved"), "saving").kind == "failed"
+
+
 def test_an_array_too_large_for_the_host() -> None:
     with pytest.raises(MemoryError) as caught:
         np.empty(2**58, dtype=np.uint8)

@@ -132,7 +132,18 @@ def test_another_order_of_the_same_operators_is_told_beside_a_slowdown(
 
 def test_a_counter_that_is_not_counted_any_more_is_told(make_baseline: MakeSnapshot, make_run: MakeSnapshot) -> None:
     found = by_id(compare(make_baseline(), with_case(make_run(), "a", counters={"flops": 1000})))["a"]
-    assert (found.verdict, found.reason) == ("unchanged", "not measured any more: bytecodes, operator_calls")
+    assert (found.verdict, found.reason) == ("not comparable", "not measured any more: bytecodes, operator_calls")
+    more = with_case(make_run(), "a", counters={"flops": 1001})
+    assert by_id(compare(make_baseline(), more))["a"].verdict == "regressed"
+
+
+def test_a_time_that_was_gated_and_is_not_measured_any_more_is_told(
+    make_baseline: MakeSnapshot, make_run: MakeSnapshot
+) -> None:
+    found = by_id(compare(make_baseline(), with_case(make_run(), "a", x={})))["a"]
+    assert (found.verdict, found.reason) == ("not comparable", "its time is not measured any more")
+    young = with_case(make_baseline(), "a", x={"0": (0.2, 0.2)})
+    assert by_id(compare(young, with_case(make_run(), "a", x={})))["a"].verdict == "unchanged"
 
 
 def test_on_another_machine_counters_are_judged_and_times_are_shown(
@@ -159,8 +170,11 @@ def test_other_versions_make_the_counters_they_determine_incomparable(
     assert "counters are not compared: other versions: torch 2.13.0 -> 2.14.0" in found.notes
     assert set(verdicts(found).values()) == {"not comparable"}
     python = make_run(fingerprint={**make_baseline().fingerprint, "python": "3.12.1"})
-    python = with_case(python, "a", counters={"flops": 1000, "bytecodes": 9999})
-    found = compare(make_baseline(), with_case(python, "b", counters={"flops": 1001, "bytecodes": 9999}))
+    same = {"flops": 1000, "operator_calls": 26}
+    python = with_case(python, "a", counters={**same, "bytecodes": 9999})
+    python = with_case(python, "c", counters=same)
+    found = compare(make_baseline(), with_case(python, "b", counters={**same, "flops": 1001, "bytecodes": 9999}))
+    assert verdicts(found)["c"] == "unchanged"
     assert found.notes[-1] == ("Python calls and bytecodes are not compared: other versions: python 3.11.7 -> 3.12.1")
     assert (verdicts(found)["a"], verdicts(found)["b"]) == ("unchanged", "regressed")
 

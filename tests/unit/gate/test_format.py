@@ -338,9 +338,13 @@ def _read(reader: Callable[[Any, str], Snapshot], content: object) -> Snapshot |
         ('"shift":0}', '"shift":0,"shift":0}'),
         ('"device":"cpu"', '"device":"cpu","device":"cuda"'),
         ('"aten::add":7', '"aten::add":7,"aten::add":8'),
+        ('"n":40', '"n":40,"n":41'),
+        ('"n":40', '"n" :40,"n":41'),
+        ('"cases": {', '"cases": {},\n"cases": {'),
+        ('"settings": {', '"settings": {},\n"settings": {'),
     ],
 )
-def test_a_name_that_stands_twice_is_refused_outside_of_cases_too(old: str, new: str) -> None:
+def test_a_name_that_stands_twice_is_refused_in_cases_and_outside(old: str, new: str) -> None:
     with pytest.raises(UserError, match=r'^f:\d+: "[a-z:]+" stands twice in one object'):
         from_text(to_text(BASELINE).replace(old, new, 1), "f")
 

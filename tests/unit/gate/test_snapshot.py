@@ -3,6 +3,7 @@ import math
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,12 +12,12 @@ from hypothesis import strategies as st
 from peftbench.errors import UserError
 from peftbench.gate import load
 from peftbench.gate.compare import compare
-from peftbench.gate.lines import LaunchLine, MetricLine, RecordLine
+from peftbench.gate.lines import CurveLine, LaunchLine, MetricLine, RecordLine
 from peftbench.gate.load import load_snapshot
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot, snapshot_of
 from peftbench.gate.store import save
-from peftbench.records.record import Launch, Metric, Record, Run
-from peftbench.records.runfile import save_run
+from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
+from peftbench.records.runfile import run_from_json, save_run
 
 LAUNCHES = (
     Launch("s1", 40, 0.012, reference_s=0.010, x=0.18, anchor_s=0.02),
@@ -110,9 +111,88 @@ def test_what_we_write_is_read_quickly(tmp_path: Path) -> None:
     assert load._stream_run(tmp_path / "run.json") == snapshot_of(RUN)
 
 
-@pytest.mark.parametrize(("line", "whole"), [(RecordLine, Record), (LaunchLine, Launch), (MetricLine, Metric)])
-def test_lines_hold_fields_of_what_was_written(line: type, whole: type) -> None:
-    assert signature(line).parameters.keys() <= signature(whole).parameters.keys()
+@pytest.mark.parametrize(
+    ("line", "whole"),
+    [(RecordLine, Record), (LaunchLine, Launch), (MetricLine, Metric), (CurveLine, CurvePoint)],
+)
+def test_lines_have_the_fields_of_what_was_written(line: type, whole: type) -> None:
+    assert signature(line).parameters.keys() == signature(whole).parameters.keys()
+
+
+JUNK: tuple[object, ...] = (
+    *(None, True, 7, -1, 40.0, 0.5, 2**63, 10**400, math.inf, math.nan, "", "7", "Lower", "Exact", "ok", "\ud800"),
+    *([], [7], {}, {"a": 7}, {"lower": "exact"}),
+)
+
+
+def _places(value: object) -> list[tuple[Any, Any]]:
+    """Return each container in a value with each of its keys."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, item in items for place in [(value, key), *_places(item)]]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:20])
+def test_the_quick_reader_lets_nothing_pass_that_the_careful_one_refuses(junk: object, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    curved = replace(RECORD, curve=(CurvePoint(1, 8, 0.5, 0.9, {"f1": 0.9}, loss=1.0),), variant={"seed": 0})
+    save_run(replace(RUN, records=(curved, FAILED)), path)
+    lines = path.read_text().splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith('{"id": "train_step[lora')]
+    count = len(_places(json.loads(lines[at].rstrip(","))))
+    for place in range(count):
+        for strange in (False, True):
+            record = json.loads(lines[at].rstrip(","))
+            container, key = _places(record)[place]
+            if strange and isinstance(container, dict):
+                container["strange"] = junk
+            else:
+                container[key] = junk
+            text = "\n".join([*lines[:at], json.dumps(record) + ",", *lines[at + 1 :]]) + "\n"
+            path.write_text(text)
+            quick = load._stream_run(path)
+            if quick is not None:
+                assert quick == snapshot_of(run_from_json(json.loads(text), "f")), (key, junk)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"better": "lower"', '"better": "Lower"', r"better: expected one of lower, higher, neither, found 'Lower'"),
+        ('"noise": "exact"', '"noise": "Exact"', r"noise: expected one of exact, timed, sampled, found 'Exact'"),
+        ('"batch_size": 8', '"batch_size": 8, "batch_size": 9', r'"batch_size" stands twice in one object'),
+        ('"value": 1000,', '"value": 1000, "value": 3000,', r'"value" stands twice in one object'),
+        ('"value": 1000,', '"value": 3000, "value" : 1000,', r'"value" stands twice in one object'),
+        ('"flops": {', '"flops": {"value": 3000, "unit": "FLOP"}, "flops": {', r'"flops" stands twice in one object'),
+        ('"x": 0.18', '"x": 0.18, "x": 0.38', r'"x" stands twice in one object'),
+        ('"aten::mm": 24', '"aten::mm": 24, "aten::mm": 25', r'"aten::mm" stands twice in one object'),
+        ('"device": "cpu"', '"device": "cpu", "device": "cuda"', r'"device" stands twice in one object'),
+        ('"settings": {', '"settings": {"model": "m"},\n"settings": {', r'"settings" stands twice in one object'),
+        ('"reason": "boom"', '"reason": "a \\"b\\": c", "reason": "boom"', r'"reason" stands twice in one object'),
+        ('"reason": "boom"', '"reason": "boom", "why": ""', r"why: is not a field"),
+        ('"aten::mm": 24', f'"aten::mm": {10**400}', r"operators.aten::mm: expected a finite number"),
+        ("},\n{", "},,\n{", r"not JSON at column"),
+        ("}\n]", "},\n]", r"not JSON at column"),
+        ("},\n{", "}\n{", r"not JSON at column"),
+    ],
+)
+def test_what_is_not_as_we_write_it_is_refused_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "run.json"
+    save_run(RUN, path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=message) as caught:
+        load_snapshot(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_quotes_and_backslashes_in_names_do_not_make_a_line_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = replace(RECORD, id='f["a":\\"b":\\\\]', reason='"x":\\', operators={'a\\":b': 1, "\u00e9": 2, "\\": 3})
+    save_run(replace(RUN, records=(odd,)), tmp_path / "run.json")
+    monkeypatch.setattr(load, "record_from_json", lambda *_: pytest.fail("the careful reader is called"))
+    assert load_snapshot(tmp_path / "run.json") == snapshot_of(replace(RUN, records=(odd,)))
 
 
 def test_a_run_without_records_is_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.gate.snapshot import CaseSnapshot, Snapshot
+from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
 from peftbench.gate.store import file_name, find, save, writing
 
 FINGERPRINT = {"device": "NVIDIA H200", "torch": "2.13.0", "peft": "0.21.2"}
@@ -55,3 +55,13 @@ def test_a_second_writer_waits_in_vain(tmp_path: Path, monkeypatch: pytest.Monke
     with writing(path):
         save(BASELINE, path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "base.json"
+    save(BASELINE, path)
+    before = path.read_bytes()
+    for profile in (Profile({"aten::mm": 10**400}), Profile({"x" * 200_000: 1})):
+        with pytest.raises(UserError, match=r"not written, since it could not be read back: .*profiles"):
+            save(replace(BASELINE, cases={"a": CaseSnapshot(profile=profile)}), path)
+    assert path.read_bytes() == before

@@ -1,7 +1,9 @@
 import os
+import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,65 @@ def test_a_failing_write_leaves_the_old_text_and_no_part_of_the_new(
     with pytest.raises(UserError, match=r"a\.json: cannot be written: No space left on device"):
         write_atomically(path, "new")
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.json"])  # noqa: PTH208 - hidden ones too
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    path, text = tmp_path / "pipe", "x" * 1_000_000  # more than a pipe holds
+    os.mkfifo(path)
+    code = "import sys; print(len(open(sys.argv[1]).read()))"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as reader:
+        patience_s = 30.0
+        while patience_s > 0:
+            try:
+                write_atomically(path, text)
+            except UserError:  # the reader has not opened it yet
+                time.sleep(0.05)
+                patience_s -= 0.05
+            else:
+                break
+        assert reader.communicate()[0] == "1000000\n"
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_pipe_that_nobody_reads_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"pipe: nobody reads from it"):
+        write_atomically(path, "text")
+    assert os.listdir(tmp_path) == ["pipe"]  # noqa: PTH208 - hidden ones too
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+def test_a_device_is_written_to_through_a_link_too(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/dev/null")
+    write_atomically(link, "text")
+    assert stat.S_ISCHR(link.stat().st_mode)
+    link.unlink()
+    link.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"link: cannot be written: No space left on device"):
+        write_atomically(link, "text")
+    assert stat.S_ISCHR(link.stat().st_mode)
+
+
+def test_a_socket_or_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        with pytest.raises(UserError, match=r"socket: is a socket; name the file"):
+            write_atomically(Path("socket"), "text")
+    Path("folder").mkdir()
+    with pytest.raises(UserError, match=r"folder: is a folder; name the file"):
+        write_atomically(Path("folder"), "text")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "socket"]
+
+
+def test_a_name_may_be_as_long_as_the_system_lets_it(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    write_atomically(path, "text")
+    assert path.read_text() == "text"
+    with pytest.raises(UserError, match="cannot be written: File name too long"):
+        write_atomically(tmp_path / ("n" * 256), "text")
 
 
 def test_a_file_where_a_folder_should_be_is_one_line(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 import contextlib
 import json
+import os
+import resource
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peftbench.errors import UserError
-from peftbench.records.journal import Journal, read
-from peftbench.records.record import Launch, Metric, Record
+from peftbench.records.journal import Journal, read, readable, salvage
+from peftbench.records.record import Launch, Metric, Record, record_to_json
 
 HEADER = {"settings": {"seed": 0, "dtype": "float32"}, "fingerprint": {"torch": "2.13.0"}}
 
@@ -106,6 +111,113 @@ def test_a_journal_cut_at_any_byte_loses_at_most_the_last_record(tmp_path: Path)
                 assert read(path, header) == {}
 
     cut()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "0.5", complex(1)])
+def test_a_record_that_could_not_be_read_back_is_one_of_a_failure(tmp_path: Path, value: Any) -> None:  # noqa: ANN401 - anything
+    bad = replace(record("bad"), metrics={"loss": Metric(value, "1")})
+    kept = readable(bad)
+    assert (kept.id, kept.status, kept.metrics) == ("bad", "failed", {})
+    assert kept.reason.startswith("what was measured cannot be kept: record bad: metrics.loss.value: expected a finite")
+    path = written(tmp_path / "j.jsonl", record("a"), kept)
+    assert set(read(path, {"schema": "peftbench/journal/1", **HEADER})) == {"a"}
+    assert readable(record("a")) == record("a")
+
+
+def half_a_line(path: Path, name: str) -> None:
+    with path.open("rb+") as file:
+        file.seek(0, 2)
+        file.write(json.dumps(record_to_json(record(name)), sort_keys=True).encode()[:99])
+
+
+def test_half_a_record_before_a_good_one_costs_itself_only(tmp_path: Path) -> None:
+    path = written(tmp_path / "j.jsonl", record("a"))
+    half_a_line(path, "torn")
+    half_a_line(path, "torn again")
+    line = json.dumps(record_to_json(record("b")), sort_keys=True)
+    with path.open("a") as file:
+        file.write(line + "\n" + "\0" * 50 + "\n" + line[:99] + "\n")
+    with path.open("ab") as raw:
+        raw.write(b"\xff\xfe\n" + json.dumps(record_to_json(record("c")), sort_keys=True).encode() + b"\n")
+    resumed = Journal(path, HEADER, resume=True)
+    assert list(resumed.finished) == ["a", "b", "c"]
+    assert resumed.broken == (4, 5, 6)
+    resumed.close()
+    again = Journal(path, HEADER, resume=True)
+    assert (list(again.finished), again.broken) == (["a", "b", "c"], ())
+    again.close()
+
+
+def test_an_append_that_does_not_fit_is_cut_off_again(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    journal = Journal(path, HEADER)
+    journal.append(record("a"))
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))  # the system writes so much, and no more
+    try:
+        with pytest.raises(UserError, match=r"j\.jsonl: cannot be written: File too large; .*--peftbench-resume$"):
+            journal.append(record("b"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    journal.append(record("c"))
+    journal.close()
+    assert list(read(path, {"schema": "peftbench/journal/1", **HEADER})) == ["a", "c"]
+
+
+def no_space(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("failing", ["fsync", "link", "open", "ftruncate"])
+def test_a_resume_that_fails_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    path = written(tmp_path / "j.jsonl", record("a"), record("b"))
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        patch.setattr(os, failing, no_space)
+        if failing == "link":
+            patch.setattr(shutil, "copyfile", no_space)
+        with pytest.raises(UserError, match="No space left on device"):
+            Journal(path, HEADER, resume=True)
+    assert path.read_bytes() == before
+    resumed = Journal(path, HEADER, resume=True)
+    assert list(resumed.finished) == ["a", "b"]
+    resumed.close()
+
+
+def test_what_is_no_journal_of_ours_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    for name, text in (("journal.jsonl", "my diary\n"), ("journal.old", '{"schema": "other/1"}\n')):
+        mine = tmp_path / name
+        mine.write_text(text)
+        with pytest.raises(UserError, match=rf"{name}: is no journal of peftbench, and would be replaced"):
+            Journal(path, HEADER)
+        assert mine.read_text() == text
+        mine.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is no journal of peftbench"):
+        Journal(path, HEADER)
+    assert path.is_fifo()
+
+
+def test_a_second_run_is_refused_while_the_first_has_the_journal(tmp_path: Path) -> None:
+    first = Journal(tmp_path / "j.jsonl", HEADER)
+    for resume in (False, True):
+        with pytest.raises(UserError, match=rf"another run \(process {os.getpid()} on .*\) owns it; wait for its end"):
+            Journal(tmp_path / "j.jsonl", HEADER, resume=resume)
+    first.append(record("a"))
+    first.close()
+    assert set(read(tmp_path / "j.jsonl", {"schema": "peftbench/journal/1", **HEADER})) == {"a"}
+
+
+@pytest.mark.parametrize("head", ['{"schema": "peftbench/journal/1", "fingerprint": 7, "settings": {}}', "[7]", "x"])
+def test_the_journal_of_a_dead_process_with_another_head_is_refused_in_one_line(tmp_path: Path, head: str) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_text(f"{head}\n")
+    with pytest.raises(UserError, match=r"^[^\n]*j\.jsonl:1: [^\n]*$"):
+        salvage(path)
 
 
 def test_garbage_before_the_last_line_is_named_with_its_line(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -76,6 +76,41 @@ def test_a_number_is_whole_or_not_as_it_was_written_and_fits_a_float() -> None:
         data = {"n": 1, "either": 1, "share": 1.0, name: 10**400}
         with pytest.raises(UserError, match=rf"f: {name}: expected a finite number, found 1000"):
             decode(Numbers, data, "f")
+
+
+@dataclass(frozen=True)
+class Free:
+    text: str = ""
+    names: Mapping[str, int] = field(default_factory=dict)
+    anything: Mapping[str, Any] = field(default_factory=dict)
+
+
+LONG = "x" * 100_001
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"text": LONG}, r"f: text: 'x{20}'... has 100001 characters, and 100000 are allowed"),
+        ({"names": {LONG: 1}}, r"f: names: 'x{20}'... has 100001 characters"),
+        ({"anything": {"a": [{"b": LONG}]}}, r"f: anything\.a\.0\.b: 'x{20}'... has 100001 characters"),
+        ({"anything": {"a": {LONG: 1}}}, r"f: anything\.a: 'x{20}'... has 100001 characters"),
+        ({LONG: 1}, r"f: x{40}: is not a field"),
+    ],
+)
+def test_a_text_that_nobody_can_read_is_refused_shortly(data: object, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}") as caught:
+        decode(Free, data, "f")
+    assert len(str(caught.value)) < 300
+    assert decode(Free, {"text": LONG[1:], "names": {LONG[1:]: 1}}, "f").text == LONG[1:]
+
+
+def test_brackets_in_brackets_are_refused_in_one_line() -> None:
+    deep: object = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(UserError, match=r"^f: is nested too deeply to be read$"):
+        decode(Free, {"anything": {"a": deep}}, "f")
 
 
 def test_a_struct_is_read_as_a_dataclass_is() -> None:

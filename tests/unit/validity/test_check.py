@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -473,6 +474,26 @@ def test_a_method_that_cannot_save_says_so(bert: PreTrainedModel) -> None:
     assert validity.checkpoint_bytes is None
     assert validity.notes == ("saving and reloading not available: lora has no files",)
     assert validity.metrics()["checkpoint_bytes"].reason
+
+
+def full(folder: Path) -> None:
+    raise OSError(28, "No space left on device", str(folder))
+
+
+def test_a_full_temporary_disk_is_no_fault_of_the_method(bert: PreTrainedModel) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        proof(bert, Spoiled(saves=full))
+
+
+def test_a_file_that_the_system_does_not_let_grow_is_no_fault_of_the_method(bert: PreTrainedModel) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))  # a disk that is nearly full, as far as a writer can tell
+    try:
+        with pytest.raises(Exception, match="File too large") as caught:
+            proof(bert, Spoiled())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not isinstance(caught.value, ValidityError)
 
 
 @pytest.mark.parametrize("part", ["query", "value"])

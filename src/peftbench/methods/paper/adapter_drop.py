@@ -5,15 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from peftbench.methods.paper.bottleneck import PFEIFFER, BottleneckConfig, BottleneckMethod
+from peftbench.methods.paper.bottleneck import PFEIFFER, BottleneckConfig, BottleneckMethod, adapt, bottleneck_maker
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
     from peftbench.methods.configuration import Configuration
+    from peftbench.methods.paper.blocks import Block
     from peftbench.methods.paper.bottleneck_modules import AdaptedOutput
 
 LAYER_DROP: Final = "peftbench_layer_drop"
@@ -35,7 +36,7 @@ class LayerDrop:
     """Tells the adapters of a model which of them a training step skips: a function of seed and step alone."""
 
     outputs: Mapping[int, AdaptedOutput]
-    """The output modules with an adapter, by layer."""
+    """The modules with an adapter, by layer."""
     seed: int
     max_dropped: int
 
@@ -60,16 +61,18 @@ class LayerDrop:
 class AdapterDrop(BottleneckMethod):
     """Pfeiffer's adapters; a training step skips those of some lowest layers, forward and backward."""
 
-    def attach(self, model: PreTrainedModel, blocks: list[Any], configuration: Configuration[BottleneckConfig]) -> None:
+    def attach(
+        self, model: PreTrainedModel, blocks: list[Block], configuration: Configuration[BottleneckConfig]
+    ) -> None:
         """Put a bottleneck into each block, and a `LayerDrop` beside the model."""
         import torch
 
-        BottleneckMethod.attach(self, model, blocks, configuration)
         values = cast("AdapterDropConfig", configuration.values)
         configuration.require_at_least("max_dropped", 0)
         if configuration.require_at_least("dropped_at_inference", 0) >= len(blocks):
             raise configuration.refusal("dropped_at_inference", f"must be below the model's {len(blocks)} layers")
-        outputs = {layer: block.output for layer, block in enumerate(blocks) if hasattr(block.output, "adapter")}
+        make = bottleneck_maker(configuration, model)
+        outputs = adapt(blocks, self.placement, configuration, make, scaling=values.scaling)
         for layer, output in outputs.items():
             output.dropped_in_evaluation = layer < values.dropped_at_inference
         seed = int(torch.randint(2**31, ()))

@@ -1,7 +1,7 @@
 """Bottleneck adapters: Houlsby, Pfeiffer, their parallel forms, par_bn and Compacter, all of one mechanism.
 
-Each computes LN(h + s A(z) + i) in an output module of a block (`AdaptedOutput`). They differ in what A reads (z), in
-where it sits, in s, and in whether its layers are dense or PHM.
+Each makes an attention or a feed-forward end in h + s A(z) instead of h (`AdaptedOutput`). They differ in what A reads
+(z), in where it sits, in s, and in whether its layers are dense or PHM.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import unknown
-from peftbench.methods.paper import encoder
-from peftbench.methods.paper.encoder_method import EncoderMethod
+from peftbench.methods.paper.block_method import BlockMethod
+from peftbench.methods.paper.blocks import layer_numbers
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
     from transformers import PreTrainedModel
 
+    from peftbench.methods.anatomy import SubBlock
     from peftbench.methods.configuration import Configuration
-    from peftbench.methods.paper.bottleneck_modules import Bottleneck, Reads
+    from peftbench.methods.paper.blocks import Block
+    from peftbench.methods.paper.bottleneck_modules import AdaptedOutput, Bottleneck, Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Placement:
 
     reads: Reads
     after_attention: bool
-    """Whether the attention's output module has one too, not only the feed-forward's."""
+    """Whether the attention has one too, not only the feed-forward."""
     starts_at_zero: bool = False
     """Whether the up-projection starts at zero, so that training starts from the plain model."""
 
@@ -60,17 +61,18 @@ class CompacterConfig(BottleneckConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BottleneckMethod(EncoderMethod[BottleneckConfig]):
+class BottleneckMethod(BlockMethod[BottleneckConfig]):
     """A bottleneck adapter in every block."""
 
     placement: Placement
     config: BottleneckConfig
     unmergeable: str = "the activation inside a bottleneck cannot be folded into linear layers"
 
-    def attach(self, model: PreTrainedModel, blocks: list[Any], configuration: Configuration[BottleneckConfig]) -> None:
-        """Put a bottleneck into the output modules of the chosen layers."""
-        del model
-        maker = bottleneck_maker(configuration, blocks[0].output.dense.weight)
+    def attach(
+        self, model: PreTrainedModel, blocks: list[Block], configuration: Configuration[BottleneckConfig]
+    ) -> None:
+        """Put a bottleneck into the chosen layers."""
+        maker = bottleneck_maker(configuration, model)
 
         def make() -> Bottleneck:
             bottleneck = maker()
@@ -78,37 +80,68 @@ class BottleneckMethod(EncoderMethod[BottleneckConfig]):
                 bottleneck.start_at_zero()
             return bottleneck
 
-        adapt_outputs(blocks, self.placement, configuration, make, scaling=configuration.values.scaling)
+        adapt(blocks, self.placement, configuration, make, scaling=configuration.values.scaling)
 
 
-def adapt_outputs(
-    blocks: list[Any],
+def adapt(
+    blocks: list[Block],
     placement: Placement,
     configuration: Configuration[BottleneckConfig],
     make: Callable[[], nn.Module],
     *,
     scaling: float,
-) -> None:
-    """Replace the output modules that `placement` names, in the configured layers, by ones with an adapter."""
+) -> dict[int, AdaptedOutput]:
+    """Put an adapter where `placement` says, in the configured layers; return that of the feed-forward, by layer."""
     from peftbench.methods.paper.bottleneck_modules import AdaptedOutput
+    from peftbench.methods.paper.replacement import Note, NotedInput
+
+    def adapted(block: Block, sub_block: SubBlock) -> AdaptedOutput:
+        residual = None if placement.reads == "output" else Note()
+        if residual is not None:
+            block.replace(sub_block.reads, partial(NotedInput, note=residual))
+        like = next(block.module.parameters())
+        output = AdaptedOutput(
+            block.part(sub_block.ends),
+            make().to(device=like.device, dtype=like.dtype),
+            placement.reads,
+            residual=residual,
+            norm=block.part(sub_block.norm) if sub_block.norm else None,
+            scaling=scaling,
+        )
+        block.replace(sub_block.ends, lambda _: output)
+        return output
 
     try:
-        layers = encoder.layer_numbers(configuration.values.layers, len(blocks))
+        layers = layer_numbers(configuration.values.layers, len(blocks))
     except ValueError as error:
         raise configuration.refusal("layers", str(error)) from error
+    outputs = {}
     for layer in layers:
         block = blocks[layer]
-        for parent in (block.attention, block) if placement.after_attention else (block,):
-            parent.output = AdaptedOutput(parent.output, make(), placement.reads, scaling)
+        _drop_in_modules(block)
+        if placement.after_attention:
+            adapted(block, block.stack.attention)
+        outputs[layer] = adapted(block, block.stack.feed_forward)
+    return outputs
 
 
-def bottleneck_maker(configuration: Configuration[BottleneckConfig], weight: torch.Tensor) -> Callable[[], Bottleneck]:
-    """Return what makes one bottleneck after the other; PHM ones share one rule.
+def _drop_in_modules(block: Block) -> None:
+    """Let modules drop each h where the block does so itself: an adapter reads what is dropped, and adds to it."""
+    from peftbench.methods.paper.replacement import Dropped
 
-    Args:
-        configuration: of the bottlenecks.
-        weight: of an output module's dense layer, [hidden, inner]; the rule gets its device and dtype at once, since
-            a parameter that is moved with each of its modules is not always shared afterwards.
+    if attribute := block.stack.dropout:
+        probability = getattr(block.module, attribute)
+        for sub_block in block.stack.sub_blocks:
+            block.replace(
+                sub_block.ends,
+                partial(Dropped, block=block.module, attribute=attribute, probability=probability),
+            )
+
+
+def bottleneck_maker(
+    configuration: Configuration[BottleneckConfig], model: PreTrainedModel
+) -> Callable[[], Bottleneck]:
+    """Return what makes one bottleneck after the other for `model`; PHM ones share one rule.
 
     Raises:
         UserError: an override does not fit the hidden size, or the activation is unknown.
@@ -121,7 +154,7 @@ def bottleneck_maker(configuration: Configuration[BottleneckConfig], weight: tor
     from peftbench.methods.paper.bottleneck_modules import Bottleneck, PHMLinear, dense_linear
 
     values = configuration.values
-    hidden_size = weight.shape[0]
+    hidden_size: int = model.config.get_text_config().hidden_size
     size = hidden_size // configuration.require_divisor("reduction_factor", hidden_size, "the model's hidden size")
     if values.non_linearity not in ACT2FN:
         raise unknown("non-linearity", values.non_linearity, ACT2FN)
@@ -130,7 +163,8 @@ def bottleneck_maker(configuration: Configuration[BottleneckConfig], weight: tor
         configuration.require_divisor("phm_dim", hidden_size, "the model's hidden size")
         n = configuration.require_divisor("phm_dim", size, "the bottleneck size")
         rule = nn.init.normal_(torch.empty(n, n, n), std=1e-4)
-        linear = partial(PHMLinear, rule=nn.Parameter(rule.to(weight)))
+        # It gets device and dtype at once: a parameter moved with each of its modules is not always shared afterwards.
+        linear = partial(PHMLinear, rule=nn.Parameter(rule.to(next(model.base_model.parameters()))))
     return lambda: Bottleneck(linear(hidden_size, size), ACT2FN[values.non_linearity], linear(size, hidden_size))
 
 

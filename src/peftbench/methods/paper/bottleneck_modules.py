@@ -1,4 +1,4 @@
-"""The modules of bottleneck adapters: dense and PHM layers, the bottleneck, and the output module that it sits in."""
+"""The modules of bottleneck adapters: dense and PHM layers, the bottleneck, and the module that it sits in."""
 
 from __future__ import annotations
 
@@ -9,33 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from peftbench.methods.paper.replacement import Note, Switchable
+
 Reads = Literal["norm", "output", "residual"]
-"""What a bottleneck reads in a block's output module: LN(h + i), h or i (see `AdaptedOutput`)."""
-
-
-class Replacement(nn.Module):
-    """A module that stands for another one."""
-
-    def original(self) -> nn.Module:
-        """Return the module that it stands for."""
-        raise NotImplementedError
-
-
-class Switchable(Replacement):
-    """A module that stands for another one, and can be told to compute what that one would."""
-
-    enabled: bool = True
-
-
-def restore(model: nn.Module) -> None:
-    """Put the module that each `Replacement` within `model` stands for back in its place."""
-    for name, child in [*model.named_children()]:
-        plain = child
-        while isinstance(plain, Replacement):
-            plain = plain.original()
-        if plain is not child:
-            setattr(model, name, plain)
-        restore(plain)
+"""What a bottleneck reads: norm(h + i), h or i (see `AdaptedOutput`)."""
 
 
 class PHMLinear(nn.Module):
@@ -101,47 +78,49 @@ def dense_linear(in_features: int, out_features: int) -> nn.Linear:
 
 
 class AdaptedOutput(Switchable):
-    """The output module of a BERT-like sub-block with an adapter: LN(h + s A(z) + i).
+    """The last module of a sub-block with an adapter: h + s A(z), which the block adds to the residual input i.
 
-    h = dropout(dense(x)), i is the residual input, and z is LN(h + i), h or i. It takes over the layers of the output
-    module that it stands for under their names. A skipped adapter leaves that module's own LN(h + i).
+    h is what the module computes, and z is norm(h + i), h or i. A skipped adapter leaves h.
 
     Args:
-        output: the `BertOutput`, `BertSelfOutput` or their like; its layers are moved, not copied.
-        adapter: A; gets the device, dtype and mode of `output`.
+        inner: the module whose output is h.
+        adapter: A.
         reads: what z is.
+        residual: where i is left; none if z is h.
+        norm: of h + i; none if the block does nothing to h + i.
         scaling: s.
     """
 
-    def __init__(self, output: Any, adapter: nn.Module, reads: Reads, scaling: float = 1.0) -> None:  # noqa: ANN401 # untyped library
-        super().__init__()
-        self._replaced = (output,)  # in a tuple, where torch does not find it: its layers are this module's
-        self.dense = output.dense
-        self.dropout = output.dropout
-        self.LayerNorm = output.LayerNorm
-        self.adapter = adapter.to(device=output.dense.weight.device, dtype=output.dense.weight.dtype)
+    def __init__(
+        self,
+        inner: nn.Module,
+        adapter: nn.Module,
+        reads: Reads,
+        *,
+        residual: Note | None = None,
+        norm: nn.Module | None = None,
+        scaling: float = 1.0,
+    ) -> None:
+        super().__init__(inner)
+        self.adapter = adapter.train(inner.training)
         self.reads = reads
+        self.residual = residual
+        self._norm = (norm,)  # in a tuple, where torch does not find it: it is the block's
         self.scaling = scaling
         self.dropped_in_training = False
         self.dropped_in_evaluation = False
-        self.train(output.training)
 
-    def original(self) -> nn.Module:
-        """Return the output module, in this one's mode."""
-        output: nn.Module = self._replaced[0]
-        return output.train(self.training)
-
-    def forward(self, hidden_states: Tensor, input_tensor: Tensor) -> Tensor:
-        """Map x [batch, tokens, inner] and i [batch, tokens, hidden] to [batch, tokens, hidden]."""
-        output = self.dropout(self.dense(hidden_states))
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Map what the module maps to [batch, tokens, hidden]."""
+        output: Tensor = self.inner(*inputs)
+        residual = self.residual.take() if self.residual is not None else None
         if not self.enabled or (self.dropped_in_training if self.training else self.dropped_in_evaluation):
-            normed: Tensor = self.LayerNorm(output + input_tensor)
-            return normed
-        if self.reads == "norm":
-            z = self.LayerNorm(output + input_tensor)
-        elif self.reads == "output":
-            z = output
-        else:
-            z = input_tensor
-        adapted: Tensor = self.LayerNorm(torch.add(output, self.adapter(z), alpha=self.scaling) + input_tensor)
-        return adapted
+            return output
+        z = output
+        if residual is not None:
+            z = residual if self.reads == "residual" else self._normed(output + residual)
+        return torch.add(output, self.adapter(z), alpha=self.scaling)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        norm = self._norm[0]
+        return x if norm is None else norm(x)

@@ -8,27 +8,25 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from peftbench.errors import UserError
 from peftbench.methods import checkpoint
-from peftbench.methods.paper.bottleneck import (
-    PFEIFFER,
-    BottleneckConfig,
-    BottleneckMethod,
-    adapt_outputs,
-    bottleneck_maker,
-)
+from peftbench.methods.paper.bottleneck import PFEIFFER, BottleneckConfig, BottleneckMethod, adapt, bottleneck_maker
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
     from peftbench.methods.configuration import Configuration
+    from peftbench.methods.paper.blocks import Block
     from peftbench.methods.paper.fusion_modules import Fusion
 
 REGULARISATION: Final = 0.01
 """Weight of the squared distance of the value matrices from the identity."""
+
+DROPOUTS: Final = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "dropout_rate")
+"""Names that configurations have for the dropout of attention, the first that is there counts; none: no dropout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,9 @@ class FusionConfig(BottleneckConfig):
 class AdapterFusion(BottleneckMethod):
     """Attention over N frozen Pfeiffer adapters in every block; only it and the head are trained."""
 
-    def attach(self, model: PreTrainedModel, blocks: list[Any], configuration: Configuration[BottleneckConfig]) -> None:
+    def attach(
+        self, model: PreTrainedModel, blocks: list[Block], configuration: Configuration[BottleneckConfig]
+    ) -> None:
         """Put a fusion over N adapters, random or loaded, into each block."""
         from peftbench.methods.paper.fusion_modules import Fusion
 
@@ -54,18 +54,18 @@ class AdapterFusion(BottleneckMethod):
         count = configuration.require_at_least("adapters", 2)
         if folders and len(folders) != count:
             raise configuration.refusal("paths", f"{len(folders)} folders are given for {count} adapters")
-        config = model.config
-        make_adapter = bottleneck_maker(configuration, blocks[0].output.dense.weight)
+        config = model.config.get_text_config()
+        make_adapter = bottleneck_maker(configuration, model)
 
         def make() -> Fusion:
             return Fusion(
                 (make_adapter() for _ in range(count)),
                 hidden_size=config.hidden_size,
                 scaling=values.scaling,
-                dropout=config.attention_probs_dropout_prob,
+                dropout=next((getattr(config, name) for name in DROPOUTS if hasattr(config, name)), 0.0),
             )
 
-        adapt_outputs(blocks, self.placement, configuration, make, scaling=1.0)
+        adapt(blocks, self.placement, configuration, make, scaling=1.0)
         for number, folder in enumerate(folders):
             _load_adapter(model, number, folder, values)
 
@@ -118,7 +118,7 @@ def _load_adapter(model: torch.nn.Module, number: int, folder: Path, values: Fus
         if isinstance(module, Fusion)
         for parameter_name, parameter in module.adapters[number].named_parameters()
     }
-    bodies = {name: tensor for name, tensor in tensors.items() if ".output.adapter." in name}
+    bodies = {name: tensor for name, tensor in tensors.items() if ".adapter." in name}
     checkpoint.require_same_names(path, bodies, expected)
     with torch.no_grad():
         for name, parameter in expected.items():

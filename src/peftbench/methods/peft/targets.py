@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from peftbench.errors import UnsupportedError
-from peftbench.methods.peft import anatomy
+from peftbench.methods.peft import roles
 from peftbench.methods.peft.layers import ALL_LINEAR, backbone, is_linear, known_names, matches, other_readers
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ Choice = Callable[["PreTrainedModel", str], Targets]
 
 def queries_and_values(model: PreTrainedModel, tuner: str) -> Targets:
     """Adapt what PEFT adapts by default; else the query and value projections of every attention."""
-    return _default(model, tuner) or _derived(model, anatomy.queries_and_values(anatomy.linear_layers(model)))
+    return _default(model, tuner) or _derived(model, roles.queries_and_values(roles.linear_layers(model)))
 
 
 def values(model: PreTrainedModel, tuner: str) -> Targets:
     """Adapt what PEFT adapts by default; else the value projections."""
-    return _default(model, tuner) or _derived(model, anatomy.values(anatomy.linear_layers(model)))
+    return _default(model, tuner) or _derived(model, roles.values(roles.linear_layers(model)))
 
 
 def keys_values_and_feed_forward(model: PreTrainedModel, tuner: str) -> Targets:
@@ -49,9 +49,9 @@ def keys_values_and_feed_forward(model: PreTrainedModel, tuner: str) -> Targets:
         inner = _known_to_peft(model, tuner, "FEEDFORWARD") or []
         wanted = [name for name in names if any(name == end or name.endswith(f".{end}") for end in inner)]
         return Targets({**known.settings, "feedforward_modules": wanted}, known.remark)
-    layers = anatomy.linear_layers(model)
-    output = anatomy.feed_forward_outputs(layers)
-    found = _derived(model, [*anatomy.keys_and_values(layers), *output])
+    layers = roles.linear_layers(model)
+    output = roles.feed_forward_outputs(layers)
+    found = _derived(model, [*roles.keys_and_values(layers), *output])
     inside = [name for name in found.settings["target_modules"] if name in output or _ends(name, output)]
     return Targets({**found.settings, "feedforward_modules": inside}, found.remark)
 

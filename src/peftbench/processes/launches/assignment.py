@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Self
@@ -58,5 +59,7 @@ class Assignment:
     def read(cls, path: Path) -> Self:
         """Read it back, without what a later revision's parent may have added; raises UserError for any other file."""
         data = read_json(path)
-        known = {item.name for item in fields(cls)}
-        return decode(cls, {name: value for name, value in dict(data).items() if name in known}, str(path))
+        if isinstance(data, Mapping):
+            known = {item.name for item in fields(cls)}
+            data = {name: value for name, value in data.items() if name in known}
+        return decode(cls, data, str(path))

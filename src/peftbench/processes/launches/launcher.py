@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -43,11 +42,6 @@ class Launcher:
     """UUIDs of GPUs: a launch is one process on each, with a part of the cases; none: one process."""
     resume: bool = False
     """Whether launches that were cut short before take up their journals."""
-
-    def clear(self) -> None:
-        """Forget the launches of an earlier run, unless it is taken up."""
-        if not self.resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def launch(self, targets: Sequence[Target], count: int, *, after: int = 0) -> list[Run]:
         """Run the cases in `count` fresh processes, and return what those yielded that did not die at once.

@@ -115,7 +115,10 @@ def started(
 
 @contextlib.contextmanager
 def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Iterator[threading.Event]:
-    """Kill a process that has not ended in time, and set the event; a thread sleeps until then, nothing polls."""
+    """Kill a process that has not ended in time, and set the event; a thread sleeps until then, nothing polls.
+
+    No thread can sleep for longer than `threading.TIMEOUT_MAX` (292 years), so that is as late as it gets.
+    """
     expired = threading.Event()
 
     def kill() -> None:
@@ -123,7 +126,7 @@ def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Itera
             expired.set()
             process.kill()
 
-    timer = threading.Timer(timeout_s or 0, kill)
+    timer = threading.Timer(min(timeout_s or 0.0, threading.TIMEOUT_MAX), kill)
     timer.daemon = True
     if timeout_s is not None:
         timer.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from peftbench.methods.peft.method import PeftMethod
 from peftbench.records.ids import Case, MethodSpec
 from peftbench.studies.base import Study, StudyFindings
-from peftbench.studies.training.results import FULL, FUSION, MTL
+from peftbench.studies.training.results import DEPLOYMENT, FULL, FUSION, MTL
 from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.workloads.backend import Backend
 
-DEPLOYMENT: Final = "deployment"
 DROP: Final = "adapterdrop"
 
 SINGLE: Final = ("models", "multitask", "switch", "merged", "fusion", "dropped")

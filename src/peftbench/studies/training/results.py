@@ -13,6 +13,7 @@ from peftbench.studies.training.stopping import best
 CONVERGENCE: Final = "convergence"
 MULTITASK: Final = "multitask"
 ADDING: Final = "adding"
+DEPLOYMENT: Final = "deployment"
 FULL: Final = "full"
 MTL: Final = "mtl"
 """Full fine-tuning of one shared encoder on all tasks, with a head a task."""

@@ -53,7 +53,9 @@ def test_a_step_trains_the_layers_that_it_does_not_skip(lab: Lab, batch: Batch) 
         model.zero_grad(set_to_none=True)
         model(**batch).loss.backward()
         for layer, block in enumerate(model.base_model.encoder.layer):
-            assert all((parameter.grad is None) == (layer < skipped) for parameter in block.output.adapter.parameters())
+            assert all(
+                (parameter.grad is None) == (layer < skipped) for parameter in block.output.dropout.adapter.parameters()
+            )
         seen.add(skipped)
     assert len(seen) > 1
 
@@ -81,5 +83,5 @@ def test_a_copy_drops_for_itself(lab: Lab) -> None:
     step = next(step for step in range(100) if layer_drop(model).begin(step) > 0)
     layer_drop(twin).begin(0)
     assert layer_drop(model).begin(step) > 0
-    assert model.base_model.encoder.layer[0].output.dropped_in_training
-    assert not twin.base_model.encoder.layer[0].output.dropped_in_training
+    assert model.base_model.encoder.layer[0].output.dropout.dropped_in_training
+    assert not twin.base_model.encoder.layer[0].output.dropout.dropped_in_training

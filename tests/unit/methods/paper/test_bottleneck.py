@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from peftbench.methods.paper.bottleneck_modules import AdaptedOutput, Bottleneck, PHMLinear, Reads, dense_linear
+from peftbench.methods.paper.replacement import Note, NotedInput
 
 if TYPE_CHECKING:
     from tests.unit.methods.conftest import Lab
@@ -16,53 +17,77 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
 
 
-class PlainOutput(nn.Module):
-    """An output module of a block, as transformers has it."""
+class PlainEnd(nn.Module):
+    """A sub-block that ends in dropout; its norm is the block's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.dense = nn.Linear(12, 8)
-        self.LayerNorm = nn.LayerNorm(8)
-        self.dropout = nn.Dropout(0.5)
-        nn.init.normal_(self.LayerNorm.weight)
-        nn.init.normal_(self.LayerNorm.bias)
+        self.dense = nn.Linear(8, 12)
+        self.ends = nn.Sequential(nn.Linear(12, 8), nn.Dropout(0.5))
+        self.norm = nn.LayerNorm(8)
+        nn.init.normal_(self.norm.weight)
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, i: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.norm(self.ends(self.dense(i).tanh()) + i)
+        return output
 
 
 @pytest.mark.parametrize("reads", ["norm", "output", "residual"])
+@pytest.mark.parametrize("has_norm", [True, False])
 @pytest.mark.parametrize("training", [False, True])
-def test_adapted_output_is_its_formula(reads: Reads, *, training: bool) -> None:
+def test_adapted_output_is_its_formula(reads: Reads, *, has_norm: bool, training: bool) -> None:
     torch.manual_seed(0)
-    plain = PlainOutput().train(training)
+    plain = PlainEnd().train(training)
+    if not has_norm:
+        plain.norm = nn.Identity()  # type: ignore[assignment] # as where the norm comes before
+    norm, dense, ends = plain.norm, plain.dense, plain.ends
     adapter = Bottleneck(nn.Linear(8, 2), nn.SiLU(), nn.Linear(2, 8))
-    module = AdaptedOutput(plain, adapter, reads, scaling=1.7)
-    x, i = torch.randn(2, 5, 12), torch.randn(2, 5, 8)
+    i, note = torch.randn(2, 5, 8), Note()
 
     torch.manual_seed(1)
-    h = plain.dropout(plain.dense(x))
-    z = {"norm": plain.LayerNorm(h + i), "output": h, "residual": i}[reads]
+    h = ends(dense(i).tanh())
+    z = {"norm": norm(h + i), "output": h, "residual": i}[reads]
     a = (z @ adapter.down.weight.T + adapter.down.bias).sigmoid() * (z @ adapter.down.weight.T + adapter.down.bias)
-    wanted = plain.LayerNorm(h + 1.7 * (a @ adapter.up.weight.T + adapter.up.bias) + i)
+    wanted = norm(h + 1.7 * (a @ adapter.up.weight.T + adapter.up.bias) + i)
 
+    if reads != "output":
+        plain.dense = NotedInput(dense, note)  # type: ignore[assignment] # stands for it
+    plain.ends = AdaptedOutput(  # type: ignore[assignment] # stands for it
+        ends,
+        adapter,
+        reads,
+        residual=None if reads == "output" else note,
+        norm=norm if has_norm else None,
+        scaling=1.7,
+    )
     torch.manual_seed(1)
-    torch.testing.assert_close(module(x, i), wanted)
+    torch.testing.assert_close(plain(i), wanted)
+    assert note.value is None, "the residual input is not kept"
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_dropped_adapter_leaves_the_plain_output(*, training: bool) -> None:
-    plain = PlainOutput().train(training)
-    module = AdaptedOutput(plain, Bottleneck(dense_linear(8, 2), nn.ReLU(), dense_linear(2, 8)), "norm")
-    x, i = torch.randn(2, 5, 12), torch.randn(2, 5, 8)
+    plain = nn.Dropout(0.5).train(training)
+    module = AdaptedOutput(plain, Bottleneck(dense_linear(8, 2), nn.ReLU(), dense_linear(2, 8)), "output")
+    x = torch.randn(2, 5, 8)
 
     def outputs() -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(0)
-        adapted = module(x, i)
+        adapted = module(x)
         torch.manual_seed(0)
-        return adapted, plain.LayerNorm(plain.dropout(plain.dense(x)) + i)
+        return adapted, plain(x)
 
     setattr(module, f"dropped_in_{'evaluation' if training else 'training'}", True)
     assert not torch.equal(*outputs())
     setattr(module, f"dropped_in_{'training' if training else 'evaluation'}", True)
     assert torch.equal(*outputs())
+
+
+def test_an_end_whose_beginning_was_not_called_says_so() -> None:
+    module = AdaptedOutput(nn.Identity(), nn.Identity(), "residual", residual=Note())
+    with pytest.raises(RuntimeError, match="was not called before the one that ends h: a wrong anatomy"):
+        module(torch.zeros(1, 1, 8))
 
 
 def test_phm_is_a_sum_of_kronecker_products() -> None:

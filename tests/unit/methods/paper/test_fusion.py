@@ -83,7 +83,7 @@ def test_loads_each_adapter_into_its_place(lab: Lab, tmp_path: Path) -> None:
     model = lab.apply("adapterfusion", overrides)
     for layer, fusion in enumerate(fusions(model)):
         for number, adapter in enumerate(fusion.adapters):
-            wanted = saved[number].base_model.encoder.layer[layer].output.adapter.state_dict()
+            wanted = saved[number].base_model.encoder.layer[layer].output.dropout.adapter.state_dict()
             assert all(torch.equal(tensor, wanted[name]) for name, tensor in adapter.state_dict().items())
 
 

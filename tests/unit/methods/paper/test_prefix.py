@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from torch import nn
 
 from peftbench.errors import UnsupportedError
-from peftbench.methods.paper.prefix_modules import Prefix, PrefixStates, extended
+from peftbench.methods.paper.prefix_modules import ARGUMENT, Prefix, attend_with_prefix, extended, heads
 
 if TYPE_CHECKING:
     from tests.unit.methods.conftest import Lab
@@ -16,28 +16,60 @@ if TYPE_CHECKING:
 
 
 def make_prefix() -> Prefix:
-    return Prefix(prefix_length=5, bottleneck_size=6, activation=nn.Tanh(), layers=2, heads=4, hidden_size=8)
+    return Prefix(prefix_length=5, bottleneck_size=6, activation=nn.Tanh(), layers=2, key_size=8, hidden_size=12)
 
 
 def test_prefix_is_its_formula() -> None:
     prefix = make_prefix()
     flat = (prefix.tokens.weight @ prefix.down.weight.T + prefix.down.bias).tanh() @ prefix.up.weight.T + prefix.up.bias
     states = prefix()
-    assert states.shape == (2, 2, 4, 5, 2)
+    assert states.shape == (2, 2, 5, 8)
     for layer in range(2):
+        split = heads(states[layer], 4)
+        assert split.shape == (2, 4, 5, 2)
         for kind in range(2):
             start = (layer * 2 + kind) * 8
-            heads = flat[:, start : start + 8].view(5, 4, 2).transpose(0, 1)
-            torch.testing.assert_close(states[layer, kind], heads)
+            wanted = flat[:, start : start + 8].view(5, 4, 2).transpose(0, 1)
+            torch.testing.assert_close(split[kind], wanted)
 
 
-def test_prefix_stands_before_the_own_keys_and_values() -> None:
-    states = make_prefix()()
-    own = torch.randn(3, 4, 9, 2), torch.randn(3, 4, 9, 2)
-    for kind, joined in enumerate(PrefixStates(states).update(*own, 1)):
+@pytest.mark.parametrize("causal", [False, True])
+def test_prefix_stands_before_the_own_keys_and_values(*, causal: bool) -> None:
+    module = nn.Module()
+    module.is_causal = causal  # type: ignore[assignment] # as transformers' attentions have it
+    prefix = make_prefix()()[1]
+    query, key, value, bias = (torch.randn(3, 4, 9, size) for size in (2, 2, 2, 9))
+    seen: dict[str, Any] = {}
+
+    def function(
+        _: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        **more: object,
+    ) -> None:
+        seen.update(query=query, key=key, value=value, mask=mask, **more)
+
+    arguments = {ARGUMENT: prefix, "position_bias": bias, "dropout": 0.5}
+    attend_with_prefix(module, query, key, value, None, function=function, **arguments)
+    assert torch.equal(seen["query"], query)
+    for number, (joined, own) in enumerate(((seen["key"], key), (seen["value"], value))):
         assert joined.shape == (3, 4, 14, 2)
-        assert torch.equal(joined[:, :, 5:], own[kind])
-        assert all(torch.equal(joined[row, :, :5], states[1, kind]) for row in range(3))
+        assert torch.equal(joined[:, :, 5:], own)
+        assert all(torch.equal(joined[row, :, :5], heads(prefix, 4)[number]) for row in range(3))
+    assert torch.equal(seen["position_bias"][..., 5:], bias)
+    assert not seen["position_bias"][..., :5].any()
+    assert seen["dropout"] == 0.5
+    if causal:
+        assert seen["mask"].tolist() == [[[[key < 5 or key - 5 <= query for key in range(14)] for query in range(9)]]]
+    else:
+        assert seen["mask"] is None
+
+    attend_with_prefix(module, query, key, value, None, function=function, position_bias=bias)
+    assert seen["key"] is key
+    assert seen["position_bias"] is bias
+    assert seen["mask"] is None
 
 
 def test_mask_lets_every_query_attend_to_the_prefix() -> None:

@@ -2,12 +2,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.processes.launches.process import Command, describe, last_line, run
+from peftbench.processes.launches.process import Command, deadline, describe, last_line, run, started
 
 
 def python(code: str, folder: Path, **more: float) -> Command:
@@ -39,6 +40,17 @@ def test_a_child_that_takes_too_long_is_killed_and_nothing_polls(tmp_path: Path)
     before = threading.active_count()
     ending = run(python("import time; time.sleep(60)", tmp_path, timeout_s=0.2), tmp_path / "log")
     assert ending.problem == "took longer than 0.2 s and was killed"
+    assert threading.active_count() == before
+
+
+def test_a_timeout_that_no_clock_can_hold_is_one_all_the_same(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with started(python("import time; time.sleep(60)", tmp_path), tmp_path / "log") as process:
+        with deadline(process, 1e300):
+            assert threading.active_count() == before + 1
+            time.sleep(0.1)  # a thread that cannot sleep so long dies at once
+            assert threading.active_count() == before + 1
+        process.kill()
     assert threading.active_count() == before
 
 

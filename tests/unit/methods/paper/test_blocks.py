@@ -1,6 +1,6 @@
 import pytest
 
-from peftbench.methods.paper.encoder import layer_numbers
+from peftbench.methods.paper.blocks import layer_numbers
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the methods have in common that freeze a BERT-like encoder and put trainable modules into its blocks."""
+"""What the methods have in common that freeze a backbone and put trainable modules into its blocks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
 from peftbench.devices.seeding import seeded
 from peftbench.methods import checkpoint
 from peftbench.methods.base import Application, Method, head_names, is_head
 from peftbench.methods.configuration import C, Configuration
-from peftbench.methods.paper import encoder
+from peftbench.methods.paper.anatomies import ANATOMIES
+from peftbench.methods.paper.blocks import blocks_of, why_not_understood
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from peftbench.methods.anatomy import Anatomy
+    from peftbench.methods.paper.blocks import Block
     from peftbench.tasks.base import Task
 
 CONFIGURATION: Final = "peftbench_configuration"
@@ -29,12 +32,14 @@ CONFIGURATION: Final = "peftbench_configuration"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderMethod(Method, Generic[C]):
+class BlockMethod(Method, Generic[C]):
     """Freezes all but the head, then lets `attach` put modules, all of them trainable by default, into the blocks."""
 
     family: str = "paper"
     config: C
     """The default configuration; its fields can be overridden."""
+    anatomies: Mapping[str, Anatomy] = field(default_factory=lambda: ANATOMIES)
+    """The architectures that the method can be put into, by name."""
 
     def __post_init__(self) -> None:
         config: Any = self.config
@@ -43,13 +48,17 @@ class EncoderMethod(Method, Generic[C]):
     def unsupported(self, task: Task, *, architecture: str) -> str:
         """Return why the method cannot work on a model of `architecture`, or ''."""
         del task
-        return encoder.why_not_understood(architecture)
+        return why_not_understood(architecture, self.anatomies)
+
+    def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
+        """Return the method for these architectures."""
+        return replace(self, anatomies=anatomies)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
         """Freeze the backbone and attach the method's modules, initialised from the application's seed alone."""
         import torch
 
-        blocks = encoder.blocks(model)
+        blocks = blocks_of(model, self.anatomies)
         configuration = Configuration.of(self.name, self.config, application.overrides)
         heads = head_names(model)
         for name, parameter in model.named_parameters():
@@ -62,7 +71,7 @@ class EncoderMethod(Method, Generic[C]):
         return applied
 
     @abstractmethod
-    def attach(self, model: PreTrainedModel, blocks: list[Any], configuration: Configuration[C]) -> None:
+    def attach(self, model: PreTrainedModel, blocks: list[Block], configuration: Configuration[C]) -> None:
         """Put the method's modules into the blocks; torch's random state is seeded, and restored afterwards.
 
         Raises:
@@ -91,7 +100,7 @@ class EncoderMethod(Method, Generic[C]):
     @contextmanager
     def disabled(self, model: torch.nn.Module) -> Iterator[None]:
         """Within the context the model computes what the plain model with the same head would, to the bit."""
-        from peftbench.methods.paper.bottleneck_modules import Switchable
+        from peftbench.methods.paper.replacement import Switchable
 
         switches = [module for module in model.modules() if isinstance(module, Switchable)]
         before = [switch.enabled for switch in switches]
@@ -105,7 +114,7 @@ class EncoderMethod(Method, Generic[C]):
 
     def remove(self, model: torch.nn.Module) -> torch.nn.Module:
         """Put back the modules that the method's stand for; the trained head stays."""
-        from peftbench.methods.paper.bottleneck_modules import restore
+        from peftbench.methods.paper.replacement import restore
 
         restore(model)
         delattr(model, CONFIGURATION)

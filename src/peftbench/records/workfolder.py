@@ -1,0 +1,113 @@
+"""The folder of what a run leaves besides what it was asked for: one run at a time owns it, and clears what it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from peftbench.errors import UserError
+from peftbench.records.fileio import read_json, write_atomically
+from peftbench.records.jsondata import decode
+
+LOCK: Final = "lock"
+"""A file that the operating system locks: a process that dies holds it no longer, however it died."""
+OWNER: Final = "owner.json"
+"""Who holds the lock, for people."""
+MARK: Final = ".made-by-peftbench"
+"""A file that tells that a folder may be cleared."""
+LEFT: Final = f".{16 * '[0-9a-f]'}.tmp"
+"""What `write_atomically` calls a file until it is whole; one that is there before a run begins was left by a kill."""
+ELSE: Final = "give this run another folder with --peftbench-work"
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    pid: int
+    host: str
+    since: str
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Own a folder, which is made if need be, until the context ends.
+
+    Raises:
+        UserError: another run owns it (says which), or it cannot be made or locked.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder}: {_owner(folder)} owns it; wait for its end, or {ELSE}") from None
+    except (OSError, NotImplementedError) as error:
+        raise UserError(f"{folder}: cannot be locked: {getattr(error, 'strerror', None) or error}; {ELSE}") from error
+    try:
+        for left in folder.glob(LEFT):
+            left.unlink(missing_ok=True)
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        write_atomically(folder / OWNER, json.dumps(asdict(_Owner(os.getpid(), socket.gethostname(), now))))
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / OWNER).unlink()
+        lock.release()
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = decode(_Owner, read_json(folder / OWNER), "owner")
+    except UserError:  # it is just about to write this file, or has just deleted it
+        return "another run"
+    return f"another run (process {owner.pid} on {owner.host}, since {owner.since})"
+
+
+def make_ready(folder: Path, *, keep: bool = False) -> None:
+    """Make a folder, or clear one that was made here before.
+
+    Args:
+        folder: Inside a folder that is owned.
+        keep: Whether what is in it stays.
+
+    Raises:
+        UserError: it is somebody else's, or a process that an earlier run has left is at work in it.
+    """
+    try:
+        ours = (folder / MARK).is_file() and not folder.is_symlink()
+        if not ours and os.path.lexists(folder) and not keep and not _is_empty(folder):
+            raise UserError(
+                f"{folder}: would be cleared, and was not made by this release of peftbench (it holds no {MARK}); "
+                f"delete it yourself, or {ELSE}"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        if ours and not keep:
+            _clear(folder)
+        if ours or _is_empty(folder):
+            (folder / MARK).touch()
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be cleared: {error.strerror or error}; {ELSE}") from error
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+
+
+def _clear(folder: Path) -> None:
+    for lock in folder.rglob(LOCK):
+        with owned(lock.parent):
+            pass
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != MARK:  # it goes last, so that a folder that is half cleared is still ours
+            entry.unlink()

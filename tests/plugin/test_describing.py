@@ -1,0 +1,47 @@
+"""An architecture that is not described becomes one in ten lines of a conftest.py."""
+
+import pytest
+from tests.plugin.running import Run, records
+
+PRESET = """
+from peftbench import Anatomy, Preset, Stack, SubBlock
+
+def pytest_peftbench_models():
+    config = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    more = {"num_attention_heads": 4, "max_position_embeddings": 64, "pad_token_id": 1}
+    return [Preset(name="small", summary="", model_type="biogpt", config=config | more)]
+"""
+
+ANATOMY = """
+def pytest_peftbench_anatomies():
+    stack = Stack(
+        blocks="layers.*",
+        attention=SubBlock(reads="self_attn_layer_norm", ends="self_attn.out_proj", attends="self_attn"),
+        feed_forward=SubBlock(reads="final_layer_norm", ends="fc2"),
+        dropout="dropout",
+    )
+    return [Anatomy(name="biogpt", stacks=[stack])]
+"""
+
+CASES = ("--peftbench-model=small", "--peftbench-methods=houlsby,par-bn,prefix", "-k", "train_step")
+
+
+def test_an_architecture_is_described_in_a_conftest(run: Run, benches: pytest.Pytester) -> None:
+    benches.makeconftest(PRESET)
+    run(*CASES, "--peftbench-json=run.json").assert_outcomes(skipped=3)
+    for record in records(benches.path / "run.json").values():
+        assert record["status"] == "unsupported"
+        assert "the anatomy of 'biogpt' is not described; describe it in ten lines (peftbench.Anat" in record["reason"]
+
+    benches.makeconftest(PRESET + ANATOMY)
+    run(*CASES, "--peftbench-json=run.json").assert_outcomes(passed=3)
+    assert {record["status"] for record in records(benches.path / "run.json").values()} == {"ok"}
+
+
+def test_an_architecture_is_described_once(run: Run, benches: pytest.Pytester) -> None:
+    benches.makeconftest(PRESET + ANATOMY.replace('"biogpt"', '"bert"'))
+    result = run(*CASES)
+    twice = (
+        "*peftbench.anatomies: 'bert' is defined twice, by peftbench.methods.paper.anatomies:ALL and by conftest.py*"
+    )
+    result.stderr.fnmatch_lines([twice])

@@ -1,0 +1,89 @@
+"""Settings, notes and variants are free; where we read them again, another shape is refused in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftbench.cli import main
+from peftbench.records.record import CurvePoint, Metric, Record, Run
+from peftbench.records.runfile import save_run
+
+SHARD: dict[str, Any] = {"part": 1, "parts": 2, "cases": 4, "planned": ["a"]}
+
+
+@pytest.fixture
+def run_file(tmp_path: Path) -> Path:
+    record = Record(
+        id="convergence[full-nli-bs8-seed0-lr3e-05]",
+        workload="convergence",
+        method="full",
+        task="nli",
+        batch_size=8,
+        seq_len=32,
+        status="ok",
+        metrics={"time_s": Metric(1.0, "s", noise="timed")},
+        variant={"seed": 0, "lr": 3e-5},
+        curve=(CurvePoint(1, 8, 0.5, 0.9, {"accuracy": 0.9}),),
+    )
+    settings = {"model": "tiny", "target": "97%", "learning_rates": [3e-5]}
+    path = tmp_path / "run.json"
+    save_run(
+        Run({"cpu": "x"}, settings, (record,), {"shard": SHARD, "duration_s": 1.0, "passes_s": {"time": 1.0}}), path
+    )
+    return path
+
+
+def edited(path: Path, part: str, changes: object) -> None:
+    data = json.loads(path.read_text())
+    at = data["records"][0] if part == "variant" else data
+    at[part] = {**at[part], **changes} if isinstance(changes, dict) else changes
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("notes", {"shard": 7}, "notes: shard: expected an object, found 7"),
+        ("notes", {"shard": {"part": 1}}, "notes: shard.cases: is missing"),
+        ("notes", {"shard": {**SHARD, "part": "1"}}, "notes: shard.part: expected a whole number"),
+        ("notes", {"shard": {**SHARD, "planned": 3}}, "notes: shard.planned: expected a list"),
+        ("notes", {"duration_s": "long"}, "notes: duration_s: expected a finite number"),
+        ("notes", {"passes_s": [1]}, "notes: passes_s: expected an object"),
+        ("notes", {"passes_s": {"time": "x"}}, "notes: passes_s.time: expected a finite number"),
+        ("notes", [], "notes: expected an object"),
+        ("settings", {"target": 7}, "settings: target: expected text"),
+        ("settings", {"learning_rates": "x"}, "settings: learning_rates: expected a list"),
+        ("settings", {"learning_rates": 3e-5}, "settings: learning_rates: expected a list"),
+        ("settings", {"learning_rates": [[]]}, "settings: learning_rates.0: expected a finite number"),
+    ],
+)
+@pytest.mark.parametrize("command", ["merge", "claims", "recommend", "compare"])
+def test_another_shape_is_refused_in_one_line_by_each_command(
+    run_file: Path, capsys: pytest.CaptureFixture[str], command: str, part: str, changes: object, said: str
+) -> None:
+    edited(run_file, part, changes)
+    arguments = {"merge": [str(run_file), "-o", str(run_file.with_name("all.json"))], "compare": [str(run_file)] * 2}
+    assert main([command, *arguments.get(command, [str(run_file)])]) == 2
+    assert f"{run_file}: {said}" in capsys.readouterr().err
+    assert not run_file.with_name("all.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"seed": "x"}, "variant: seed: expected a whole number"), ({"lr": []}, "variant: lr: expected a finite number")],
+)
+@pytest.mark.parametrize("command", ["claims", "recommend"])
+def test_what_a_training_varies_has_its_shape(
+    run_file: Path, capsys: pytest.CaptureFixture[str], command: str, changes: object, said: str
+) -> None:
+    edited(run_file, "variant", changes)
+    assert main([command, str(run_file)]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_note_of_very_many_shards_is_told_of_at_once(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edited(run_file, "notes", {"shard": {**SHARD, "parts": 10**15}})
+    assert main(["merge", str(run_file), "-o", str(run_file.with_name("all.json"))]) == 1
+    assert capsys.readouterr().err.endswith(", 100, 101, ... of 1000000000000000\n")
