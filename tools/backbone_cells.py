@@ -74,7 +74,7 @@ def page(
             HEADER,
             f"## {len(names)} architectures, {len(families)} families of methods, {len(tasks)} tasks\n",
             f"Tasks: {', '.join(tasks)}. What stands for a family: {'; '.join(stand_ins)}.",
-            "`ok`: each of them on each task that is not named after a number.\n",
+            "`ok` alone: each of them on each task. Methods and tasks after a number: the reason is theirs alone.\n",
             *table,
             "\n## Every method on nli\n",
             *every,

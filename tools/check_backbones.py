@@ -218,13 +218,14 @@ def main() -> int:
     stand_ins = [name for names_ in FAMILIES.values() for name in names_]
     methods = options.methods or (QUICK_METHODS if options.quick else stand_ins)
     if options.write and options.cells:
-        found = [Cell(**json.loads(line)) for line in options.cells.read_text().splitlines()]
+        kept = [Cell(**json.loads(line)) for line in options.cells.read_text().splitlines()]
+        found = sorted(kept, key=lambda cell: every.index(cell.architecture))
     else:
         found = list(told(_kept(walk(names, methods, options.tasks, files=options.data == "files"), options.cells)))
         if options.write:
             found += told(walk(ALL_METHODS_ON, ["peft"], ["nli"], files=False))
     if options.write:
-        options.write.write_text(page(found, FAMILIES, ALL_METHODS_ON, list(CATALOGUE.tasks)))
+        options.write.write_text(page(found, FAMILIES, ALL_METHODS_ON, options.tasks))
     crashed = sum(cell.status == "crash" for cell in found)
     print(f"{len(found)} cells, {crashed} crashed, {time.monotonic() - start:.0f} s")
     return int(crashed > 0)

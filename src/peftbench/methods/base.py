@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from peftbench.errors import UnsupportedError
+from peftbench.methods.refusals import refused_by_model
 from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ class Method(ABC):
 
     def faults(self, model: torch.nn.Module, application: Application, doing: str) -> AbstractContextManager[None]:
         """Within the context, in which the model is run, a fault of a library becomes a PeftbenchError of one line."""
-        del model, application, doing
-        return nullcontext()
+        del application, doing
+        return refused_by_model(getattr(getattr(model, "config", None), "model_type", "the model"))
 
     def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
         """Return what real training calls at each step, if anything, with the step's number, from 0.

@@ -271,6 +271,13 @@ def test_a_fault_of_peft_while_a_model_is_run_is_a_reason(saved: Saved) -> None:
     assert record.reason.startswith("PEFT cannot train prefix-peft on t5: RuntimeError: ")
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_batch_that_a_model_refuses_is_a_reason(method: str, saved: Saved) -> None:
+    record = measured(opened(saved("Longformer"), "qa", attention="eager"), method, "qa")
+    assert record.status == "unsupported"
+    assert record.reason.startswith("longformer refuses the batch: There should be exactly three separator tokens")
+
+
 @pytest.fixture
 def adapted(saved: Saved, tmp_path: Path) -> Path:
     """A folder with a model and an adapter that changes what it computes."""

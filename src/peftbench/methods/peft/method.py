@@ -16,6 +16,7 @@ from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.overrides import checked, without_effect
 from peftbench.methods.peft.targets import Choice, queries_and_values
+from peftbench.methods.refusals import refused_by_model
 from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
@@ -145,10 +146,12 @@ class PeftMethod(Method):
         with self._library(model, application, "apply"):
             return self._freeze(get_peft_model(model, config))
 
-    def faults(self, model: torch.nn.Module, application: Application, doing: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def faults(self, model: torch.nn.Module, application: Application, doing: str) -> Iterator[None]:
         """Within the context a fault of PEFT becomes one line that quotes it."""
         kind = cast("Any", model).config.model_type
-        return faults_as(_culprit(application), f"{doing} {self.name} on {kind}", running=True)
+        with faults_as(_culprit(application), f"{doing} {self.name} on {kind}", running=True), refused_by_model(kind):
+            yield
 
     def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
         """Return PEFT's `update_and_allocate`, for the tuners that allocate a budget in training."""
