@@ -2,6 +2,7 @@
 
 import pytest
 from tests.plugin.running import Run, records
+from transformers import LlamaConfig, LlamaForCausalLM
 
 CONFTEST = """
 import pytest
@@ -64,6 +65,35 @@ def test_a_row_with_a_reason(
     assert reason in mine["reason"]
     assert "time_s" not in mine["metrics"]
     result.stdout.fnmatch_lines([f"  mine: {status}: *"])
+
+
+def test_what_one_case_cannot_do_is_its_row_and_the_run_goes_on(run: Run, benches: pytest.Pytester) -> None:
+    result = run("--peftbench-methods=lora(r=9999),full", "-k", "train_step", "--peftbench-json=run.json")
+    result.assert_outcomes(passed=1, failed=1)
+    found = records(benches.path / "run.json")
+    assert found["train_step[full-nli-bs2]"]["status"] == "ok"
+    failed = found["train_step[lora(r=9999)-nli-bs2]"]
+    assert (failed["status"], failed["metrics"]) == ("failed", {})
+    assert failed["reason"] == "lora(r=9999): must be from 1 to 128, the smallest dimension of the adapted layers"
+    result.stdout.fnmatch_lines(["train_step?lora(r=9999)-nli-bs2?: lora(r=9999): must be from 1 to 128, *"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_decoder_runs_through_all_tasks(run: Run, benches: pytest.Pytester) -> None:
+    """Its class for spans calls the backbone otherwise than its checkpoint, and it has none for multiple choice."""
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    LlamaForCausalLM(LlamaConfig(vocab_size=64, max_position_embeddings=64, **shape)).save_pretrained(
+        benches.path / "m"
+    )
+    result = run(
+        "--peftbench-model=m", "--peftbench-tasks=nli,qa,copa", "-k", "train_step", "--peftbench-json=run.json"
+    )
+    result.assert_outcomes(passed=4, skipped=2)
+    assert {key: record["status"] for key, record in records(benches.path / "run.json").items()} == {
+        f"train_step[{method}-{task}-bs2]": "unsupported" if task == "copa" else "ok"
+        for method in ("full", "lora")
+        for task in ("nli", "qa", "copa")
+    }
 
 
 AGAIN = """

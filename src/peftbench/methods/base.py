@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from peftbench.errors import UnsupportedError
+from peftbench.methods.refusals import refused_by_model
 from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from peftbench.methods.anatomy import Anatomy
     from peftbench.methods.optimization import Optimization
     from peftbench.tasks.base import Task
+
+WRAPPER: Final = "base_model."
+"""What stands before all names in a model of PEFT."""
 
 NO_OVERRIDES: Mapping[str, Scalar] = MappingProxyType({})
 
@@ -35,6 +40,10 @@ class Application:
     seed: int = 0
     total_steps: int = 1000
     """Length of the training that the model is prepared for; AdaLoRA's schedule needs it."""
+    tokens: int | None = None
+    """Length of the sequences to come, padding included, where it is known."""
+    positions: int | None = None
+    """The longest sequence that the model takes, where it says one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +76,24 @@ class Method(ABC):
         del task, architecture
         return ""
 
+    def check(self, overrides: Mapping[str, Scalar]) -> None:
+        """Check what can be told of overrides without a model, so that a slip is known before anything is measured.
+
+        Raises:
+            UserError: one is unknown, or of another type.
+        """
+        del overrides
+
+    def remarks(self, model: PreTrainedModel, application: Application) -> tuple[str, ...]:
+        """Return what a reader must know of how the method was fitted to a model, a line each.
+
+        Args:
+            model: Fresh, before the method is applied.
+            application: Where it will be applied.
+        """
+        del model, application
+        return ()
+
     def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
         """Return the method for models of these anatomies, by architecture; most methods need to know none."""
         del anatomies
@@ -88,6 +115,11 @@ class Method(ABC):
             UnsupportedError: the model's blocks are not understood.
             UserError: an override is unknown, or does not fit the model.
         """
+
+    def faults(self, model: torch.nn.Module, application: Application, doing: str) -> AbstractContextManager[None]:
+        """Within the context, in which the model is run, a fault of a library becomes a PeftbenchError of one line."""
+        del application, doing
+        return refused_by_model(getattr(getattr(model, "config", None), "model_type", "the model"))
 
     def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
         """Return what real training calls at each step, if anything, with the step's number, from 0.
@@ -169,7 +201,25 @@ class Method(ABC):
 
 def head_names(model: PreTrainedModel) -> frozenset[str]:
     """Return the names of the top-level modules of `model` that are the task head: all outside the backbone."""
-    return frozenset(name for name, _ in model.named_children() if name != model.base_model_prefix)
+    children = [name for name, _ in model.named_children()]
+    backbone = {model.base_model_prefix}.intersection(children) or _plain_children(cast("Hashable", type(model.config)))
+    return frozenset(children) - backbone
+
+
+@cache
+def _plain_children(config_class: Hashable) -> frozenset[str]:
+    """Return the names of the modules that a plain model consists of; a few heads (T5's span) stand beside them."""
+    import torch
+    from transformers import AutoModel
+
+    from peftbench.devices.seeding import seeded
+
+    try:
+        with torch.device("meta"), seeded(0):
+            plain = AutoModel.from_config(cast("type[PretrainedConfig]", config_class)())
+    except Exception:  # noqa: BLE001 - a configuration of somebody else's, of which no plain model can be made
+        return frozenset()
+    return frozenset(name for name, _ in plain.named_children())
 
 
 def is_head(parameter_name: str, heads: frozenset[str]) -> bool:
@@ -178,4 +228,19 @@ def is_head(parameter_name: str, heads: frozenset[str]) -> bool:
     PEFT wraps a model as `base_model.model.<name>` (prompt learning: `base_model.<name>`), and a trained head as
     `<head>.modules_to_save.<adapter>`.
     """
-    return parameter_name.removeprefix("base_model.").removeprefix("model.").split(".", 1)[0] in heads
+    name = parameter_name
+    if name.startswith(WRAPPER):
+        name = name.removeprefix(WRAPPER).removeprefix("model.")
+    return name.split(".", 1)[0] in heads
+
+
+def place_of_plain(model: torch.nn.Module) -> str:
+    """Return what stands before the plain model's own names in what a method returned: '', or `base_model.model.`.
+
+    Looked for, not guessed from names: a backbone may itself be called `model`.
+    """
+    from transformers import PreTrainedModel
+
+    modules = dict(model.named_modules())
+    places = ("", WRAPPER, f"{WRAPPER}model.")
+    return next((place for place in places if isinstance(modules.get(place.rstrip(".")), PreTrainedModel)), "")

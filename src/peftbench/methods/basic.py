@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -13,6 +13,8 @@ from peftbench.methods.base import Application, Method, head_names, is_head
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+    from peftbench.records.ids import Scalar
 
 WEIGHTS_FILE: Final = "model.safetensors"
 """What `save` writes: the trained parameters under their own names."""
@@ -26,6 +28,11 @@ class SelectiveMethod(Method):
     picks: Callable[[str], bool] | None = None
     """Tells, by its name, whether a parameter of the backbone is trained; None: the backbone is frozen."""
 
+    def check(self, overrides: Mapping[str, Scalar]) -> None:
+        """Raise UserError where an override was given; there is nothing to configure."""
+        if overrides:
+            raise UserError(f"{self.name} has nothing to configure, but was given {', '.join(overrides)}")
+
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
         """Return the same model, with `requires_grad` set.
 
@@ -33,8 +40,7 @@ class SelectiveMethod(Method):
             UnsupportedError: the backbone has no parameter of the kind that the method trains.
             UserError: an override was given; there is nothing to configure.
         """
-        if application.overrides:
-            raise UserError(f"{self.name} has nothing to configure, but was given {', '.join(application.overrides)}")
+        self.check(application.overrides)
         heads = head_names(model)
         backbone = {name: p for name, p in model.named_parameters() if not is_head(name, heads)}
         picked = {name for name in backbone if self.picks and self.picks(name)}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.libraries import quiet, reason
+from peftbench.methods.base import head_names, is_head
 from peftbench.tasks.base import Head, Task, Vocabulary
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from peftbench.models.presets import ModelSource
+
+_NO_ADAPTER: Final = "no-adapter"
+"""Where transformers is told to look for an adapter: it would load one that lies beside the model, unasked."""
 
 
 def load_config(source: ModelSource) -> PretrainedConfig:
@@ -91,22 +97,50 @@ def _has_tokenizer_json(source: ModelSource) -> bool:
     return True
 
 
+def text_config(config: PretrainedConfig) -> PretrainedConfig:
+    """Return the part of a configuration that describes how the model reads text: of most, the whole.
+
+    Raises:
+        UserError: the model reads no text: it has no vocabulary.
+    """
+    text: PretrainedConfig = config.get_text_config()
+    if vocabulary_size(text) is None:
+        raise UserError(f"model type {config.model_type!r} reads no text: its configuration has no vocab_size")
+    return text
+
+
+def vocabulary_size(text: PretrainedConfig) -> int | None:
+    """Return how many token ids a text model knows, or None; without a vocabulary of its own, characters are ids."""
+    size = getattr(text, "vocab_size", None)
+    if not isinstance(size, int) and getattr(text, "num_hash_buckets", None):
+        return sys.maxunicode + 1  # Canine hashes each character of Unicode
+    return size if isinstance(size, int) else None
+
+
 def vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast | None = None) -> Vocabulary:
     """Return the model's token ids: the tokenizer's where there is one, else those that the configuration names.
 
-    A decoder has no padding of its own as a rule: the id that ends a text is taken, and id 0 only where none is named.
+    An id that is none of the model's is passed over: a tokenizer can have got a [PAD] that the embeddings have not, a
+    configuration can say -1. What pads is not looked at, so any id serves. A decoder has no padding of its own as a
+    rule: the id that ends a text is taken, and id 0 only where none is named.
+
+    Raises:
+        UserError: the model reads no text.
     """
+    text = text_config(config)
+    size = vocabulary_size(text) or 1
 
     def token_id(*names: str, otherwise: int) -> int:
-        known = (getattr(holder, name, None) for holder in (tokenizer, config) for name in names)
-        return next((i for i in known if isinstance(i, int)), otherwise)  # a configuration can name a list of ids
+        known = (getattr(holder, name, None) for holder in (tokenizer, config, text) for name in names)
+        # A configuration can name a list of ids.
+        return next((i for i in known if isinstance(i, int) and 0 <= i < size), min(otherwise, size - 1))
 
     return Vocabulary(
-        size=config.vocab_size,
+        size=size,
         pad=token_id("pad_token_id", otherwise=token_id("eos_token_id", otherwise=0)),
         start=token_id("cls_token_id", "bos_token_id", otherwise=1),
         separator=token_id("sep_token_id", "eos_token_id", otherwise=2),
-        segments=getattr(config, "type_vocab_size", None) or 1,
+        segments=getattr(text, "type_vocab_size", None) or 1,
     )
 
 
@@ -143,12 +177,11 @@ def build_model(
 
 
 def set_padding(model: PreTrainedModel, pad: int) -> None:
-    """Tell a model that names no padding id the one of its batches: classes are read off the last token before it.
+    """Tell a model the id with which its batches are padded: classes are read off the last token before it.
 
     Done to the built model: in a configuration that one is built from, it would also keep the id's embedding at zero.
     """
-    config = model.config.get_text_config()
-    if getattr(config, "pad_token_id", None) is None:
+    for config in (model.config, model.config.get_text_config()):
         config.pad_token_id = pad
 
 
@@ -195,7 +228,16 @@ def _with_head(source: ModelSource, task: Task) -> tuple[Any, PretrainedConfig]:
     if type(config) not in auto_class._model_mapping:  # noqa: SLF001 - there is no public question
         raise UnsupportedError(f"transformers has no {task.head} for model type {config.model_type!r} ({source.name})")
     _configure_head(config, task)
+    _drop_foreign_padding(config)
     return auto_class, config
+
+
+def _drop_foreign_padding(config: PretrainedConfig) -> None:
+    """Forget a padding id that the embeddings have not: torch refuses to build them, or keeps another id's at zero."""
+    for part in {id(part): part for part in (config, config.get_text_config())}.values():
+        pad, size = getattr(part, "pad_token_id", None), vocabulary_size(part)
+        if isinstance(pad, int) and size is not None and not 0 <= pad < size:
+            part.pad_token_id = None
 
 
 def _configure_head(config: PretrainedConfig, task: Task) -> None:
@@ -221,17 +263,35 @@ def _pretrained(
         use_safetensors=True,
         ignore_mismatched_sizes=True,  # a head of another task is replaced; a backbone is refused below
         output_loading_info=True,
+        key_mapping=_other_prefixes(auto_class._model_mapping[type(config)], config),  # noqa: SLF001 - see above
+        adapter_kwargs={"subfolder": _NO_ADAPTER},
         **options,
     )
     drawn = {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
     # A checkpoint of a masked language model has no pooler: transformers draws one, as fine-tuning always did.
-    body = sorted(key for key in drawn if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
+    heads = head_names(model)
+    body = sorted(key for key in drawn if not is_head(key, heads) and ".pooler." not in key)
     if body:
         raise UserError(
             f"checkpoint {source.name!r} does not hold the backbone that its config.json describes: "
             f"{len(body)} weights are missing or of another shape, {body[0]} among them"
         )
     return model
+
+
+def _other_prefixes(model_class: Any, config: PretrainedConfig) -> dict[str, str] | None:  # noqa: ANN401 - as above
+    """Return what other classes of an architecture call the backbone, each with what `model_class` calls it.
+
+    Llama's class for spans says `transformer`, all others `model`, and so do checkpoints.
+    """
+    import transformers
+
+    names = ("AutoModel", *Head)
+    classes = (getattr(transformers, name)._model_mapping.get(type(config), None) for name in names)  # noqa: SLF001
+    flat = [one for found in classes if found for one in (found if isinstance(found, tuple) else (found,))]
+    ours = model_class.base_model_prefix
+    theirs = {one.base_model_prefix for one in flat} - {ours, ""}
+    return {rf"^{re.escape(prefix)}\.": f"{ours}." for prefix in sorted(theirs)} or None
 
 
 @contextmanager

@@ -25,6 +25,11 @@ PADDED_POSITIONS: Final = frozenset(
 )  # fmt: skip
 """Model types that count positions from the padding id + 1: that many of their positions hold no token."""
 
+_POSITIONS: Final = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings", "max_seq_len")
+"""What configurations call the number of their positions: most, GPT-2's kin, LED, MPT."""
+_ADAPTER: Final = "adapter_model"
+"""What the names of an adapter's weights begin with, which can lie beside a model's."""
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -115,10 +120,8 @@ def max_positions(config: Mapping[str, Any]) -> int | None:
 
     RoBERTa's family gives tokens the positions from padding id + 1 on, so XLM-R's 514 positions hold 512 tokens.
     """
-    positions = config.get("max_position_embeddings")
-    if not isinstance(positions, int) or positions <= 0:
-        return None
-    if config.get("model_type") not in PADDED_POSITIONS:
+    positions = next((n for n in map(config.get, _POSITIONS) if isinstance(n, int) and n > 0), None)
+    if positions is None or config.get("model_type") not in PADDED_POSITIONS:
         return positions
     padding = config.get("pad_token_id")
     return positions - 1 - (padding if isinstance(padding, int) else 1)
@@ -136,12 +139,16 @@ def check_seq_len(name: str, config: Mapping[str, Any], seq_len: int) -> None:
 def _check_weights(folder: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
-    files = sorted(folder.glob("*.safetensors"))
-    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    files = sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith(_ADAPTER))
+    pickles = sorted(path.name for path in folder.glob("*.bin") if not path.name.startswith(_ADAPTER))
     if not files and pickles:
         raise UserError(
             f"model folder {str(folder)!r} holds only pickled weights ({pickles[0]}), which can run code: "
             "only safetensors are read; convert it with save_pretrained(...)"
+        )
+    if not files and any(folder.glob(f"{_ADAPTER}*")):
+        raise UserError(
+            f"model folder {str(folder)!r} holds an adapter and no model: give the folder of the model that it adapts"
         )
     if not files:
         raise UserError(f"model folder {str(folder)!r} has no weights: it must hold model.safetensors")

@@ -64,7 +64,7 @@ class PeftCase:
             except UnsupportedError as error:
                 pytest.skip(on_terminal(f"unsupported: {error}"))
             except UserError as error:
-                self._exit(error)
+                pytest.fail(on_terminal(f"{self.id}: {error}"), pytrace=False)
             return None
         benchmark.group = f"{workload.name} {self.case.group}"
         if self.bench.outcome is not None:

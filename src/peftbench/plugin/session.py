@@ -178,7 +178,7 @@ class BenchSession:
             measuring: Whether records are taken, or each case is only tried once.
 
         Raises:
-            UserError: device, model, data or journal cannot be used.
+            UserError: device, model, data, journal or an override cannot be used.
         """
         import torch
 
@@ -188,6 +188,8 @@ class BenchSession:
         from peftbench.workloads.backend import Backend
 
         sweep()
+        for spec in dict.fromkeys(case.method for _, case in planned):
+            self.catalogue.method(spec.name).check(dict(spec.overrides))
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
         self._studies = self._check(planned)

@@ -114,7 +114,7 @@ class Runner:
             only_time: Whether an earlier process has proven and counted the case, and only its time is wanted.
 
         Raises:
-            UserError: an override that does not fit the model.
+            UserError: a study that cannot be done as asked.
             PoisonedError: the device is of no more use to this process.
             Exception: a fault that is neither the case's nor the machine's.
         """
@@ -171,7 +171,11 @@ class Runner:
             return replace(blank, status="unsupported", reason=str(error))
         except ValidityError as error:
             return replace(blank, status="invalid", reason=str(error))
-        except (UserError, PoisonedError):
+        except UserError as error:
+            if benchmark.keeps_data:  # they are the run's: none of the others could go on either
+                raise
+            return replace(blank, status="failed", reason=str(error))
+        except PoisonedError:
             raise
         except Exception as error:
             failure = classify(error, measurement.watch.current, alive=partial(context_is_alive, self.backend.device))

@@ -19,8 +19,7 @@ import torch
 from peftbench.devices.failures import classify
 from peftbench.errors import PeftbenchError, UnsupportedError, ValidityError
 from peftbench.measure.counters.checkpoint_size import CheckpointSize, checkpoint_size
-from peftbench.measure.counters.parameters import plain_name
-from peftbench.methods.base import is_head
+from peftbench.methods.base import is_head, place_of_plain
 from peftbench.records.record import Metric
 from peftbench.records.scratch import scratch_folder
 from peftbench.validity.outputs import Outputs, difference, evaluate, is_equal, tolerance
@@ -83,8 +82,10 @@ def check(subject: Subject) -> Validity:
     with torch.random.fork_rng(_cuda_devices(subject.batches)):
         torch.manual_seed(subject.application.seed)
         proof = _Proof.begin(subject)
-        steps = proof.train()
-        outputs = proof.evaluate_twice()
+        with subject.method.faults(proof.model, subject.application, "train"):
+            steps = proof.train()
+        with subject.method.faults(proof.model, subject.application, "run"):
+            outputs = proof.evaluate_twice()
         checkpoint = proof.reload(outputs)
         proof.merge(outputs)
     return Validity(
@@ -117,6 +118,7 @@ class _Proof:
             subject=subject,
             batches=[{name: tensor[:_ROWS] for name, tensor in batch.items()} for batch in subject.batches],
             origin=Origin.of(fresh),
+            notes=[*subject.method.remarks(fresh, subject.application)],
             model=subject.method.apply(fresh, subject.application),
             spare=cache(lambda: _awake(subject.fresh_model())),
         )
@@ -182,7 +184,9 @@ class _Proof:
         except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
             self.notes.append(f"merge not available: {_described(error, 'merging')}")
             return
-        left = [name for name, _ in merged.named_parameters() if plain_name(name) not in self.origin.tensors]
+        place = place_of_plain(merged)
+        names = [name.removeprefix(place) for name, _ in merged.named_parameters()]
+        left = [name for name in names if name not in self.origin.tensors]
         if body := [name for name in left if not is_head(name, self.origin.heads)]:
             raise ValidityError(f"the merged model still has parameters of the method: {some(body)}")
         if left:

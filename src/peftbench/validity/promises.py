@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from peftbench.errors import ValidityError
-from peftbench.measure.counters.parameters import plain_name
-from peftbench.methods.base import head_names, is_head
+from peftbench.methods.base import WRAPPER, head_names, is_head, place_of_plain
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,7 +30,7 @@ class Origin:
     heads: frozenset[str]
     """Names of the modules that are the task head."""
     width: int
-    """Length of a token's embedding."""
+    """Length of a token's hidden state."""
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Self:
@@ -41,7 +40,7 @@ class Origin:
             tensors=tensors,
             names={id(tensor): name for name, tensor in tensors.items()},
             heads=head_names(model),
-            width=model.get_input_embeddings().weight.shape[-1],
+            width=model.config.get_text_config().hidden_size,
         )
 
     def has(self, tensor: torch.Tensor) -> bool:
@@ -62,6 +61,18 @@ class Origin:
         head = ((n, t) for n, t in self.tensors.items() if is_head(n, self.heads))
         return tuple(n for n, t in head if t.shape == tensor.shape and n.rpartition(".")[2] == kind)
 
+    def adapted(self, name: str) -> tuple[str, ...]:
+        """Return the plain model's parameters in the module that a new tensor changes: the nearest that holds any.
+
+        Args:
+            name: of the tensor, within the plain model.
+        """
+        module = name
+        while module := module.rpartition(".")[0]:
+            if inside := tuple(plain for plain in self.tensors if plain.startswith(f"{module}.")):
+                return inside
+        return ()
+
 
 @dataclass(frozen=True, slots=True)
 class Promises:
@@ -74,6 +85,8 @@ class Promises:
     frozen: Tensors
     """Stays as it is: all other parameters, and the buffers that the plain model had. Buffers that the method brought
     are its state and may move: running statistics of gradients, priors that follow the weights."""
+    place: str
+    """What stands before the plain model's names in all others."""
 
 
 def promises_of(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) -> Promises:
@@ -95,11 +108,13 @@ def promises_of(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool
     matrices = [name for name, p in body.items() if name in trained and origin.has(p) and p.dim() > 1]
     if brought and matrices and not trains_backbone:
         raise ValidityError(f"weights of the backbone are trained beside the method's own: {some(matrices)}")
-    buffers = {n: b for n, b in model.named_buffers() if origin.has(b) or plain_name(n) in origin.tensors}
+    place = place_of_plain(model)
+    buffers = {n: b for n, b in model.named_buffers() if origin.has(b) or n.removeprefix(place) in origin.tensors}
     return Promises(
         trained=trained,
         own={name: p for name, p in trained.items() if not origin.has(p)},
         frozen={**{name: p for name, p in parameters.items() if name not in trained}, **buffers},
+        place=place,
     )
 
 
@@ -110,7 +125,7 @@ def named_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def some(names: Sequence[str]) -> str:
     """Name the first of some tensors and say how many more there are."""
-    first = plain_name(names[0])
+    first = names[0].removeprefix(f"{WRAPPER}model.") if names[0].startswith(WRAPPER) else names[0]
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 
 

@@ -118,7 +118,7 @@ def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, 
 def require_idle(
     still: Sequence[str], promises: Promises, training: ShortTraining, origin: Origin, idle: frozenset[str]
 ) -> None:
-    """Accept that tensors stood still if the plain model's loss does not depend on what they stand for.
+    """Accept that tensors stood still if the plain model's loss does not depend on what they stand for, or change.
 
     Args:
         still: Trained tensors that stood still.
@@ -130,7 +130,10 @@ def require_idle(
     Raises:
         ValidityError: the loss does depend on one, or it is new.
     """
-    plain = {name: origin.counterparts(name, promises.trained[name]) for name in still}
+    plain = {
+        name: origin.counterparts(name, promises.trained[name]) or origin.adapted(name.removeprefix(promises.place))
+        for name in still
+    }
     wrong = [name for name, names in plain.items() if not names or not idle.issuperset(names)]
     if starved := [name for name in wrong if name in training.starved]:
         raise ValidityError(f"no gradient reaches {some(starved)} in {training.steps} steps")

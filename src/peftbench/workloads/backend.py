@@ -86,7 +86,7 @@ class Backend:
         )
         for task in tasks:
             building.check_attention(model, config, task, settings.attention)
-            models.check_seq_len(model.name, config.to_dict(), backend.seq_len(task))
+            models.check_seq_len(model.name, building.text_config(config).to_dict(), backend.seq_len(task))
             data.check_rows(source, task)
         return backend
 
@@ -100,7 +100,12 @@ class Backend:
             return self.settings.seq_len
         preset = self.model.preset
         longest = (preset and preset.seq_len) or task.max_length
-        return min(longest, models.max_positions(self.config.to_dict()) or longest)
+        return min(longest, self.positions or longest)
+
+    @property
+    def positions(self) -> int | None:
+        """The longest sequence that the model takes, in tokens, where it says one."""
+        return models.max_positions(building.text_config(self.config).to_dict())
 
     def new_model(self, task: Task, seed: int) -> PreTrainedModel:
         """Build the model with the head of `task`, on the CPU; what is random in it follows from the seed."""
@@ -150,7 +155,13 @@ class Group:
         """Return a method on this group's task."""
         return Subject(
             method=self.backend.definitions.method(spec.name),
-            application=Application(task=self.task, overrides=dict(spec.overrides), seed=self.backend.settings.seed),
+            application=Application(
+                task=self.task,
+                overrides=dict(spec.overrides),
+                seed=self.backend.settings.seed,
+                tokens=self.backend.seq_len(self.task),
+                positions=self.backend.positions,
+            ),
             batches=self.batches,
             fresh_model=self.fresh_model,
             precision=self.backend.precision,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError
 from peftbench.measure.trial import Trial
 from peftbench.workloads.base import Workload
@@ -64,7 +65,7 @@ class TrainStep(Workload):
 
         def fresh_model() -> PreTrainedModel:
             model = subject.fresh_model()
-            model.enable_input_require_grads()
+            _let_gradients_through(model, subject.batches[0])
             return model
 
         return self.trial(replace(subject, fresh_model=fresh_model))
@@ -162,6 +163,48 @@ def training_step(
         return loss
 
     return step
+
+
+def _let_gradients_through(model: PreTrainedModel, batch: Batch) -> None:
+    """Let what the embeddings return require a gradient, so that backward passes run through all of the backbone.
+
+    Transformers' own way does not do where it does not know which they are (Canine hashes characters into several),
+    or where a model changes in place what they return (CTRL).
+
+    Args:
+        model: fresh, on the device.
+        batch: of which the first row is tried.
+    """
+    import torch
+
+    model.enable_input_require_grads()
+    if _gradients_pass(model, batch):
+        return
+
+    def require(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        del module, inputs
+        return output.requires_grad_(True).clone()  # noqa: FBT003 torch's own name
+
+    model.disable_input_require_grads()
+    for module in model.base_model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            module.register_forward_hook(require)
+
+
+def _gradients_pass(model: PreTrainedModel, batch: Batch) -> bool:
+    """Tell whether a loss requires a gradient though all of the model is frozen; leaves it as it was."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.requires_grad_(False)  # noqa: FBT003 torch's own name
+    try:
+        with seeded(0, model.device):
+            return bool(model(**{name: tensor[:1] for name, tensor in batch.items()}).loss.requires_grad)
+    except RuntimeError as error:
+        if "leaf Variable" not in str(error):
+            raise
+        return False
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)  # noqa: FBT003
 
 
 def _representative_round(subject: Subject, model: torch.nn.Module) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from peftbench.methods.base import is_head
+from peftbench.methods.base import is_head, place_of_plain
 from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def count_parameters(model: torch.nn.Module, heads: frozenset[str]) -> Parameter
     """
     body = head = total = 0
     modules: Counter[str] = Counter()
-    for name, parameter in model.named_parameters():
+    place = place_of_plain(model)
+    for wrapped_name, parameter in model.named_parameters():
+        name = wrapped_name.removeprefix(place)
         total += parameter.numel()
         if not parameter.requires_grad:
             continue
@@ -56,11 +58,6 @@ def count_parameters(model: torch.nn.Module, heads: frozenset[str]) -> Parameter
     return Parameters(trainable_body=body, trainable_head=head, total=total, modules=dict(modules))
 
 
-def plain_name(name: str) -> str:
-    """Return a tensor's name without the prefix that PEFT's wrapping gives it."""
-    return name.removeprefix("base_model.").removeprefix("model.")
-
-
 def _module(parameter_name: str) -> str:
-    module = plain_name(parameter_name).rpartition(".")[0]
+    module = parameter_name.rpartition(".")[0]
     return re.sub(r"(?<![^.])\d+(?![^.])", "*", module)

@@ -23,7 +23,7 @@ EXCLUDED: Final[Mapping[str, str]] = MappingProxyType(
         "CPT": "causal language models only",
         "MULTITASK_PROMPT_TUNING": "needs the number of the task with every example",
         "POLY": "needs the number of the task with every example",
-        "SHADOW": "wraps the layers of decoders; an encoder's attention cannot read what it passes between them",
+        "SHADOW": "wraps the layers of decoders, and no gradient reaches what it puts behind the last one",
         "XLORA": "mixes LoRAs that were trained before",
     }
 )

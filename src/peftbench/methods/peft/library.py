@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from peftbench.devices.failures import classify
 from peftbench.errors import PeftbenchError
 
 if TYPE_CHECKING:
@@ -32,17 +33,27 @@ _FAULTS: Final = (
     LookupError,
     NameError,
     NotImplementedError,
+    StopIteration,
     TypeError,
     ValueError,
 )
 
 
 @contextmanager
-def faults_as(error_class: type[PeftbenchError], doing: str) -> Iterator[None]:
-    """Within the context, turn an exception of the library into one line that quotes it."""
+def faults_as(error_class: type[PeftbenchError], doing: str, *, running: bool = False) -> Iterator[None]:
+    """Within the context, turn an exception of the library into one line that quotes it.
+
+    Args:
+        error_class: what becomes of it.
+        doing: what PEFT cannot do.
+        running: whether a model is run, which raises RuntimeError where tensors do not fit together.
+    """
+    faults = (*_FAULTS, RuntimeError) if running else _FAULTS
     try:
         yield
-    except _FAULTS as error:
+    except faults as error:
+        if isinstance(error, RuntimeError) and classify(error).kind != "failed":  # the machine's, not the library's
+            raise
         message = " ".join(str(error).split())
         raise error_class(f"PEFT cannot {doing}: {type(error).__name__}: {message}") from error
 

@@ -66,6 +66,20 @@ def _riemannian(model: PeftModel, optimization: Optimization) -> torch.optim.Opt
     return created
 
 
+def _other_variant(overrides: Mapping[str, object]) -> str:
+    """Return why overrides make LoRA one of the variants that cannot be measured here, or ''.
+
+    PEFT would take them, start from something else or adapt as plain LoRA does, and the time be of that.
+    """
+    start = overrides.get("init_lora_weights")
+    name = start if start in EXCLUDED_VARIANTS else ""
+    if overrides.get("use_qalora"):
+        name = "qalora"
+    if overrides.get("alora_invocation_tokens"):
+        name = "alora"
+    return f"{name} {EXCLUDED_VARIANTS[str(name)]}" if name else ""
+
+
 _LORA: Final = PeftMethod(
     name="lora",
     family="paper peft",
@@ -73,6 +87,7 @@ _LORA: Final = PeftMethod(
     source="peft.LoraConfig, arXiv 2106.09685",
     tuner="LORA",
     defaults=_PAPER,
+    variant=_other_variant,
 )
 
 _variant = partial(replace, _LORA, family="peft")

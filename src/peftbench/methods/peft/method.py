@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from peftbench.devices.seeding import seeded
 from peftbench.errors import PeftbenchError, UnsupportedError, UserError
-from peftbench.methods.base import Application, Method, head_names
-from peftbench.methods.peft.layers import NO_LAYERS, Layers, query_and_value
+from peftbench.methods.base import WRAPPER, Application, Method, head_names
+from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
-from peftbench.methods.peft.overrides import checked
+from peftbench.methods.peft.overrides import checked, without_effect
+from peftbench.methods.peft.targets import Choice, queries_and_values
+from peftbench.methods.refusals import refused_by_model
 from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
@@ -23,10 +25,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from peftbench.methods.optimization import Optimization
+    from peftbench.records.ids import Scalar
     from peftbench.tasks.base import Task
 
 FIRST: Final = "default"
 SECOND: Final = "second"
+
+
+def _nothing_else(overrides: Mapping[str, Any]) -> str:
+    del overrides
+    return ""
 
 
 def _as_peft_has_it(layers: Layers) -> Mapping[str, Any]:
@@ -40,7 +48,7 @@ class PeftMethod(Method):
 
     tuner: str
     """The name in `peft.PeftType`."""
-    targets: Callable[[PreTrainedModel], Mapping[str, Any]] = query_and_value
+    targets: Choice = queries_and_values
     """What the configuration takes from the model's structure: which layers are adapted."""
     fit: Callable[[Layers], Mapping[str, Any]] = _as_peft_has_it
     """What the configuration takes from the dimensions of those layers."""
@@ -52,6 +60,8 @@ class PeftMethod(Method):
     """Fields that must divide every dimension of the adapted layers."""
     refuses: Mapping[Head, str] = field(default_factory=dict)
     """Heads that the tuner cannot do -> why."""
+    variant: Callable[[Mapping[str, Any]], str] = _nothing_else
+    """Returns why overrides make the tuner something that cannot be measured here, or ''."""
     mergeable: bool = True
     keeps_base: bool = True
     """Whether applying it leaves the frozen weights as they were: without it the model computes as before."""
@@ -77,6 +87,33 @@ class PeftMethod(Method):
             return ""
         return f"{self.name} changes the frozen weights: a second adapter would spoil the first"
 
+    def check(self, overrides: Mapping[str, Scalar]) -> None:
+        """Raise UserError where an override is none of the tuner's, or of another type."""
+        if overrides:
+            with suppress(UnsupportedError):  # of a PEFT that lacks the tuner: told in the case's own row
+                checked(self.name, _config_class(self.tuner), overrides)
+
+    def remarks(self, model: PreTrainedModel, application: Application) -> tuple[str, ...]:
+        """Return how the adapted layers were found, where they are not PEFT's default."""
+        if "target_modules" in application.overrides:
+            return ()
+        remark = self.targets(model, self.tuner).remark
+        return (remark,) if remark else ()
+
+    def settle(self, settings: Mapping[str, Any], given: Collection[str], layers: Layers) -> Mapping[str, Any]:
+        """Return the settings such that those that were not given agree with those that were.
+
+        Args:
+            settings: All that the configuration is made of.
+            given: Which of them the user gave.
+            layers: Those that are adapted.
+
+        Raises:
+            UserError: what was given does not agree.
+        """
+        del given, layers
+        return settings
+
     def configuration(self, model: PreTrainedModel, application: Application) -> PeftConfig:
         """Return PEFT's configuration for this model.
 
@@ -86,15 +123,19 @@ class PeftMethod(Method):
         """
         config_class = _config_class(self.tuner)
         overrides = checked(self.name, config_class, application.overrides)
-        structure = {} if "target_modules" in overrides else self.targets(model)
-        settings = {**self.defaults, **structure, **overrides}
+        if reason := self.variant(overrides):
+            raise UnsupportedError(reason)
+        settings = {**self.defaults, **self._structure(model, overrides), **overrides}
         layers = Layers.of(model, settings["target_modules"]) if "target_modules" in settings else NO_LAYERS
         self._check_dimensions(layers, overrides)
         settings = {**self.fit(layers), **settings}
         if self.schedule is not None:
             settings = {**self.schedule(application.total_steps), **settings}
-        with faults_as(_culprit(application), f"configure {self.name}"):
+        settings = {**self.settle(settings, overrides, layers)}
+        with faults_as(_culprit(application), f"configure {self.name}"), without_effect(self.name, overrides):
             config = config_class(task_type=self._task_type(model, application.task), **settings)
+        if config.is_prompt_learning:
+            self._require_room(config, application)
         return _with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -104,6 +145,13 @@ class PeftMethod(Method):
         config = self.configuration(model, application)
         with self._library(model, application, "apply"):
             return self._freeze(get_peft_model(model, config))
+
+    @contextmanager
+    def faults(self, model: torch.nn.Module, application: Application, doing: str) -> Iterator[None]:
+        """Within the context a fault of PEFT becomes one line that quotes it."""
+        kind = cast("Any", model).config.model_type
+        with faults_as(_culprit(application), f"{doing} {self.name} on {kind}", running=True), refused_by_model(kind):
+            yield
 
     def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
         """Return PEFT's `update_and_allocate`, for the tuners that allocate a budget in training."""
@@ -211,6 +259,31 @@ class PeftMethod(Method):
                     parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
         return model
 
+    def _structure(self, model: PreTrainedModel, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the configuration takes from the model; of layers that the user names, which are the inner ones.
+
+        PEFT would take its own inner ones ((IA)^3: whose input is scaled), and refuse those that are not adapted.
+        """
+        if "target_modules" not in overrides:
+            return self.targets(model, self.tuner).settings
+        inner: Sequence[str] | None = None
+        with suppress(UnsupportedError):
+            inner = self.targets(model, self.tuner).settings.get("feedforward_modules")
+        chosen = overrides["target_modules"]
+        if inner is None or isinstance(chosen, str):
+            return {}
+        return {"feedforward_modules": [name for name in inner if name in chosen]}
+
+    def _require_room(self, config: PeftConfig, application: Application) -> None:
+        """Raise UnsupportedError where text and prompt together are longer than the model's positions."""
+        tokens, positions = application.tokens, application.positions
+        prompt = cast("Any", config).num_virtual_tokens
+        if tokens is not None and positions is not None and tokens + prompt > positions:
+            raise _culprit(application)(
+                f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}: "
+                f"give --peftbench-seq-len={positions - prompt} or less"
+            )
+
     def _require_mergeable(self) -> None:
         if reason := self.why_not_merged:
             raise UnsupportedError(reason)
@@ -248,9 +321,17 @@ def _config_class(tuner: str) -> type[PeftConfig]:
 
 
 def _with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
-    """Make PEFT train and save the head; it reads this field of every configuration, though not all declare it."""
+    """Make PEFT train and save the head; it reads this field of every configuration, though not all declare it.
+
+    It takes each module whose name ends so: where the backbone has such as well, the name is given from its start.
+    """
     heads = head_names(model)
-    config.modules_to_save = [name for name, child in model.named_children() if name in heads and [*child.parameters()]]
+    trained = [name for name, child in model.named_children() if name in heads and [*child.parameters()]]
+    others = [name for name, _ in model.named_modules() if name not in heads]
+    start = WRAPPER if config.is_prompt_learning else f"{WRAPPER}model."
+    config.modules_to_save = [
+        f"{start}{head}" if any(name.endswith(head) for name in others) else head for head in trained
+    ]
     return config
 
 

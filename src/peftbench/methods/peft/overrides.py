@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import types
 import typing
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from peftbench.errors import UserError, unknown
@@ -44,6 +47,25 @@ def checked(method: str, config_class: type, overrides: Mapping[str, Scalar]) ->
             raise UserError(f"{method}({name}={value}): {value!r} is not {allowed}")
         settings[name] = accepted[0]
     return settings
+
+
+@contextmanager
+def without_effect(method: str, overrides: Mapping[str, object]) -> Iterator[None]:
+    """Within the context PEFT makes a configuration: where it warns that it ignores something, overrides are refused.
+
+    A time under the name of an override that does nothing would be a wrong one.
+
+    Raises:
+        UserError: PEFT ignores something, and there are overrides.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    messages = [" ".join(str(warning.message).split()) for warning in caught]
+    ignored = next((message for message in messages if "ignored" in message), "")
+    if overrides and ignored:
+        given = ",".join(f"{name}={value}" for name, value in overrides.items())
+        raise UserError(f"{method}({given}): PEFT says: {ignored}")
 
 
 def overridable(config_class: type) -> dict[str, tuple[object, ...]]:
@@ -85,7 +107,7 @@ def _described(hint: object) -> str:
 def _converted(value: Scalar, hint: object) -> list[Any]:
     """Return the value as `hint` wants it, in a list; an empty one if it cannot be."""
     if typing.get_origin(hint) is Literal:
-        return [choice for choice in typing.get_args(hint) if choice == value and type(choice) is type(value)]
+        return [value for choice in typing.get_args(hint) if _is_choice(value, choice)]
     if _is_list(hint):
         return _joined(str(value), typing.get_args(hint)[0])
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -93,6 +115,13 @@ def _converted(value: Scalar, hint: object) -> list[Any]:
     if hint is float and type(value) is int:
         return [float(value)]
     return [value] if type(value) is hint else []
+
+
+def _is_choice(value: Scalar, choice: object) -> bool:
+    """Tell whether a value is a choice; `pissa_niter_[number of iters]` stands for such a name with a number in it."""
+    if isinstance(value, str) and isinstance(choice, str) and "[" in choice:
+        return re.fullmatch(r"\d+".join(map(re.escape, re.split(r"\[[^]]*\]", choice))), value) is not None
+    return choice == value and type(choice) is type(value)
 
 
 def _joined(text: str, item: type) -> list[Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from peftbench.methods.peft.layers import key_value_prefix, no_layers
 from peftbench.methods.peft.method import PeftMethod
+from peftbench.methods.peft.targets import key_value_prefix, token_shape
 from peftbench.tasks.base import Head
 
 _NO_TASK_TYPE: Final = "PEFT has no task type for multiple choice, which prompt learning needs"
@@ -27,7 +27,7 @@ METHODS: Final = (
         tuner="PROMPT_TUNING",
         summary="trained token embeddings before the input",
         source="peft.PromptTuningConfig, arXiv 2104.08691",
-        targets=no_layers,
+        targets=token_shape,
         refuses=_LONGER_INPUT,
         defaults={"num_virtual_tokens": PROMPT_TOKENS},
     ),
@@ -36,7 +36,7 @@ METHODS: Final = (
         tuner="P_TUNING",
         summary="token embeddings before the input, made by a trained MLP",
         source="peft.PromptEncoderConfig, arXiv 2103.10385",
-        targets=no_layers,
+        targets=token_shape,
         refuses=_LONGER_INPUT,
         defaults={"num_virtual_tokens": PROMPT_TOKENS},
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from peftbench.methods.peft import layers as which
+from peftbench.methods.peft import targets as which
 from peftbench.methods.peft.adalora import AdaLora
 from peftbench.methods.peft.method import PeftMethod
 
@@ -267,7 +267,7 @@ _SELECTIVE: Final = (
         tuner="BEFT",
         summary="the bias of the value projection",
         source="peft.BeftConfig, arXiv 2509.15974",
-        targets=which.value_only,
+        targets=which.values,
     ),
     _tuner(
         name="ia3",

@@ -7,7 +7,7 @@ import pytest
 
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.methods.base import Application
-from peftbench.methods.peft import METHODS, layers
+from peftbench.methods.peft import METHODS, targets
 from peftbench.methods.peft.layers import Layers
 
 Encoder = Callable[..., Any]
@@ -27,12 +27,14 @@ Apply = Callable[..., Application]
 def test_query_and_value_are_found_by_name(
     model_type: str, changes: dict[str, Any], names: list[str], encoder: Encoder
 ) -> None:
-    assert layers.query_and_value(encoder(model_type=model_type, **changes)) == {"target_modules": names}
+    assert targets.queries_and_values(encoder(model_type=model_type, **changes), "LORA").settings == {
+        "target_modules": names
+    }
 
 
 @pytest.mark.parametrize("model_type", ["bert", "xlm-roberta"])
 def test_ia3_scales_keys_values_and_the_feed_forward(model_type: str, encoder: Encoder) -> None:
-    assert layers.keys_values_and_feed_forward(encoder(model_type=model_type)) == {
+    assert targets.keys_values_and_feed_forward(encoder(model_type=model_type), "IA3").settings == {
         "target_modules": ["key", "value", "output.dense"],
         "feedforward_modules": ["output.dense"],
     }
@@ -53,23 +55,35 @@ def test_ia3_scales_what_goes_into_both_output_layers_of_a_block(encoder: Encode
 
 
 def test_norms_are_found_by_kind_outside_the_head(encoder: Encoder) -> None:
-    assert layers.norms(encoder()) == {"target_modules": ["LayerNorm"]}
+    assert targets.norms(encoder(), "LN_TUNING").settings == {"target_modules": ["LayerNorm"]}
     modern = encoder(model_type="modernbert", pad_token_id=0, global_attn_every_n_layers=1)
     assert "norm" in {name.rpartition(".")[2] for name, _ in modern.head.named_modules()}
-    assert layers.norms(modern)["target_modules"] == ["final_norm", "mlp_norm", "norm"]
+    assert targets.norms(modern, "LN_TUNING").settings["target_modules"] == ["final_norm", "mlp_norm", "norm"]
 
 
-def test_an_attention_that_nobody_knows_is_unsupported_and_its_layers_are_named(encoder: Encoder) -> None:
-    modern = encoder(model_type="modernbert", pad_token_id=0)
-    with pytest.raises(UnsupportedError, match=r"^cannot tell the attention's layers.*modernbert.*called W"):
-        layers.query_and_value(modern)
+def test_what_is_called_like_a_norm_and_is_none_is_left_out(encoder: Encoder) -> None:
+    modern = encoder(model_type="modernbert", pad_token_id=0, num_hidden_layers=2)
+    found = targets.norms(modern, "LN_TUNING").settings["target_modules"]
+    assert "model.layers.1.attn_norm" in found
+    assert "model.layers.0.attn_norm" not in found
+
+
+def test_an_attention_that_nobody_knows_is_told_by_the_shape_and_place_of_its_layers(encoder: Encoder) -> None:
+    found = targets.queries_and_values(encoder(model_type="modernbert", pad_token_id=0), "LORA")
+    assert found.settings == {"target_modules": ["Wqkv"]}
+    assert found.remark.startswith("PEFT has no default layers for modernbert: Wqkv are adapted, told by the shape")
+
+
+def test_an_attention_without_linear_layers_is_unsupported_and_the_others_are_named(encoder: Encoder) -> None:
+    with pytest.raises(UnsupportedError, match=r"^cannot tell the attention's layers.*fnet.*called dense"):
+        targets.queries_and_values(encoder(model_type="fnet"), "LORA")
 
 
 def test_a_backbone_without_past_key_values_takes_no_prefix(encoder: Encoder) -> None:
-    assert layers.key_value_prefix(encoder()) == {}
+    assert targets.key_value_prefix(encoder(), "PREFIX_TUNING").settings == {}
     distilled = encoder(model_type="distilbert", dim=32, n_layers=1, n_heads=4, hidden_dim=64)
     with pytest.raises(UnsupportedError, match="distilbert takes no past_key_values"):
-        layers.key_value_prefix(distilled)
+        targets.key_value_prefix(distilled, "PREFIX_TUNING")
 
 
 @pytest.mark.parametrize(

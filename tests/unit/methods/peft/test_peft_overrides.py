@@ -1,7 +1,7 @@
 """Overrides reach PEFT's configuration, or are refused in one line."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from peft import LoraConfig, PeftType
@@ -71,7 +71,10 @@ def test_whole_numbers_are_joined_too(encoder: Encoder, application: Apply) -> N
         ("c3a", {"block_size": 5}, r"^c3a\(block_size=5\): must divide the dimensions .*: one of 1, 2, 4, 8, 16, 32$"),
         ("oft", {"oft_block_size": 12}, r"^oft\(oft_block_size=12\): must divide"),
         ("vblora", {"topk": 0}, "^PEFT cannot apply vblora: ValueError: `topk` 0 should be a positive integer value$"),
-        ("lora", {"init_lora_weights": "corda"}, "^PEFT cannot apply lora: ValueError: `eigens` attribute not found"),
+        ("adalora", {"init_r": 4, "target_r": 4}, r"^adalora\(init_r=4,target_r=4\): .*init_r must be above target_r$"),
+        ("adalora", {"deltaT": 0}, r"deltaT=0.*no step is left to take ranks away in"),
+        ("adalora", {"tinit": 10, "tfinal": 10}, r"^adalora\(tinit=10,tfinal=10,.*total_step=20\): no step is left"),
+        ("adalora", {"r": 16}, r"^adalora\(r=16\): PEFT says: .*`r` is not used in AdaLora and will be ignored"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
@@ -80,6 +83,47 @@ def test_what_does_not_fit_is_refused_in_one_line(
     with pytest.raises(UserError, match=message) as caught:
         BY_NAME[method].apply(encoder(), application(**overrides))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"init_lora_weights": "eva"}, "eva starts from the activations' singular vectors: needs data"),
+        ({"init_lora_weights": "corda"}, "corda starts from the covariance of activations: needs data"),
+        ({"init_lora_weights": "loftq"}, "loftq starts from quantised weights"),
+        ({"use_qalora": True}, "qalora pools the inputs"),
+        ({"alora_invocation_tokens": "1+2"}, "alora activates from an invocation string on"),
+    ],
+)
+def test_no_other_variant_is_measured_under_the_name_of_one_that_cannot_be(
+    overrides: dict[str, Scalar], reason: str, encoder: Encoder, application: Apply
+) -> None:
+    with pytest.raises(UnsupportedError, match=f"^{reason}"):
+        BY_NAME["lora"].apply(encoder(), application(**overrides))
+
+
+def test_a_value_that_stands_for_many_takes_each_of_them(encoder: Encoder, application: Apply) -> None:
+    model: Any = BY_NAME["lora"].apply(encoder(), application(init_lora_weights="pissa_niter_4"))
+    assert model.peft_config["default"].init_lora_weights == "pissa_niter_4"
+    with pytest.raises(UserError, match=r"'pissa_niter_x' is not true or false or one of .*pissa_niter_\[number"):
+        BY_NAME["lora"].apply(encoder(), application(init_lora_weights="pissa_niter_x"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ranks"),
+    [({}, (12, 8)), ({"init_r": 6}, (6, 4)), ({"target_r": 16}, (24, 16)), ({"init_r": 9, "target_r": 8}, (9, 8))],
+)
+def test_the_rank_of_adalora_that_is_not_given_keeps_its_proportion(
+    overrides: dict[str, Scalar], ranks: tuple[int, int], encoder: Encoder, application: Apply
+) -> None:
+    config = cast("Any", BY_NAME["adalora"].apply(encoder(), application(**overrides))).peft_config["default"]
+    assert (config.init_r, config.target_r) == ranks
+
+
+def test_of_layers_that_are_named_ia3_knows_which_are_inside(encoder: Encoder, application: Apply) -> None:
+    for named, inside in (("key", set()), ("key+output.dense", {"output.dense"})):
+        model: Any = BY_NAME["ia3"].apply(encoder(), application(target_modules=named))
+        assert model.peft_config["default"].feedforward_modules == inside
 
 
 def test_without_overrides_a_fault_is_the_methods_own(encoder: Encoder, application: Apply) -> None:
