@@ -1,4 +1,4 @@
-"""What the user asked for: each setting once, and how it is read.
+"""Every setting of a run: its option, its help text, and how its value is read.
 
 It imports the gate's rule, records and errors.
 """

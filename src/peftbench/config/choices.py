@@ -1,4 +1,7 @@
-"""The words that options choose between, apart from what they stand for: every pytest run reads them."""
+"""Words that options choose between.
+
+They stand in a module of their own because every pytest run reads them, and what they stand for is slow to import.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of launches, of the gate, and of the comparison with another state of the code."""
+"""The settings of launches, of the gate, and of lock-step comparisons with another state of the code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from peftbench.gate.rule import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class GateSettings:
-    """How often cases are run in fresh processes, and what they are compared with."""
+    """How often cases run in fresh processes, and what they are compared with."""
 
     launches: int | None = option(
         None,
-        "run the cases in N fresh processes, and report medians over them",
+        "run each case in N fresh processes, and report medians over them",
         Question.GATE,
         parse=whole(1),
         metavar="N",
@@ -29,7 +29,7 @@ class GateSettings:
     )
     launch_timeout: float | None = option(
         None,
-        "seconds after which a process is killed; only that launch is lost",
+        "seconds after which a launch is killed; the other launches go on",
         Question.GATE,
         parse=waiting,
         metavar="SECONDS",
@@ -66,19 +66,23 @@ class GateSettings:
     )
     candidate: str = option(
         "",
-        "the state that is compared with --peftbench-against, in place of this checkout; written likewise",
+        "the state to compare with --peftbench-against, instead of this checkout; written in the same way",
         Question.GATE,
         metavar="STATE",
         parent=True,
     )
     bisect: bool = flag(
-        "find the commit or release since which a case is worse than in --peftbench-against", Question.GATE, parent=True
+        "find the first commit or release at which a case is worse than in --peftbench-against",
+        Question.GATE,
+        parent=True,
     )
     pairs: int = option(
         5, "pairs of processes in lock-step; default: 5", Question.GATE, parse=whole(2), metavar="N", parent=True
     )
     strict: bool = flag(
-        "fail on inconclusive, missing and not comparable cases too, and without a baseline", Question.GATE, parent=True
+        "also fail on inconclusive, missing and not comparable cases, and when there is no baseline",
+        Question.GATE,
+        parent=True,
     )
     gate_rule: Rule = option(
         Rule(),

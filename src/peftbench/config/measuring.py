@@ -32,8 +32,8 @@ class MeasuringSettings:
     )
     workloads: tuple[str, ...] = option(
         (),
-        "workloads and studies, comma-separated, or all workloads (all); default: train_step and inference, "
-        "and those of files that are named",
+        "workloads and studies, comma-separated; all: every workload; default: train_step, inference, "
+        "and the workloads of files that are named",
         Question.WHAT,
         parse=comma_separated,
         metavar="LIST",
@@ -47,7 +47,7 @@ class MeasuringSettings:
     )
     reference: str = option(
         "base",
-        "the step that each round alternates with: base (frozen backbone, trained head, gradients through the "
+        "the step that rounds of the case alternate with: base (backbone frozen, head trained, gradients through the "
         "backbone), full, or none; default: base",
         Question.HOW,
         parse=one_of(*REFERENCES),
@@ -55,7 +55,8 @@ class MeasuringSettings:
     )
     rounds: int | None = option(
         None,
-        "number of rounds of each case; default: until the interval is narrow or --peftbench-max-time is spent",
+        "number of rounds of each case; default: rounds go on until the interval is narrow or "
+        "--peftbench-max-time is spent",
         Question.HOW,
         parse=whole(1),
         metavar="N",
@@ -75,7 +76,9 @@ class MeasuringSettings:
         identity=True,
     )
     autocast: bool = flag(
-        "keep weights in float32; operators run in --peftbench-dtype where that is safe", Question.HOW, identity=True
+        "keep weights in float32, and run operators in --peftbench-dtype where that is safe",
+        Question.HOW,
+        identity=True,
     )
     tf32: bool = flag("run float32 matrix products on tensor cores in TF32 (CUDA)", Question.HOW, identity=True)
     attention: str = option(
@@ -92,8 +95,10 @@ class MeasuringSettings:
         parse=one_of(*OPTIMIZERS),
         identity=True,
     )
-    compile: bool = flag("compile each model with torch.compile, from scratch", Question.HOW, identity=True)
-    gradient_checkpointing: bool = flag("compute activations again in the backward pass", Question.HOW, identity=True)
+    compile: bool = flag("compile each model with torch.compile, without cached graphs", Question.HOW, identity=True)
+    gradient_checkpointing: bool = flag(
+        "compute activations again in the backward pass, to save memory", Question.HOW, identity=True
+    )
     seed: int = option(
         0,
         "seed of weights, data and the order of rounds; default: 0",

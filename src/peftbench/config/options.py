@@ -1,4 +1,4 @@
-"""What a setting is besides its value: all of it is said once, at the field of `Settings`."""
+"""The description of a setting. Each field of `Settings` carries one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from peftbench.errors import UserError, shown
 T = TypeVar("T")
 
 MOST_QUOTED: Final = 120
-"""Characters of a value that an error quotes."""
+"""Longest value that an error quotes in full, in characters."""
 
 
 class Question(StrEnum):
-    """The question that an option answers: `pytest --help` has a section for each."""
+    """The question that an option answers. `pytest --help` has a section for each question."""
 
     WHAT = "what is measured"
     HOW = "how it is measured"
@@ -30,42 +30,42 @@ class Question(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One setting: how it is given, how it is read, and what it is for."""
+    """How one setting is given, how it is read, and what it is for."""
 
     help: str
     question: Question
     parse: Callable[[str], Any] = str
     metavar: str = "NAME"
     flag: bool = False
-    """Whether it is given without a value."""
+    """Whether the option is given without a value."""
     repeats: bool = False
-    """Whether it may be given several times; what several sources give is read as one list, the most important last."""
+    """Whether the option may be given several times. The values of all sources are joined, the strongest last."""
     identity: bool = False
-    """Whether it changes a number: records taken under another value are not comparable."""
+    """Whether the setting changes measured numbers. Records with different values are not comparable."""
     studies: bool = False
-    """Whether it changes a number of studies only."""
+    """Whether the setting changes numbers of studies, and of studies only."""
     pools: bool = False
-    """Whether studies taken under different values may be judged together: it says what more is tried."""
+    """Whether a claim may be judged on studies with different values together."""
     parent: bool = False
-    """Whether it is for the run that the user started alone, and not for the processes that this one starts."""
+    """Whether the setting is for the parent only. Its children do not get it."""
     launches: bool = False
-    """Whether it has the cases measured in processes of their own."""
+    """Whether the setting makes the parent measure the cases in child processes."""
 
 
 def option(default: T, help: str, question: Question, **how: Any) -> T:  # noqa: A002, ANN401 - argparse's word; `Option`'s fields
-    """Return a dataclass field of this default that is an option.
+    """Return a dataclass field that is an option.
 
     Args:
-        default: The field's, of the field's type.
+        default: The default of the field.
         help: What the setting does, for `pytest --help`.
-        question: Its section there.
+        question: The section of `pytest --help`.
         how: Further fields of `Option`.
     """
     return field(default=default, metadata={"option": Option(help=help, question=question, **how)})
 
 
 def flag(help: str, question: Question, **how: bool) -> bool:  # noqa: A002 - argparse's own word
-    """Return a dataclass field, False by default, that is an option without a value."""
+    """Return a dataclass field that is an option without a value. Its default is False."""
     return option(False, help, question, parse=boolean, flag=True, **how)  # noqa: FBT003 - the default
 
 
@@ -78,7 +78,7 @@ def parsed(name: str, how: Option, given: object) -> object:
     """Return the value of an option that was given as text, number, boolean, or a list of these.
 
     Raises:
-        UserError: it cannot be read; says what is allowed.
+        UserError: the value cannot be read; the message says what is allowed.
     """
     parts = list(given) if isinstance(given, list | tuple) else [given]
     if not all(isinstance(part, str | int | float) for part in parts):

@@ -1,4 +1,4 @@
-"""How the value of a setting is read from text: one function a kind, each says what is allowed."""
+"""Functions that read the value of a setting from text. Each raises ValueError with what is allowed."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from peftbench.errors import unknown
 T = TypeVar("T")
 
 LARGEST: Final = 2**63 - 1
-"""Whole number that torch, JSON readers and the interpreter's own limits take."""
+"""Largest whole number that torch, JSON readers and the interpreter accept."""
 MOST: Final = 1_000_000
-"""Examples of a batch, tokens of a sequence, requests: more fit no machine's memory."""
+"""Largest batch, sequence or number of requests. More do not fit the memory of any machine."""
 MOST_THREADS: Final = 4096
-"""More are refused by operating systems, some by a crash."""
+"""Most CPU threads. Operating systems refuse more, some of them by a crash."""
 MOST_TRAININGS: Final = 10_000
-"""Each is a case of its own."""
+"""Most seeds, and most tasks that are served. Each of them is a case."""
 LONGEST_S: Final = 1e9
-"""Seconds that a timer can wait: some 30 years."""
+"""Longest time that a timer can wait, in seconds (about 30 years)."""
 
 
 def comma_separated(text: str) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def comma_separated(text: str) -> tuple[str, ...]:
 
 
 def words(text: str) -> str:
-    """Read a text that names something."""
+    """Read a text that is not blank."""
     if not text.strip():
         raise ValueError("names nothing")
     return text.strip()
@@ -64,7 +64,7 @@ def seconds(text: str) -> float:
 
 
 def waiting(text: str) -> float:
-    """Read a time in seconds that somebody waits for: above 0, and below what a timer can hold."""
+    """Read a timeout in seconds, above 0 and at most `LONGEST_S`."""
     value = above_zero(text)
     if value > LONGEST_S:
         raise ValueError(f"must be at most {LONGEST_S:.0f}")
@@ -96,7 +96,7 @@ def one_of(*allowed: str) -> Callable[[str], str]:
 
 
 def fraction(text: str) -> tuple[int, int]:
-    """Read `3/16`: a part, and how many there are."""
+    """Read `3/16` as the number of a part and the number of parts."""
     number, slash, total = text.partition("/")
     try:
         part, parts = (int(number), int(total)) if slash else (0, 0)

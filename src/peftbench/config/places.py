@@ -1,4 +1,4 @@
-"""Texts that may be paths of folders, or too long for any, or words."""
+"""Tests whether a text that a user gave is a path or a word. The text may be too long for any path."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 
 def folder_of(text: str) -> Path | None:
-    """Return the folder that a text is the path of, None if there is none; `~` is the user's own folder."""
+    """Return the folder at a path, or None if there is no folder; `~` is the user's home."""
     try:
         path = Path(text).expanduser()
-    except RuntimeError:  # the folder of a user that there is not
+    except RuntimeError:  # `~name` of an unknown user
         return None
-    return path if os.path.isdir(path) else None  # noqa: PTH112 - a path too long for the system is no folder either
+    return path if os.path.isdir(path) else None  # noqa: PTH112 - False, too, for a path that is too long
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether there is a file or folder of a path, be it too long for the system."""
+    """Tell whether a file or folder exists at a path; False for a path that is too long for the system."""
     return os.path.lexists(path)
 
 
 def is_path(text: str) -> bool:
-    """Tell whether a text can only be a path, never a word."""
+    """Tell whether a text can only be a path, and not a word."""
     return os.sep in text or "/" in text or text.startswith(("~", "."))

@@ -1,4 +1,4 @@
-"""Names that are no setting: those of earlier versions are refused with what stands in their place."""
+"""Errors for names that are no setting. A name of an earlier version is refused with the name of its replacement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peftbench.gate.rule import Rule
 RETIRED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {f"gate_{constant.field}": ("gate_rule", f"{constant.name}={constant.default}") for constant in Rule.constants()}
 )
-"""Setting of an earlier version -> the setting in its place, and a value of it."""
+"""Setting of an earlier version -> the setting that replaced it, and an example of its value."""
 
 
 def refuse_retired(names: Iterable[str], spell: Callable[[str], str] = flag_name) -> None:
@@ -22,7 +22,7 @@ def refuse_retired(names: Iterable[str], spell: Callable[[str], str] = flag_name
 
     Args:
         names: Fields of settings, or other names.
-        spell: How a field is written where it was given; on the command line, if nothing is said.
+        spell: Returns how a field is written where it was given; by default, on the command line.
     """
     for name in names:
         if name in RETIRED:

@@ -1,4 +1,4 @@
-"""The settings of where a run happens and what it writes."""
+"""The settings of what a run writes, and on which machines it runs."""
 
 from __future__ import annotations
 
@@ -47,16 +47,21 @@ class RunningSettings:
         parse=Path,
         metavar="DIR",
     )
-    resume: bool = flag("take finished cases from the journal of a run that was killed", Question.OUTPUT, parent=True)
+    resume: bool = flag(
+        "go on with a run that was killed: take its finished cases from the journal", Question.OUTPUT, parent=True
+    )
     device: str = option(
-        "auto", "cpu, cuda or cuda:N; default (auto): CUDA where there is one", Question.MACHINES, identity=True
+        "auto",
+        "cpu, cuda or cuda:N; default (auto): cuda if there is a GPU, else cpu",
+        Question.MACHINES,
+        identity=True,
     )
     threads: int = option(
         1, "CPU threads; default: 1", Question.MACHINES, parse=whole(1, MOST_THREADS), metavar="N", identity=True
     )
     shard: tuple[int, int] | None = option(
         None,
-        "run a part of the cases, the same on every machine: 3/16 is the third of sixteen",
+        "run one part of the cases: 3/16 is the third of sixteen; a part is the same on every machine",
         Question.MACHINES,
         parse=fraction,
         metavar="K/N",
@@ -64,7 +69,7 @@ class RunningSettings:
     )
     gpus: tuple[str, ...] = option(
         (),
-        "spread the cases over one process a GPU: all, or indices or UUIDs, comma-separated",
+        "run one process on each GPU and spread the cases over them: all, or indices or UUIDs, comma-separated",
         Question.MACHINES,
         parse=comma_separated,
         metavar="LIST",

@@ -1,4 +1,4 @@
-"""What the user asked for: each setting once, for the command line, the ini file and `[tool.peftbench]` alike."""
+"""All settings of a run, for the command line, the ini file and `[tool.peftbench]`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from peftbench.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
-    """Every setting of a run; the field `batch_sizes` is `--peftbench-batch-sizes` and ini `peftbench_batch_sizes`."""
+    """Every setting of a run.
+
+    The field `batch_sizes` is the option `--peftbench-batch-sizes` and the ini key `peftbench_batch_sizes`.
+    """
 
     @classmethod
     def read(cls, *sources: Mapping[str, object]) -> Self:
-        """Read the settings from mappings of field name to text (or list, number), the first that has one wins.
+        """Read the settings from mappings of field name to text, list or number. The first mapping with a value wins.
 
         Raises:
-            UserError: a value that cannot be read, with what is allowed.
+            UserError: a value cannot be read, or two settings contradict each other; says what is allowed.
         """
         values: dict[str, Any] = {}
         for name, one in options().items():
@@ -57,11 +60,15 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
 
     @property
     def delegates(self) -> bool:
-        """Whether the cases are measured in processes of their own."""
+        """Whether the cases are measured in child processes."""
         return any(getattr(self, name) for name, one in options().items() if one.launches)
 
     def identity(self, *, studies: bool = False) -> dict[str, object]:
-        """Return the settings that change a number, with those that change only studies or without, as JSON types."""
+        """Return the settings that change measured numbers, as JSON types.
+
+        Args:
+            studies: Whether settings that change only studies are included.
+        """
         chosen = {name for name, one in options().items() if one.identity or (studies and one.studies)}
         values = {name: getattr(self, name) for name in options() if name in chosen}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
@@ -74,5 +81,5 @@ def options() -> Mapping[str, Option]:
 
 
 def _joined(given: Sequence[object]) -> list[object]:
-    """Return what several sources give as one list, the most important source last."""
+    """Return the values of several sources as one list, the strongest source last."""
     return [part for one in reversed(given) for part in (one if isinstance(one, list | tuple) else [one])]

@@ -49,8 +49,8 @@ class StudySettings:
     )
     stop: str = option(
         "patience",
-        "what ends a training: patience (no improvement), target (it is reached), or budget (its epochs alone); "
-        "default: patience",
+        "what ends a training early: patience (no improvement), target (the target is reached, or no improvement), or "
+        "budget (nothing); default: patience",
         Question.STUDIES,
         parse=one_of(*STOPS),
         studies=True,
@@ -81,7 +81,7 @@ class StudySettings:
         pools=True,
     )
     metric: str | None = option(
-        None, "score that trainings are judged by; default: the task's own", Question.STUDIES, studies=True
+        None, "score by which trainings are judged; default: the score of the task", Question.STUDIES, studies=True
     )
     train_rows: int | None = option(
         None, "most rows to train on; default: all", Question.STUDIES, parse=whole(1), metavar="N", studies=True
@@ -95,7 +95,7 @@ class StudySettings:
         studies=True,
     )
     group_by_length: bool = flag(
-        "put examples of like length into a batch: less padding", Question.STUDIES, studies=True
+        "batch examples of similar length, so that there is less padding", Question.STUDIES, studies=True
     )
     test_data: tuple[str, ...] = option(
         (),

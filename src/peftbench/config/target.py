@@ -17,14 +17,14 @@ class QualityTarget:
 
     value: float
     relative: bool
-    """Whether the value is a share of full fine-tuning's quality, not a score."""
+    """Whether the value is a share of the quality of full fine-tuning, and not a score."""
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read `0.8`, a score, or `97%`, a share of full fine-tuning's quality.
+        """Read a score (`0.8`) or a share of the quality of full fine-tuning (`97%`).
 
         Raises:
-            UserError: no number, or none that can be reached.
+            UserError: the text is no number, or no score can be so high.
         """
         number, percent, rest = text.strip().partition("%")
         try:
@@ -41,10 +41,13 @@ class QualityTarget:
         return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
 
     def quality(self, full: float | None) -> float | None:
-        """Return the target as a score, given the quality of full fine-tuning; None where it takes that and has none.
+        """Return the target as a score; None if it is a share and the quality of full fine-tuning is not known.
+
+        Args:
+            full: Quality of full fine-tuning, a score.
 
         Raises:
-            UserError: no score can be so high.
+            UserError: the target is above the best score.
         """
         if not self.relative:
             return self.value

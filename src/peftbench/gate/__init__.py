@@ -1,4 +1,4 @@
-"""When a case is slower: the rule, its statistics, the baseline file, and the comparison of two runs.
+"""The gate: its rule and statistics, the baseline file, and the comparison of two runs.
 
-It imports records: neither torch nor pytest.
+It imports records, and neither torch nor pytest.
 """

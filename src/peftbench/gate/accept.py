@@ -1,4 +1,4 @@
-"""A run becomes the baseline, or a session of it: the only way in which a baseline changes."""
+"""Makes a run the baseline, or adds it to the baseline as a session. A baseline changes in no other way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
 
 Logs = Mapping[str, tuple[float, ...]]
-"""Values by session, oldest first, of each launch."""
+"""Session, oldest first -> one value of each launch, a logarithm of a ratio of times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,39 +24,40 @@ class AcceptRequest:
 
     why: str
     keyword: str = ""
-    """A -k expression on ids; empty for all cases of the run."""
+    """A -k expression that selects cases by id; an empty one selects all cases of the run."""
     append: bool = False
-    """Add launches to the old ones, instead of taking their place."""
+    """Whether launches are added to those of the baseline, instead of replacing them."""
     prune: bool = False
-    """Drop cases of the baseline that are not in the run."""
+    """Whether selected cases of the baseline that are not in the run are dropped."""
     date: str = ""
     commit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The new baseline, and what it took."""
+    """The new baseline, and which cases changed in it."""
 
     baseline: Snapshot
     recorded: tuple[str, ...]
+    """Cases that were taken from the run."""
     skipped: Mapping[str, str]
-    """Cases of the run without numbers, and why they have none."""
+    """Selected cases of the run that have no numbers -> the reason."""
     kept: tuple[str, ...]
-    """Cases of the baseline that were not touched."""
+    """Cases of the baseline that did not change."""
 
 
 def accept(old: Snapshot | None, run: Snapshot, request: AcceptRequest, rule: Rule | None = None) -> Accepted:
     """Return the baseline that holds the selected cases of a run.
 
     Args:
-        old: The baseline so far, of the same fingerprint.
+        old: The baseline so far, of the same fingerprint; None if there is none.
         run: The run.
         request: What is to be accepted, and why.
         rule: The constants.
 
     Raises:
-        UserError: nothing is selected, no reason is given, the baseline is of another fingerprint; or, when appending,
-            a selected case is not unchanged, or the session is in the baseline already.
+        UserError: nothing is selected, no reason is given, or the baseline has another fingerprint. When appending
+            also: there is no baseline, a selected case or the suite has changed, or the baseline holds the session.
     """
     rule = rule or Rule()
     if not request.why.strip() or "\n" in request.why.strip():
@@ -89,7 +90,7 @@ def accept(old: Snapshot | None, run: Snapshot, request: AcceptRequest, rule: Ru
 
 
 def _selected(run: Snapshot, request: AcceptRequest) -> tuple[list[str], Mapping[str, str]]:
-    """Return the selected cases that have numbers, and for the others why they have none."""
+    """Return the selected cases that have numbers; and the other selected cases with the reason."""
     matches = matcher(request.keyword)
     selected = [name for name in sorted(run.cases) if matches(name)]
     skipped = {name: _problem(run.cases[name]) for name in selected if run.cases[name].status != "ok"}
@@ -112,7 +113,7 @@ def _refuse_foreign(before: Snapshot, run: Snapshot) -> None:
 
 
 def _refuse_changed(old: Snapshot | None, run: Snapshot, names: Iterable[str], rule: Rule) -> None:
-    """Raise UserError unless the run could be another session of the baseline."""
+    """Raise UserError unless the run can be appended to the baseline as a session."""
     if old is None:
         raise UserError("--append: there is no baseline of this fingerprint yet; accept without --append first")
     known = {session.name for session in old.sessions.values()}
@@ -143,14 +144,14 @@ def _some(names: list[str], most: int = 5) -> str:
 
 
 def _shift(before: Snapshot, run: Snapshot, names: Iterable[str], rule: Rule) -> float:
-    """Return what the cases that are known not to have changed moved by together, against the baseline."""
+    """Return the common shift of some cases, which have not changed, against the baseline; in log units."""
     both = [name for name in names if name in before.cases and name in run.cases]
     old, new = (statistics.ragged_moments([side.launches(name) for name in both]) for side in (before, run))
     return float(statistics.common_shift(new.mean - old.mean, rule))
 
 
 def _numbered(before: Snapshot, run: Snapshot, shift: float) -> tuple[Mapping[str, str], Mapping[str, Session]]:
-    """Return the keys of the run's sessions in the baseline, and the sessions under these keys."""
+    """Return the run's sessions as the baseline numbers them: name -> number, and number -> session."""
     first = 1 + max((int(key) for key in before.sessions if key.isdecimal()), default=0)
     keys = {name: str(number) for number, name in enumerate(run.sessions, first)}
     return keys, {keys[name]: Session(session.name, shift) for name, session in run.sessions.items()}
@@ -162,7 +163,11 @@ def _replace(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str
 
 
 def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
-    """Add launches only: counters that may rise a little each time must not creep; a sum may get its parts."""
+    """Return the old case with the new launches.
+
+    Its counters stay, because counters with a tolerance would otherwise creep up from session to session. A sum may be
+    replaced by its parts.
+    """
     if old is None or old.status != "ok":
         return _replace(old, new, keys, rule)
     return replace(old, x=_appended(old.x, new.x, keys, rule), counters=parted(old.counters, new.counters))
@@ -171,7 +176,7 @@ def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str]
 def _references(
     old: Mapping[str, Logs], new: Mapping[str, Logs], keys: Mapping[str, str], rule: Rule, *, add: bool
 ) -> Mapping[str, Logs]:
-    """Add the run's references to those of cases that stay, or put them in their place where none stay."""
+    """Return the references of the baseline with those of the run added, or those of the run alone."""
     if not add:
         return {name: _newest(_renamed(logs, keys), rule.full_baseline) for name, logs in new.items()}
     return {name: _appended(old.get(name, {}), new.get(name, {}), keys, rule) for name in sorted({*old, *new})}
@@ -187,7 +192,7 @@ def _renamed(logs: Logs, keys: Mapping[str, str]) -> Logs:
 
 
 def _newest(logs: Logs, most: int) -> Logs:
-    """Keep so many launches at most: the oldest go first."""
+    """Return the newest `most` launches."""
     found: dict[str, tuple[float, ...]] = {}
     for key in reversed(list(logs)):
         if most > 0:

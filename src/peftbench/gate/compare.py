@@ -1,4 +1,7 @@
-"""Two snapshots to a verdict for each case: time by the statistics of the launches, counters by what they mean."""
+"""Compares two snapshots and gives each case a verdict, from the statistics of launches and from counters.
+
+The two sides of a comparison are the old one (`base`) and the new one (`new`).
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,14 @@ def compare(
     """Compare every case of two snapshots.
 
     Args:
-        base: What was accepted, or the older run.
+        base: The old side: the baseline, or the older run.
         new: The run to be judged.
-        rule: The constants; by default those of `docs/gate.md`.
-        under_test: Entries of the fingerprint that may differ, since they are what is compared (`peft`).
-        planned_launches: Launches that every suspect gets, for the smallest detectable slowdown; at least those made.
-        pairs: By case, ln(new / base) of each pair of processes in lock-step, to judge times by instead of launches.
+        rule: The constants; by default those of `Rule`.
+        under_test: Entries of the fingerprint that may differ, because they are what is compared (`peft`).
+        planned_launches: Launches that every suspect gets. The smallest detectable slowdown is that of so many, or of
+            those made, if these are more.
+        pairs: Case -> ln(new / old) of each pair of processes in lock-step. Times are judged by them, if given, and not
+            by launches.
     """
     rule = rule or Rule()
     allowed = scope(base, new, under_test)
@@ -67,9 +72,9 @@ def compare(
 
 
 def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
-    """Return the cases that another launch may tell more of; none where the times of the two are not comparable.
+    """Return the cases that need another launch; none if the times of the two sides are not comparable.
 
-    Nor those that a counter has condemned: they fail whatever the clock says.
+    Cases that fail by a counter are left out, since no time can change their verdict.
     """
     if scope(base, new).time:
         return []
@@ -81,7 +86,7 @@ def suspects(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
 
 
 def condemned(base: Snapshot, new: Snapshot, rule: Rule, *, under_test: Iterable[str] = ()) -> frozenset[str]:
-    """Return the cases that fail by a counter that no clock excuses: a resource, or the files of a checkpoint."""
+    """Return the cases that fail by a counter whatever their time is: a resource, or the files of a checkpoint."""
     allowed = scope(base, new, under_test)
     both = [name for name in base.cases.keys() & new.cases.keys() if base.cases[name].status == "ok"]
     return frozenset(
@@ -93,7 +98,7 @@ def condemned(base: Snapshot, new: Snapshot, rule: Rule, *, under_test: Iterable
 
 
 def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
-    """Return the smallest slowdown, as a share, that a gate will find of each case whose time it can judge."""
+    """Return the smallest slowdown, as a share, that a gate will find in each case whose time it can judge."""
     every = {name: baseline.launches(name) for name in sorted(baseline.cases)}
     launches = {name: values for name, values in every.items() if len(values) >= rule.min_baseline}
     base = statistics.ragged_moments([*launches.values()])
@@ -102,7 +107,7 @@ def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
 
 
 def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]) -> list[str]:
-    """Return cases to be launched beside suspects, so that a common shift shows; none in a small suite."""
+    """Return cleared cases to launch beside suspects, which show a common shift; none in a small suite."""
     timed = _timed(base, new, rule)
     if len(timed) < rule.min_cases:
         return []
@@ -112,7 +117,7 @@ def siblings(base: Snapshot, new: Snapshot, rule: Rule, suspected: Iterable[str]
 
 
 def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
-    """Return the cases that have launches on both sides, at the same clock."""
+    """Return the cases that have launches on both sides, at the same GPU clock."""
 
     def comparable(case: CaseSnapshot, old: CaseSnapshot | None) -> bool:
         return case.status == "ok" and bool(case.x and old and old.x and not other_clock(old, case, rule))
@@ -121,7 +126,7 @@ def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
 
 
 def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
-    """Return the common shift and what the launches say, for each case."""
+    """Return the common shift and the test result of each case."""
     launches = [new.launches(name) for name in timed]
     old = statistics.ragged_moments([base.launches(name) for name in timed])
     now = statistics.ragged_moments(launches)
@@ -131,7 +136,7 @@ def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> 
 
 
 def kinds_of(names: Iterable[str]) -> Array:
-    """Return of which kind each case is: its benchmark function."""
+    """Return the kind of each case, which is its benchmark function."""
     return np.array([CaseId(name).function for name in names])
 
 
@@ -181,7 +186,10 @@ def _beyond(shift: float, limit: float) -> Verdict:
 
 
 def _references(base: Snapshot, new: Snapshot, rule: Rule) -> list[SuiteVerdict]:
-    """Judge the references themselves, which ratios hide: beyond a wide limit, and not by chance."""
+    """Judge the times of the references, which ratios hide.
+
+    A reference has moved if the shift is significant and beyond `max_reference_shift`.
+    """
     names = sorted(base.references.keys() & new.references.keys())
     old, now = (
         statistics.ragged_moments(
@@ -208,7 +216,9 @@ def _case(
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
     clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
     untimed = "its time is not measured any more" if not clock and _is_untimed(base, new, time, allowed, rule) else ""
-    if (clock or untimed or counters.lost) and verdict != "regressed":  # by counters, which no clock moves
+    if (
+        clock or untimed or counters.lost
+    ) and verdict != "regressed":  # a regression here is one of counters, which no clock moves
         verdict = "not comparable"
     profiled = base.profile is not new.profile and not allowed.counters
     moved = profiled and (verdict != "unchanged" or bool(counters.changes))
@@ -228,15 +238,15 @@ def _case(
 
 
 def _is_untimed(base: CaseSnapshot, new: CaseSnapshot, time: Time | None, allowed: Scope, rule: Rule) -> bool:
-    """Tell whether a case's time was gated before, and cannot be now."""
+    """Tell whether the old side has enough launches of a case, and the new side has none."""
     return time is None and not allowed.time and not new.x and sum(map(len, base.x.values())) >= rule.min_baseline
 
 
 def _at_one_pace(base_s: float | None, new_s: float | None, time: Time | None) -> float | None:
-    """Return the base's time at the pace that the machine has now, so that the two differ by the shift of the case.
+    """Return the old time as it would be at the machine's present speed, in seconds.
 
-    The machine may have been faster or slower when the base was timed, which the reference shows and the shift leaves
-    out: side by side, the two raw times would contradict it.
+    The machine may have been faster or slower when the old side was timed. The shift leaves this out, so that the two
+    raw times could contradict it. The time that is returned differs from the new one by the shift.
     """
     if time is None or base_s is None or new_s is None:
         return base_s
@@ -244,7 +254,7 @@ def _at_one_pace(base_s: float | None, new_s: float | None, time: Time | None) -
 
 
 def _reordered(base: Profile, new: Profile) -> bool:
-    """Tell whether the same operators are called as often, in another order."""
+    """Tell whether the same operators are called as often as before, in another order."""
     hashes = {base.operator_hash, new.operator_hash}
     return len(hashes) > 1 and "" not in hashes and base.operators == new.operators
 

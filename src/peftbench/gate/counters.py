@@ -1,4 +1,4 @@
-"""Counters, compared by what they mean, and what moved them: operator calls by name, parameters by module."""
+"""Compares the counters of a case, and finds what moved them: operator calls by name, parameters by module."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ _PLACES = {name: place for place, name in enumerate(MEANINGS)}
 
 @dataclass(frozen=True, slots=True)
 class CounterVerdict:
-    """What became of a case's counters."""
+    """The comparison of a case's counters."""
 
     verdict: Verdict | None
     """None where no counter could be compared."""
     changes: tuple[Change, ...]
-    """The failing ones first, of these the resources; then in the order of the table of meanings."""
+    """Counters that moved. Failing ones come first; then they are sorted by kind and by the table of meanings."""
     same: tuple[str, ...]
+    """Counters that were compared and did not move."""
     lost: tuple[str, ...]
-    """Counters of the baseline that could be compared, and are not measured any more."""
+    """Comparable counters of the old side that the new side has not."""
 
 
 def compare_counters(
     base: CaseSnapshot, new: CaseSnapshot, scope: Scope, rule: Rule, *, excluded: bool = False
 ) -> CounterVerdict:
-    """Compare the counters of a case: a rise fails by what the counter means.
+    """Compare the counters of a case. What a counter means decides which rise fails (`weighs`).
 
     Args:
-        base: What was accepted.
-        new: What is judged.
+        base: The case on the old side.
+        new: The case on the new side, which is judged.
         scope: Which counters may be compared.
         rule: The constants.
-        excluded: As of `weighs`.
+        excluded: Whether a slowdown is excluded, as in `weighs`.
     """
-    if base.counters == new.counters and not scope.interpreter:  # nearly always, and there may be very many cases
+    if base.counters == new.counters and not scope.interpreter:  # a shortcut for most of very many cases
         return CounterVerdict("unchanged" if base.counters else None, (), tuple(base.counters), ())
     old, now = on_one_footing(base.counters, new.counters)
     lost = tuple(sorted(name for name in old.keys() - now.keys() if not scope.of_counter(name)))
@@ -66,7 +67,7 @@ def _rank(change: Change) -> tuple[bool, int, int, str]:
 
 
 def moved_counts(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[Change, ...]:
-    """Return the counts that moved, the largest difference first; nothing where one side was not counted."""
+    """Return the counts that moved, the largest difference first; none if one side has no counts."""
     if not before or not after:
         return ()
     pairs = ((name, before.get(name, 0), after.get(name, 0)) for name in {*before, *after})

@@ -1,11 +1,13 @@
-"""The baseline file's text: made to be read in a diff. Sorted, one line a case, fixed rounding, nothing of the day.
+"""Writes and reads the text of a baseline file.
+
+The text is made to be read in a diff: entries are sorted, each case has one line, and numbers are rounded.
 
     "cases": {
     "train_step[lora-nli-bs8]":{"x":{"1":[2103,2099,2110]},"n":40,"ms":12.4,"c":[995,1234567],"p":"3f9a2c1b"},
 
-`x` holds 1e-4 log units by session, `n` rounds, `ms` a time for people, `c` the counters that "counters" names in this
-order, and `p` the line of "profiles" that tells operator calls and modules; of a GPU, `mhz` is its clock.
-`baseline.schema.json` describes it all.
+`x` holds the launches of each session in 1e-4 log units. `n` is the number of rounds, and `ms` a time for people. `c`
+holds the counters in the order of "counters". `p` names the line of "profiles" with operator calls and modules. `mhz`
+is the clock of a GPU. `baseline.schema.json` describes every field.
 """
 
 from __future__ import annotations
@@ -28,23 +30,24 @@ from peftbench.records.jsondata import MAX_TEXT, Json, decode, encode
 from peftbench.records.versions import Migration, bring_up_to_date
 
 SCHEMA: Final = "peftbench/baseline/2"
-"""Name and version of the format; it rises, with a migration, when an old reader would misread the new one."""
+"""Name and version of the format. The version rises, with a migration, when an old reader would misread a file."""
 
 
 def _with_sums(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a baseline of version 1 as it is: of a checkpoint it holds the sum, which stays, and is compared as one.
+    """Return a baseline of version 1 unchanged.
 
-    Version 2 holds the parts, `checkpoint_tensor_bytes` and `checkpoint_other_bytes`; a reader of version 1 would take
-    them for counters that are not measured any more. The next run that is accepted brings them.
+    Version 1 holds the bytes of a checkpoint as a sum, which stays and is compared as a sum. Version 2 holds its parts,
+    `checkpoint_tensor_bytes` and `checkpoint_other_bytes`; the next run that is accepted brings them. A reader of
+    version 1 would report that the sum is not measured any more.
     """
     return data
 
 
 MIGRATIONS: Final[Mapping[int, Migration]] = {1: _with_sums}
-"""Version -> the step from its form to the next one's."""
+"""Version -> the function that turns a file of it into one of the next version."""
 
 UNIT: Final = 1e-4
-"""Of logarithms of ratios: 0.01 %."""
+"""Unit in which logarithms of ratios are written: 0.01 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class _File:
 
 
 def to_text(baseline: Snapshot) -> str:
-    """Return the file of a baseline.
+    """Return the text of a baseline file.
 
     Raises:
         UserError: a number is not finite, or a setting has no JSON form.
@@ -74,7 +77,7 @@ def to_text(baseline: Snapshot) -> str:
     counters = sorted({name for case in baseline.cases.values() for name in case.counters})
     profiles = {id(case.profile): _sorted(case.profile) for case in baseline.cases.values()}
     keys = {identity: _key(profile) for identity, profile in profiles.items()}
-    sessions = sorted(baseline.sessions.items(), key=lambda item: (len(item[0]), item[0]))  # 2 before 10
+    sessions = sorted(baseline.sessions.items(), key=lambda item: (len(item[0]), item[0]))  # so that 2 comes before 10
     parts = {
         "schema": _line(SCHEMA),
         "fingerprint": _object(sorted(baseline.fingerprint.items())),
@@ -141,7 +144,7 @@ def _key(profile: Json) -> str:
 
 
 def from_text(text: str, source: str) -> Snapshot:
-    """Read a baseline; raises UserError, which says where the text is wrong and what to do."""
+    """Return the baseline in a text; raises UserError, which says where the text is wrong and what to do."""
     data = _quick(text, source)
     if data is not None:
         return _snapshot(data, source)
@@ -150,11 +153,11 @@ def from_text(text: str, source: str) -> Snapshot:
 
 
 def _quick(text: str, source: str) -> Json | None:
-    """Parse a baseline as `parse_json` does, its cases already to lines; None where something is wrong."""
+    """Return the JSON content of a baseline, with its cases as `CaseLine`; None if anything is wrong."""
     try:
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         if _whole({name: bytes(part).decode() for name, part in parts.items()}) != text:
-            return None  # among others, a part stands twice
+            return None  # for example, a part that stands twice
         cases_text = parts.pop("cases")
         if max(map(len, bytes(cases_text).split(b"\n"))) > MAX_TEXT:
             return None
@@ -167,13 +170,13 @@ def _quick(text: str, source: str) -> Json | None:
 
 
 def from_json(data: Json, source: str) -> Snapshot:
-    """Read a baseline.
+    """Return the baseline in JSON data.
 
     Raises:
-        UserError: the data are of another form, version or kind; names `source`, the case and the field.
+        UserError: the data have another form, version or kind; names `source`, the case and the field.
     """
     found = _snapshot(data, source)
-    for name, case in found.cases.items():  # the quick reader's types see to this
+    for name, case in found.cases.items():  # the types of the quick reader check this
         if not are_logarithms(case.x):
             raise UserError(f"{source}: case {name}: the logarithm of a launch's ratio is out of range")
     return found

@@ -1,4 +1,7 @@
-"""The gate: how many launches of which cases, and what comes of them. Knows neither pytest nor processes."""
+"""The gate. It decides how often each case is launched, and judges the launches.
+
+It knows neither pytest nor processes.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from peftbench.records.joining import merge_launches
 from peftbench.records.record import Run
 
 Launch = Callable[[Sequence[str], int, Set[str]], list[Run]]
-"""Runs cases, by their ids, in so many fresh processes; returns a run for each that yielded something.
+"""Runs cases in fresh processes, given their ids and the number of launches. Returns the runs that are not empty.
 
-Of the ids in the third argument only the time is taken: earlier launches have proven and counted these cases."""
+The third argument holds ids of cases that earlier launches have proven and counted. Only their time is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,10 @@ class Judgement:
     comparison: Comparison | None
     """None where there was nothing to compare with."""
     base: str
-    """With what it was compared, or why it was not."""
+    """What the run was compared with, or why it was not compared. For people."""
     strict: bool = False
     origins: tuple[WorseSince, ...] = ()
-    """Where cases became worse, if that was looked for."""
+    """Where cases became worse, if a bisection looked for it."""
 
     @property
     def fail_on(self) -> frozenset[Verdict]:
@@ -42,12 +45,12 @@ class Judgement:
 
     @property
     def failing(self) -> tuple[CaseVerdict | SuiteVerdict, ...]:
-        """What fails."""
+        """Verdicts of cases and of the suite that fail."""
         return self.comparison.failing(self.fail_on) if self.comparison else ()
 
     @property
     def failed(self) -> bool:
-        """Whether the whole fails; without a baseline only a strict one does."""
+        """Whether the gate fails. Without a baseline, only a strict gate fails."""
         return bool(self.failing) if self.comparison else self.strict
 
 
@@ -57,15 +60,16 @@ class Gate:
 
     rule: Rule
     folder: Path
-    """Of the baselines."""
+    """Folder of the baselines."""
     strict: bool
     covers: Callable[[str], bool]
-    """Tells whether a case of the baseline is asked for; others are not missing."""
+    """Tells whether a case of the baseline was asked for. Other cases do not count as missing."""
 
     def judge(self, ids: Sequence[str], launch: Launch) -> Judgement | None:
-        """Launch cases as often as the rule says, and compare them with the baseline; None if no launch yielded any.
+        """Launch cases as often as the rule says, and compare them with the baseline; None if no case was finished.
 
-        One launch tells whether times can be compared at all; where they cannot, it is enough for the counters.
+        The first launch shows whether times are comparable. If they are not, no further launch follows, because one is
+        enough for counters.
 
         Raises:
             UserError: the baseline cannot be read, or a child refused what it was asked for.
@@ -87,7 +91,7 @@ class Gate:
         return Judgement(run, comparison, f"against {found.path}", self.strict)
 
     def _cleared(self, base: Snapshot, runs: Sequence[Run], launch: Launch) -> list[Run]:
-        """Launch suspects again, later with siblings, until all are cleared; return these and the first runs."""
+        """Launch suspects, later with siblings, until none needs another launch; return all runs, old and new."""
         runs = list(runs)
         now = snapshot_of(merged(runs))
         doubtful = suspects(base, now, self.rule)
@@ -104,8 +108,8 @@ class Gate:
     def _known(self, base: Snapshot, runs: Sequence[Run]) -> frozenset[str]:
         """Return the cases of which another launch takes only the time.
 
-        Those that a launch has proven and counted; but not those that a counter condemns: should it jitter, other
-        launches count less, and the least counts.
+        A launch has proven and counted them, and no counter fails. A failing counter is taken again: if it jitters,
+        another launch may count less, and the smallest value is compared.
         """
         return proven(runs) - condemned(base, snapshot_of(merged(runs)), self.rule)
 
@@ -123,15 +127,15 @@ class Gate:
 
 
 def merged(runs: Sequence[Run]) -> Run:
-    """Return the launches as one run, each called by its number in errors."""
+    """Return the launches as one run. Errors name a launch by its number."""
     return merge_launches({f"launch {number}": run for number, run in enumerate(runs, start=1)})
 
 
 def proven(runs: Iterable[Run]) -> frozenset[str]:
-    """Return the cases that some launch finished, all passes taken: the first that does so takes them all."""
+    """Return the cases that some launch has finished. The first launch that finishes a case takes all its passes."""
     return frozenset(record.id for run in runs for record in run.records if record.status == "ok")
 
 
 def narrowed(baseline: Snapshot, covers: Callable[[str], bool]) -> Snapshot:
-    """Return a baseline without the cases that are not asked for."""
+    """Return a baseline without the cases that were not asked for."""
     return replace(baseline, cases={name: case for name, case in baseline.cases.items() if covers(name)})

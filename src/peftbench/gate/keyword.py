@@ -1,4 +1,4 @@
-"""pytest's `-k` expressions on case ids: `and`, `or`, `not`, parentheses, and words that are parts of an id."""
+"""Reads pytest's `-k` expressions on case ids: `and`, `or`, `not`, parentheses, and parts of ids."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from peftbench.errors import UserError, shown
 Predicate = Callable[[str], bool]
 
 _TOKEN: Final = re.compile(r"(?P<word>[\w:+\-.\[\]\\/]+)|(?P<bracket>[()])|(?P<space>\s+)|(?P<other>.)")
-"""The characters of a word are those of pytest."""
+"""One token of an expression. A word may have the same characters as in pytest."""
 _BINDING: Final = {"or": 1, "and": 2, "not": 3}
 """How strongly each operator binds."""
 
 
 def matcher(expression: str) -> Predicate:
-    """Return what tells whether an id matches; an empty expression matches all. Case does not count.
+    """Return a function that tells whether an id matches. An empty expression matches all ids; case is ignored.
 
     Raises:
-        UserError: the expression cannot be read; says where.
+        UserError: the expression cannot be read; the message gives the column.
     """
     if not expression.strip():
         return lambda _: True
@@ -29,12 +29,12 @@ def matcher(expression: str) -> Predicate:
 
 
 def _postfix(expression: str) -> list[tuple[str, str]]:
-    """Return kind and text of each step, operators behind what they take: `or` binds less than `and`, `not` the most.
+    """Return the expression in postfix order: kind and text of each step, with an operator after its operands.
 
-    No function calls itself, so that an expression can be as deep as it likes.
+    `not` binds most, `or` least. There is no recursion, so that deep expressions do not exhaust the stack.
     """
     steps: list[tuple[str, str]] = []
-    waiting: list[str] = []  # operators and opening brackets whose right side is still to come
+    waiting: list[str] = []  # operators and opening brackets without their right side so far
     depth, operand = 0, True
 
     def settle(least: int) -> None:

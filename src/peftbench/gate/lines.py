@@ -1,8 +1,8 @@
-"""Lines of large files, read by msgspec: several times as fast as by the careful reader.
+"""Lines of large files, read by msgspec, which is several times as fast as the careful reader.
 
-Its errors do not name the case, and of a name that stands twice the last one wins. So it reads what is as we write it:
-each field that we always write is there, no other, none twice. Anything else goes to the careful reader
-(`records.fileio`, `records.jsondata`), which says what is wrong. Nothing passes here that it refuses.
+msgspec's errors do not name the case, and it takes the last of two equal names. Therefore it reads only what is exactly
+as we write it: every field that we always write is there once, and no other. Anything else goes to the careful reader
+(`records.fileio`, `records.jsondata`), which says what is wrong. What the careful reader refuses is refused here, too.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ NOT_AS_WRITTEN: Final = (
     RecursionError,
     msgspec.MsgspecError,
 )
-"""What reading a text of another form may raise."""
+"""Errors that reading a text of another form may raise."""
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
-"""Far from what no float can hold: larger ones are for the careful reader to judge."""
+"""Whole number that every float can hold. The careful reader judges larger ones."""
 
 Log = Annotated[int, msgspec.Meta(ge=-(10**6), le=10**6)]
-"""1e-4 of a logarithm: likewise."""
+"""Logarithm of a ratio in units of 1e-4. The careful reader judges larger ones."""
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A field has a default where our writers leave it out if it has that."""
+    """Base of all lines. A field has a default if our writers leave the field out at that value."""
 
 
 class CaseLine(_Line, frozen=True):
@@ -49,7 +49,7 @@ class CaseLine(_Line, frozen=True):
 
 
 class LaunchLine(_Line, frozen=True):
-    """Of a launch: the fields of `peftbench.records.record.Launch`; likewise below."""
+    """A launch, with the fields of `peftbench.records.record.Launch`. The classes below mirror that module, too."""
 
     session: str
     rounds: Whole
@@ -60,7 +60,7 @@ class LaunchLine(_Line, frozen=True):
 
 
 class MetricLine(_Line, frozen=True):
-    """Of a metric."""
+    """A metric."""
 
     value: Whole | float | None
     unit: str
@@ -72,7 +72,7 @@ class MetricLine(_Line, frozen=True):
 
 
 class CurveLine(_Line, frozen=True):
-    """Of a point of a curve."""
+    """A point of a curve."""
 
     step: Whole
     examples: Whole
@@ -85,7 +85,7 @@ class CurveLine(_Line, frozen=True):
 
 
 class RecordLine(_Line, frozen=True):
-    """Of a record."""
+    """A record."""
 
     id: str
     workload: str
@@ -109,16 +109,16 @@ class RecordLine(_Line, frozen=True):
 
 
 def require_each_name_once(text: bytes | msgspec.Raw, found: object) -> None:
-    """Raise ValueError unless a JSON text has as many names as what was read of it would be written with.
+    """Raise ValueError unless a JSON text has as many names as we would write for what was read from it.
 
-    It cannot have fewer. It has more where a name stands twice, or stands there that we would have left out.
+    It cannot have fewer. It has more if a name stands twice, or if it has a name that we leave out.
     """
     if _names(msgspec.json.format(bytes(text), indent=-1)) != _names(msgspec.json.encode(found)):
         raise ValueError("a name stands twice")
 
 
 def _names(compact: bytes) -> int:
-    """Return how many names the objects of a JSON text without blanks have: what ends with a quote before a colon."""
-    if b"\\" in compact:  # quotes inside a text have a backslash before them, which may have one itself
+    """Return the number of names in a JSON text without blanks. A name ends with a quote before a colon."""
+    if b"\\" in compact:  # escaped backslashes and escaped quotes inside texts
         compact = compact.replace(b"\\\\", b"").replace(b'\\"', b"")
     return compact.count(b'":')

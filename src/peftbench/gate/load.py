@@ -1,4 +1,4 @@
-"""Files to snapshots: a baseline or a run, whichever the file is."""
+"""Reads a file as a snapshot, whether it holds a baseline or a run."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from peftbench.records.record import Record, record_from_json
 from peftbench.records.runfile import run_from_json
 
 _BASELINE: Final = f'{{\n"schema": "{BASELINE_SCHEMA}"'
-"""How a baseline begins."""
+"""First lines of a baseline."""
 _RECORDS: Final = b'"records": [\n'
 """The line after which `save_run` writes one record a line."""
 _HEAD_LINES: Final = 20
-"""It comes within so many lines."""
+"""Lines among which that line is."""
 
 
 def load_snapshot(path: Path) -> Snapshot:
     """Read a baseline or a run.
 
     Raises:
-        UserError: the file cannot be read, or is neither; says where in it and what to do.
+        UserError: the file cannot be read, or is neither of the two; says where it is wrong and what to do.
     """
     quick = _stream_run(path)
     if quick is not None:
@@ -56,9 +56,9 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def _stream_run(path: Path) -> Snapshot | None:
-    """Read a run in the layout of `save_run`, one record at a time: many cases need little memory.
+    """Read a run in the layout of `save_run`, one record at a time, so that many cases need little memory.
 
-    Returns None for any other file, and wherever something is wrong: the careful reader finds out what.
+    Returns None for any other file, and if anything is wrong. The careful reader then says what.
     """
     try:
         with path.open("rb") as file:
@@ -89,7 +89,7 @@ def _records(file: Iterator[bytes], source: str) -> Iterator[RecordLine | Record
 
 
 def _quick(decoder: msgspec.json.Decoder[RecordLine], text: bytes) -> RecordLine | None:
-    """Return a record; None where the careful reader is to look: that does not make all the others slow."""
+    """Return a record; None if the careful reader must read it. The other records are still read quickly."""
     if len(text) > MAX_TEXT:
         return None
     try:

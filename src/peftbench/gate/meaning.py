@@ -1,8 +1,9 @@
-"""What each counter means, and so what a rise of it is worth: one table, which the comparison and its words share.
+"""What each counter means, and which rise of it fails. Comparison and reports share this table.
 
-A *resource* is what a user pays: a rise fails. A *file* is what a checkpoint holds beside its tensors: a key more in a
-configuration is no regression. The *interpreter*'s counters warn early of what a clock may not see; where the clock has
-judged the case and excludes a slowdown, they are told and no more.
+* A *resource* is what a user pays for. Any rise above its tolerance fails.
+* A *file* counter is what a checkpoint holds beside its tensors. One more key in a configuration is no regression.
+* An *interpreter* counter warns of slowdowns that a clock may not see. If the clock excludes a slowdown of the case, a
+  rise is a note.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from peftbench.gate.rule import Rule
 
 Kind = Literal["resource", "file", "interpreter"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-"""The gravest first."""
+"""Kinds of counters, the most serious first."""
 
 MEANINGS: Final[Mapping[str, Kind]] = {
     "flops": "resource",
@@ -35,15 +36,15 @@ MEANINGS: Final[Mapping[str, Kind]] = {
     "python_calls": "interpreter",
     "bytecodes": "interpreter",
 }
-"""Counter -> its kind. A counter that is not named, of somebody's own workload, is a resource."""
+"""Counter -> its kind. Any other counter, such as one of a user's own workload, is a resource."""
 
 OF_PYTHON: Final = frozenset({"python_calls", "bytecodes"})
-"""Counters that another Python changes: they are not compared with those of one."""
+"""Counters that depend on the version of Python. They are compared under the same version only."""
 
 TOTALS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoint_bytes": ("checkpoint_tensor_bytes", "checkpoint_other_bytes"),
 }
-"""Sums, and their parts: where the parts are known, they are compared, and the sum is not."""
+"""Sum -> its parts. If both sides have the parts, these are compared instead of the sum."""
 
 
 def kind_of(name: str) -> Kind:
@@ -52,15 +53,17 @@ def kind_of(name: str) -> Kind:
 
 
 def weighs(name: str, before: float, after: float, rule: Rule, *, excluded: bool) -> bool:
-    """Tell whether a counter rose by more than its kind may; with its ends changed, whether it fell by as much.
+    """Tell whether a counter rose by more than its kind allows.
+
+    With `before` and `after` exchanged, it tells whether the counter fell by as much.
 
     Args:
-        name: Of the counter.
-        before: What it was.
-        after: What it is.
+        name: Name of the counter.
+        before: Value on the old side.
+        after: Value on the new side.
         rule: The constants.
-        excluded: Whether the clock judged the case and excludes a slowdown above the limit: what the interpreter
-            does more or less of is a note then.
+        excluded: Whether the clock judged the case and excludes a slowdown above the limit. Interpreter counters are
+            notes then.
     """
     kind = kind_of(name)
     if kind == "interpreter":
@@ -71,13 +74,13 @@ def weighs(name: str, before: float, after: float, rule: Rule, *, excluded: bool
 
 
 def without_totals(counters: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the counters without the sums whose parts are all there."""
+    """Return the counters without the sums of which all parts are present."""
     known = [total for total, parts in TOTALS.items() if total in counters and counters.keys() >= {*parts}]
     return {name: value for name, value in counters.items() if name not in known} if known else counters
 
 
 def parted(counters: Mapping[str, float], newer: Mapping[str, float]) -> Mapping[str, float]:
-    """Return the counters with the parts of a sum in its place, where newer ones know them and they add up to it."""
+    """Return the counters with a sum replaced by its parts, if the newer counters have parts that add up to it."""
     for total, parts in TOTALS.items():
         if total in counters and newer.keys() >= {*parts} and sum(newer[part] for part in parts) == counters[total]:
             rest = {name: value for name, value in counters.items() if name != total}
@@ -88,7 +91,7 @@ def parted(counters: Mapping[str, float], newer: Mapping[str, float]) -> Mapping
 def on_one_footing(
     base: Mapping[str, float], new: Mapping[str, float]
 ) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Return both sides' counters, with the parts summed up where the other side knows the sum alone."""
+    """Return both sides' counters. Parts are summed up if the other side has only the sum."""
     return _summed_like(base, new), _summed_like(new, base)
 
 

@@ -1,4 +1,4 @@
-"""How noisy is a machine, what slowdown will be seen on it, and what can be improved: plain functions on readings."""
+"""How noisy a machine is, which slowdown can be seen on it, and what can be improved."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from peftbench.records.record import Launch, Run
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """Spread between launches of the same code, in log units: median over cases."""
+    """Standard deviation between launches of the same code, in log units; median over cases."""
 
     ratio: float
-    """Of a case's time to its reference."""
+    """Spread of x, the ratio of a case's time to its reference."""
     time: float
-    """Of its raw time."""
+    """Spread of a case's raw time."""
     launches: int
+    """Most launches of a case."""
 
 
 def noise_of(run: Run) -> Noise:
-    """Return how much the launches of each case differ; NaN where no case has two."""
+    """Return the noise of a run; NaN if no case has two launches."""
     ratios, times, most = [], [], 0
     for record in run.records:
         xs = [launch.x for launch in record.launches if launch.x is not None]
@@ -40,9 +41,9 @@ def noise_of(run: Run) -> Noise:
 
 
 def smallest_slowdowns(noise: Noise, launches: Sequence[int], rule: Rule) -> list[float]:
-    """Return by number of new launches the slowdown that is found with the rule's power, against a full baseline.
+    """Return the slowdown that is found with the rule's power against a full baseline, for each number of new launches.
 
-    A share: 0.05 is 5 %.
+    Slowdowns are shares: 0.05 is 5 %.
     """
     count = np.array(launches)
     base = np.full_like(count, rule.full_baseline)
@@ -55,22 +56,22 @@ def smallest_slowdowns(noise: Noise, launches: Sequence[int], rule: Rule) -> lis
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What is known of a machine's readiness; None where it does not say."""
+    """What is known of a machine before it measures. None stands for unknown."""
 
     cores: int
-    """That this process may use."""
+    """Cores that this process may use."""
     governors: frozenset[str] = frozenset()
     boost: bool | None = None
     load: float | None = None
-    """Average over a minute, before anything was run."""
+    """Load average over a minute, before any case was run."""
     quota: float | None = None
-    """Cores' worth of time that a container may use."""
+    """CPU time that a container may use, in cores."""
     virtual: bool = False
     swap_used_bytes: int = 0
 
     @classmethod
     def read(cls, root: Path = Path("/")) -> Machine:
-        """Read what Linux says; elsewhere little is known."""
+        """Read the machine from files of Linux below `root`. On other systems little is known."""
         import psutil
 
         governors = {_text(path) for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")}
@@ -86,7 +87,7 @@ class Machine:
 
 
 def advice(machine: Machine, *, threads: int, environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield what can be improved, most useful first, a sentence each."""
+    """Yield one sentence for each thing that can be improved, the most useful first."""
     if machine.load is not None and machine.load > 0.2 * machine.cores:
         yield f"other work is running (load {machine.load:.1f} on {machine.cores} cores): end it, or measure at night"
     if threads > machine.cores:
@@ -98,7 +99,7 @@ def advice(machine: Machine, *, threads: int, environment: Mapping[str, str]) ->
         yield f"the frequency governor is {found}: `sudo cpupower frequency-set -g performance`"
     if machine.boost:
         yield "the clock boosts while the chip is cool: switch it off to compare sessions"
-    if machine.swap_used_bytes > 100e6:  # noqa: PLR2004 - what lies there for long does no harm
+    if machine.swap_used_bytes > 100e6:  # noqa: PLR2004 - a little swap that is never read does no harm
         yield f"{machine.swap_used_bytes / 1e6:.0f} MB are swapped out: free memory"
     if machine.virtual:
         yield "this is a virtual machine: neighbours come and go; prefer --peftbench-against to a stored baseline"
@@ -107,12 +108,12 @@ def advice(machine: Machine, *, threads: int, environment: Mapping[str, str]) ->
 
 
 def seconds_a_launch(run: Run, count: int) -> float:
-    """Return how long a launch of these cases takes, start-up included."""
+    """Return the seconds that a launch takes, start-up included."""
     return float(run.notes.get("duration_s", 0.0)) / max(count, 1)
 
 
 def drift(run: Run) -> float:
-    """Return by how much the raw times of the first and last launch differ, median over cases: a share."""
+    """Return the change of raw time from the first to the last launch, as a share; median over cases."""
 
     def change(launches: Sequence[Launch]) -> float:
         return math.log(launches[-1].time_s / launches[0].time_s)
@@ -130,7 +131,7 @@ def _boost(root: Path) -> bool | None:
 
 
 def _quota(text: str) -> float | None:
-    """Read `max 100000` or `150000 100000`: microseconds of time in so many."""
+    """Read `max 100000` or `150000 100000` (microseconds of CPU time, and their period) as a number of cores."""
     words = text.split()
     if len(words) != 2 or not words[0].isdecimal():  # noqa: PLR2004 - a quota and a period
         return None

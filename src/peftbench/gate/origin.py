@@ -1,4 +1,4 @@
-"""Where a case became worse, as a search over the states between two has found it."""
+"""The state at which a case became worse, as a bisection found it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class WorseSince:
-    """Where a case became worse."""
+    """The state at which a case became worse."""
 
     case: str
     before: str
-    """The last state at which it was not."""
+    """Last state at which the case was not worse."""
     at: str
-    """The first state at which it is."""
+    """First state at which the case is worse."""
     between: tuple[str, ...] = ()
-    """States between the two, of which none could be had."""
+    """States between the two. None of them could be made."""
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """The origin as text for people."""
         hidden = f", or at one of {len(self.between)} states between, which cannot be had" if self.between else ""
         return f"first worse at {self.at}{hidden}; not yet at {self.before}"

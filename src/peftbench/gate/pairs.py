@@ -1,4 +1,4 @@
-"""What pairs of processes in lock-step say: one number a pair, ln(new / base). Pure functions."""
+"""Statistics of pairs of processes in lock-step. A pair yields one number for a case: ln(new / old)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from peftbench.gate.rule import Rule
 from peftbench.gate.statistics import Array, Moments, Shifts, ragged_moments, tested
 
 EXACT: Final = 10**9
-"""Launches of the base, as it were: a pair measures the difference itself, so that only pairs bring an error."""
+"""Stands for the launches of the old side. A pair measures the difference itself, so the old side adds no error."""
 
 
 def pair_shifts(pairs: Sequence[Sequence[float]], rule: Rule) -> Shifts:
-    """Return the shift of each case: a one-sample t test whose variance is moderated as that of launches is.
+    """Return the shift of each case, by a one-sample t test with a moderated variance as for launches.
 
-    No common shift is taken off: both states ran at the same time, so that what moved all cases is the difference
-    that was asked for.
+    No common shift is taken off. Both states ran at the same time, so that a shift of all cases is a difference
+    between the states.
     """
     found = ragged_moments(pairs)
     df = np.maximum(found.count - 1 + rule.prior_launches, 1)
@@ -29,9 +29,9 @@ def pair_shifts(pairs: Sequence[Sequence[float]], rule: Rule) -> Shifts:
 
 
 def prior_variance(found: Moments, rule: Rule) -> Array:
-    """Return the median over cases of the variance between pairs; the rule's with fewer than `min_cases`.
+    """Return the median over cases of the variance between pairs; that of the rule with fewer than `min_cases` cases.
 
-    The median of a variance with n - 1 degrees of freedom is below its mean; their ratio is that of chi-squared.
+    The median of a variance with n - 1 degrees of freedom is below its mean. The median of chi-squared corrects it.
     """
     df = found.count - 1
     some = df > 0

@@ -1,4 +1,4 @@
-"""The constants of the gate's rule, each with a name, a default and a line that says what it does."""
+"""The constants of the gate's rule. Each has a name, a default and a help text."""
 
 from __future__ import annotations
 
@@ -25,52 +25,60 @@ class Constant:
     """One constant of the rule."""
 
     name: str
-    """As people write it: `max-shift`."""
+    """Name as users write it: `max-shift`."""
     type: type[int] | type[float]
     default: float
     help: str
 
     @property
     def field(self) -> str:
-        """Its field of `Rule`."""
+        """Name of its field in `Rule`."""
         return self.name.replace("-", "_")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """When a case is called slower. Shares are relative: 0.05 is 5 %. `docs/gate.md` holds the formulas."""
+    """The constants that decide when a case is slower. 0.05 means 5 %. `docs/gate.md` gives the formulas."""
 
-    limit: float = _share(0.05, "a case is unchanged when a slowdown above this share is excluded")
-    tolerance: float = _share(0.01, "share that a case may be slower by: p is the probability under a true shift of it")
-    alpha: float = _share(0.001, "a case is slower when p is below this, with a full baseline")
-    alpha_young: float = _share(0.002, "the same while the baseline is not full")
-    early_alpha: float = _share(0.1, "share of alpha that is spent on calling a case slower before its last launch")
-    confidence: float = _share(0.95, "confidence of each bound of a shift")
-    power: float = _share(0.90, "probability with which the smallest detectable slowdown is found")
-    suspect_p: float = _share(0.2, "a case with a p below this after the first launches is looked at again")
-    futility: float = _share(0.05, "a suspect is cleared when the chance that the launches left make it slower is less")
-    launches: int = _count(3, "launches of every case; fewer than this never fail a case")
-    more_launches: int = _count(7, "launches that are added to those of a suspect at most", low=0)
-    launches_alone: int = _count(2, "of the launches added, those that suspects make without siblings, first", low=0)
-    siblings: int = _count(4, "cases that are launched beside suspects, so that a common shift shows")
-    full_baseline: int = _count(20, "launches that a case of the baseline holds at most, oldest out first", low=2)
-    min_baseline: int = _count(5, "launches that a case of the baseline must hold for its time to be compared", low=2)
-    session_launches: int = _count(5, "launches that one appended session adds to a case at most")
-    min_cases: int = _count(5, "cases from which a common shift and a prior spread are estimated, at least", low=2)
-    prior_spread: float = _share(0.02, "spread between launches that is assumed where there are fewer cases")
-    prior_launches: int = _count(10, "launches that the spread common to all cases weighs as much as", low=0)
-    max_shift: float = _share(0.03, "all cases together may move against their reference by this share")
-    max_reference_shift: float = _share(0.15, "the reference itself may move against the anchor by this share")
-    max_clock_difference: float = _share(0.05, "times are not compared where a GPU's clock differs by more than this")
-    resource_tolerance: float = _share(0.0, "share that a resource may rise by: FLOPs, parameters, bytes of tensors")
-    file_tolerance: float = _share(0.01, "share that a checkpoint may grow by beside its tensors")
-    file_bytes: int = _bytes(65536, "bytes that a checkpoint may grow by beside its tensors, whatever the share")
+    limit: float = _share(0.05, "Slowdown that must be excluded for a case to be unchanged.")
+    tolerance: float = _share(0.01, "Slowdown that is treated as harmless (0.01 = 1 %).")
+    alpha: float = _share(
+        0.001,
+        "A case is slower when p is below this, with a full baseline. p is the probability of launches at least this "
+        "slow if the true slowdown is the tolerance.",
+    )
+    alpha_young: float = _share(0.002, "Replaces alpha while the baseline holds fewer launches than full-baseline.")
+    early_alpha: float = _share(0.1, "Share of alpha that is spent on verdicts before a suspect's last launch.")
+    confidence: float = _share(0.95, "One-sided confidence of each bound of a shift.")
+    power: float = _share(0.90, "Probability with which a slowdown of the reported smallest size is found.")
+    suspect_p: float = _share(0.2, "A case with a p below this after the first launches is a suspect.")
+    futility: float = _share(
+        0.05, "A suspect is cleared when the chance that further launches call it slower is below this."
+    )
+    launches: int = _count(3, "Launches that every case gets. With fewer, no case fails by its time.")
+    more_launches: int = _count(7, "Most launches that a suspect gets after the first ones.", low=0)
+    launches_alone: int = _count(2, "How many of a suspect's further launches run without siblings.", low=0)
+    siblings: int = _count(4, "Cleared cases that run beside suspects to show a common shift.")
+    full_baseline: int = _count(20, "Most launches that a baseline keeps of a case; the oldest are dropped.", low=2)
+    min_baseline: int = _count(5, "Fewest launches that a baseline needs of a case before its time is judged.", low=2)
+    session_launches: int = _count(5, "Most launches that `accept --append` adds to a case from one session.")
+    min_cases: int = _count(5, "Fewest cases from which a common shift or a prior spread is estimated.", low=2)
+    prior_spread: float = _share(0.02, "Spread between launches that is assumed with fewer cases than min-cases.")
+    prior_launches: int = _count(10, "Weight of the prior spread in a case's variance, in degrees of freedom.", low=0)
+    max_shift: float = _share(0.03, "Common shift of all cases that is accepted. A larger slowdown fails.")
+    max_reference_shift: float = _share(0.15, "Shift of the reference against the anchor that is accepted.")
+    max_clock_difference: float = _share(0.05, "Times are not compared when the GPU's clock differs by more than this.")
+    resource_tolerance: float = _share(0.0, "Rise of FLOPs, parameters and bytes of tensors that is allowed.")
+    file_tolerance: float = _share(0.01, "Growth of a checkpoint beside its tensors that is always allowed.")
+    file_bytes: int = _bytes(65536, "Growth of a checkpoint beside its tensors that is always allowed, in bytes.")
     interpreter_tolerance: float = _share(
-        0.01, "share that calls, allocations and bytecodes may rise by where no clock excludes a slowdown"
+        0.01,
+        "Rise of operator calls, allocations, Python calls and bytecodes that is allowed when a slowdown is not "
+        "excluded.",
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range; raises UserError."""
+        """Raise UserError for a constant that is out of range."""
         for item in fields(self):
             value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
             if not low <= value <= high or (item.name in _PROBABILITIES and value in (low, high)):
@@ -92,7 +100,7 @@ class Rule:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read `limit=0.03,alpha=0.001`: some constants are replaced, the last value of one counts.
+        """Read `limit=0.03,alpha=0.001`. Other constants keep their defaults; the last value of a name wins.
 
         Raises:
             UserError: a part without `=`, an unknown name, or a value out of range.
@@ -111,7 +119,7 @@ class Rule:
 
     @property
     def all_launches(self) -> int:
-        """Launches of a suspect in the end."""
+        """Most launches of a suspect: the first ones and those added."""
         return self.launches + self.more_launches
 
 

@@ -1,4 +1,7 @@
-"""What of two snapshots may be compared: times on one machine, counters under the versions that determine them."""
+"""What may be compared in two snapshots.
+
+Times need one fingerprint. Counters need the versions that determine them.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ from peftbench.records.record import differences
 COUNTER_VERSIONS: Final = ("torch", "transformers", "peft", "peftbench")
 """Entries of the fingerprint that determine the counters."""
 INTERPRETER_VERSIONS: Final = (*COUNTER_VERSIONS, "python")
-"""Those that determine the counters that another Python changes."""
+"""Entries of the fingerprint that determine counters of the interpreter (`OF_PYTHON`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Why something is not comparable, one phrase each; empty where it is."""
+    """Why something is not comparable, as a phrase. An empty phrase means that it is comparable."""
 
     settings: str
-    """Why nothing is."""
+    """Why nothing is comparable."""
     time: str
     counters: str
     interpreter: str
-    """Why Python calls and bytecodes are not, on top of `counters`."""
+    """Why Python calls and bytecodes are not comparable, besides `counters`."""
 
     def notes(self) -> tuple[str, ...]:
         """Return one sentence for each thing that is not compared."""
@@ -45,7 +48,7 @@ class Scope:
 
 
 def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scope:
-    """Return what may be compared; entries of the fingerprint that are `under_test` may differ."""
+    """Return what may be compared. Entries of the fingerprint that are `under_test` may differ."""
     settings = _arrows("other settings", differences(base.settings, new.settings))
     moved = differences(base.fingerprint, new.fingerprint)
     moved = {name: pair for name, pair in moved.items() if name not in set(under_test)}
@@ -63,7 +66,7 @@ def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scop
 
 
 def other_clock(base: CaseSnapshot, new: CaseSnapshot, rule: Rule) -> str:
-    """Return why the times of a case are not comparable, or '': a GPU's clock, where it is known on both sides."""
+    """Return why the GPU's clocks make the times of a case incomparable, or '' if they do not or are unknown."""
     old, now = base.clock_mhz, new.clock_mhz
     if not (old and now) or abs(now - old) <= rule.max_clock_difference * old:
         return ""
@@ -77,7 +80,7 @@ def _arrows(title: str, moved: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def _release(version: object) -> str:
-    """Return a version without its build (`+cpu`), which changes how fast something is done, not what."""
+    """Return a version without its build (`+cpu`). A build changes times, and no counters."""
     return _word(version).partition("+")[0]
 
 

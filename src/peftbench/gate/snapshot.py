@@ -1,4 +1,4 @@
-"""What the gate knows of a set of cases: of a run, or of the runs that were accepted as a baseline."""
+"""Snapshots: a run, or a baseline, reduced to what the gate compares."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from peftbench.gate.lines import RecordLine
 
 CLOCK: Final = "sm_clock_mhz"
-"""The metric that tells it."""
+"""Name of the metric that holds the clock of a GPU."""
 MAX_LOGARITHM: Final = 100.0
-"""Of ratios of times: 1e43 to one."""
+"""Largest logarithm of a ratio of times. It stands for 1e43 to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a round is made of: tells what moved when a counter moves. Many cases share one."""
+    """What a round consists of, to explain a counter that moved. Many cases share one profile."""
 
     operators: Mapping[str, int] = field(default_factory=dict)
     """Calls of each operator in one round, by name."""
     operator_hash: str = ""
-    """Of the order of the calls."""
+    """Hash of the order of the calls."""
     modules: Mapping[str, int] = field(default_factory=dict)
     """Trainable parameters by module."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaseSnapshot:
-    """One case, as far as the gate looks."""
+    """What the gate compares of one case."""
 
     x: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """By session, of each launch: median over rounds of ln(time of the case / time of the reference)."""
+    """Session -> x of each launch, which is the median over rounds of ln(time of the case / time of the reference)."""
     rounds: int = 0
-    """Median over launches."""
+    """Number of rounds of a launch, median over launches."""
     time_s: float | None = None
-    """Median over launches, of the median time of a round: for people, never compared."""
+    """Median time of a round in seconds, median over launches. It is shown, and never compared."""
     counters: Mapping[str, float] = field(default_factory=dict)
-    """The metrics that are equal from run to run, and better when lower."""
+    """Metrics that are equal from run to run and better when lower."""
     profile: Profile = field(default_factory=Profile)
     status: Status = "ok"
     reason: str = ""
     clock_mhz: float | None = None
-    """Of a GPU's multiprocessors after the rounds; where it is another one, times are not compared."""
+    """Clock of the GPU's multiprocessors after the rounds. Times at different clocks are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,45 +61,45 @@ class Session:
 
     name: str
     shift: float = 0.0
-    """What all cases together had moved by, in log units, against the sessions accepted before; taken off again."""
+    """Common shift of all cases against the sessions accepted before, in log units. `launches` subtracts it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Who wants to know why a baseline is what it is reads this."""
+    """One acceptance, for whoever asks why a baseline is as it is."""
 
     date: str
     commit: str
     cases: int
-    """How many were accepted."""
+    """Number of cases that were accepted."""
     why: str
     keyword: str = ""
-    """The expression that selected them, where not all were."""
+    """The -k expression that selected the cases; empty if all were accepted."""
     append: bool = False
-    """Whether their launches were added to the old ones, instead of taking their place."""
+    """Whether the launches were added to those of the baseline, instead of replacing them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the gate knows of a set of cases."""
+    """What the gate knows of a set of cases: a run or a baseline."""
 
     fingerprint: Mapping[str, str]
     settings: Mapping[str, Any]
     cases: Mapping[str, CaseSnapshot]
-    """By id."""
+    """Case id -> case."""
     references: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
-    """By function and group of cases, and by session, of each launch: ln(time of the reference / of the anchor)."""
+    """Function and group of cases -> session -> ln(time of the reference / time of the anchor) of each launch."""
     sessions: Mapping[str, Session] = field(default_factory=dict)
-    """By the name that `x` and `references` use."""
+    """Name of a session in `x` and `references` -> session."""
     accepted: tuple[Acceptance, ...] = ()
-    """Oldest first; none of a run."""
+    """Acceptances, oldest first. A run has none."""
 
     def select(self, matches: Callable[[str], bool]) -> Snapshot:
         """Return the snapshot of the cases whose id matches."""
         return replace(self, cases={name: case for name, case in self.cases.items() if matches(name)})
 
     def launches(self, case_id: str) -> list[float]:
-        """Return x of each launch of a case, with what its session moved all cases by taken off."""
+        """Return x of each launch of a case, minus the shift of its session."""
         launches: list[float] = []
         for name, values in self.cases[case_id].x.items():
             shift = self.sessions[name].shift
@@ -118,7 +118,7 @@ def collect(
     """Return what the gate knows of records.
 
     Raises:
-        ValueError: two records share an id, or a number is not finite or no time; names the record.
+        ValueError: two records share an id, or a number is not finite or impossible; names the record.
     """
     profiles: dict[object, Profile] = {}
     cases: dict[str, CaseSnapshot] = {}
@@ -128,7 +128,7 @@ def collect(
             raise ValueError(record.id)
         try:
             cases[record.id] = _case(record, profiles)
-        except OverflowError as error:  # a sum of whole numbers that no float can hold
+        except OverflowError as error:  # a sum of whole numbers that is too large for a float
             raise ValueError(record.id) from error
         _add_references(anchored[_reference(record)], record)
     references = {
@@ -173,7 +173,7 @@ def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> CaseS
 
 
 def are_logarithms(values: Mapping[str, Sequence[float]]) -> bool:
-    """Tell whether numbers can be logarithms of ratios of times: far enough from what `exp` can hold."""
+    """Tell whether numbers can be logarithms of ratios of times, so that `exp` does not overflow."""
     return all(not row or -MAX_LOGARITHM <= min(row) <= max(row) <= MAX_LOGARITHM for row in values.values())
 
 
@@ -185,18 +185,18 @@ def _shared_profile(record: Record | RecordLine, profiles: dict[object, Profile]
 
 
 def _reference(record: Record | RecordLine) -> str:
-    """Return what the reference of a case is called.
+    """Return the name of the reference of a case.
 
-    Functions can share the name of a workload and not be the same. Where they are called alike it stands once.
+    It has the function as well as the workload, because two functions can use one workload. Equal names stand once.
     """
     function = CaseId(record.id).function
-    alike = function in (record.workload, record.id)  # the id itself: it has no parameters
+    alike = function in (record.workload, record.id)  # an id without parameters is its own function
     name = record.workload if alike else f"{function} {record.workload}"
     return f"{name} {group_name(record.task, record.batch_size)}-len{record.seq_len}"
 
 
 def _add_references(sessions: dict[str, list[list[float]]], record: Record | RecordLine) -> None:
-    """Add the reference's times to those that other cases of its group saw in the same launches."""
+    """Add a record's times of its reference to those of its group, launch by launch."""
     seen: dict[str, int] = defaultdict(int)
     for launch in record.launches:
         if launch.reference_s and launch.anchor_s:

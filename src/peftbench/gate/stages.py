@@ -1,4 +1,7 @@
-"""Which cases need another launch: the looks between the first launches of all cases and the last of a suspect."""
+"""Decides which cases need another launch.
+
+A look is a decision between the first launches of all cases and the last launch of a suspect.
+"""
 
 from __future__ import annotations
 
@@ -22,40 +25,43 @@ from peftbench.gate.statistics import (
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """After how many launches a suspect is looked at."""
+    """Numbers of launches after which suspects are looked at."""
 
     first: int
     """Launches of every case."""
     last: int
-    """Launches of a suspect in the end."""
+    """Most launches of a suspect."""
     alone: int = 0
-    """Of the launches after the first ones, those without siblings beside them."""
+    """How many launches after the first ones run without siblings."""
 
     @classmethod
     def of(cls, rule: Rule) -> Self:
-        """Return those of a gate by its rule."""
+        """Return the looks of a gate by its rule."""
         return cls(rule.launches, rule.all_launches, rule.launches_alone)
 
     @property
     def early(self) -> int:
-        """How many looks before the last launch may call a case slower."""
+        """Number of looks before the last launch that may call a case slower."""
         return max(self.last - self.first - self.alone, 1)
 
     def telling(self, count: Array) -> Array:
-        """Tell whether a case of so many launches may be called slower before its last.
+        """Tell whether a case with `count` launches may be called slower before its last launch.
 
-        After its first launches, which all cases share; not by later ones that nothing stood beside, since all may
-        have moved together meanwhile.
+        It may after its first launches, which all cases share, and after launches that had siblings. It may not after
+        launches alone, because a common shift would not show in them.
         """
         found: Array = (count == self.first) | ((count > self.first + self.alone) & (count < self.last))
         return found
 
 
 def pending(result: Shifts, rule: Rule, looks: Looks | None = None) -> Array:
-    """Tell which suspects need another launch: until they are cleared or certain, or the rest would hardly tell.
+    """Tell which suspects need another launch.
+
+    A suspect needs none when it is cleared, when it is certainly slower, or when further launches would hardly make it
+    slower.
 
     Args:
-        result: What the launches made say.
+        result: Test results of the launches so far.
         rule: The constants.
         looks: By default those of the rule.
     """
@@ -67,13 +73,13 @@ def pending(result: Shifts, rule: Rule, looks: Looks | None = None) -> Array:
 
 
 def certain(result: Shifts, rule: Rule, looks: Looks) -> Array:
-    """Tell which cases are slower so surely that the launches left would not turn it.
+    """Tell which cases are slower for certain before their last launch.
 
-    A part of the rate of false alarms is spent on the looks before the last one, as much on each (Bonferroni's bound:
-    whatever hangs together between looks, it is not exceeded for that); the last look has the rest (`significance`).
+    The share `early_alpha` of the rate of false alarms is divided equally between the looks before the last one. The
+    last look has the rest (`significance`). By Bonferroni's bound the rate is kept although the looks are dependent.
 
     Args:
-        result: What the launches made say.
+        result: Test results of the launches so far.
         rule: The constants.
         looks: When cases are looked at.
     """
@@ -85,8 +91,8 @@ def certain(result: Shifts, rule: Rule, looks: Looks) -> Array:
 def hope(result: Shifts, rule: Rule, last: int) -> Array:
     """Return the chance that a case will be slower by the rule after `last` launches.
 
-    Stochastic curtailment, the shift having a flat prior: the mean of n launches is moved by the rest of N with the
-    variance s^2 (1/n - 1/N).
+    This is stochastic curtailment with a flat prior of the shift. The mean of n launches differs from that of all N
+    launches with the variance s^2 (1/n - 1/N).
     """
     made, planned = np.maximum(result.new_count, 1), np.maximum(result.new_count, last)
     missing = least_slower(result, rule, planned) - result.estimate

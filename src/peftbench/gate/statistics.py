@@ -1,8 +1,9 @@
-"""When is a case slower? Pure functions on the launches of many cases at once.
+"""Statistics that decide whether a case is slower. They are pure functions on the launches of many cases at once.
 
-A case's launch is one number, x = median over rounds of ln(time of the case / time of the reference). Arrays hold one
-element a case in their last axis; leading axes, if any, are independent suites (simulations use them). Shifts are
-differences of logarithms: `expm1` makes shares of them. `docs/gate.md` says why each step is there.
+A launch of a case is one number, x = median over rounds of ln(time of the case / time of the reference). The last axis
+of an array has one element for each case. Leading axes, if any, are independent suites, as in simulations. Shifts are
+differences of logarithms, and `expm1` turns them into shares. `base` is the old side of the comparison, `new` the new
+side. `docs/gate.md` gives the reason for each step.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ Array = NDArray[Any]
 NORMAL_IQR: Final = 1.349
 """Interquartile range of a normal distribution, in standard deviations."""
 MAX_MORE_LAUNCHES: Final = 100
-"""Where the search for the launches still needed gives up."""
+"""Most additional launches that `launches_needed` considers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """What the test needs of the launches of each case on one side."""
+    """What the test needs to know of the launches of each case on one side."""
 
     count: Array
     mean: Array
@@ -35,7 +36,7 @@ class Moments:
     squares: Array
     """Sum of squared deviations from the mean."""
     spread: Array
-    """Interquartile range / 1.349: a standard deviation that a bad launch does not move; NaN without launches."""
+    """Interquartile range / 1.349, a standard deviation that is robust to a bad launch; NaN without launches."""
 
 
 def moments(launches: Array) -> Moments:
@@ -62,26 +63,26 @@ def ragged_moments(launches: Sequence[Sequence[float]]) -> Moments:
 
 
 def common_shift(difference: Array, rule: Rule) -> Array:
-    """Return the median over cases of mean(new) - mean(base); 0 with fewer than `min_cases` (NaN is no case)."""
+    """Return the median over cases of mean(new) - mean(old); 0 with fewer than `min_cases` cases that are not NaN."""
     return _median_over_cases(difference, 0.0, rule)
 
 
 def staged_shift(
     base: Moments, new: Moments, launches: Sequence[Sequence[float]], rule: Rule, kinds: Array | None = None
 ) -> Array:
-    """Return each case's common shift, where suspects and their siblings may have more launches than the rest.
+    """Return each case's common shift, when suspects and their siblings may have more launches than other cases.
 
-    The first launches, which all cases share, give the shift of the suite. Later ones were made at another time, when
-    everything may have moved together: what moved the siblings (launched again, though no suspects) beside a suspect
-    is added, as far as its later launches make its mean. Not the median over all that were launched again: many
-    suspects at once would be taken for a common shift, and hide.
+    The first launches, which all cases share, give the shift of the suite. Later launches were made at another time,
+    at which all cases may have moved together. The median shift of the siblings between first and later launches is
+    therefore added to that of the suite, weighted by the share of later launches in the case's mean. Suspects do not
+    enter this median: many slower suspects would look like a common shift.
 
     Args:
-        base: The accepted launches.
+        base: The launches of the old side.
         new: The moments of `launches`.
-        launches: The launches to be judged, in the order in which they were made.
+        launches: The launches of the new side, in the order in which they were made.
         rule: The constants.
-        kinds: As of `prior_spread`.
+        kinds: As in `prior_spread`.
     """
     if not new.count.any() or np.median(new.count[new.count > 0]) == new.count.max():
         return np.broadcast_to(common_shift(new.mean - base.mean, rule), new.count.shape)
@@ -101,16 +102,16 @@ def staged_shift(
 
 
 def prior_spread(base: Moments, rule: Rule, kinds: Array | None = None) -> Array:
-    """Return for each case the median of the baseline's spread over the cases of its kind.
+    """Return the prior spread of each case: the median of the old side's spread over the cases of its kind.
 
-    Training steps may spread twice as far as inferences: one prior for both would call too many of the first slower,
-    and see too little in the second. With fewer than `min_cases` of a kind it is the median over all cases; with fewer
-    cases than that in all, the rule's.
+    Training steps may spread twice as far as inferences. One prior for both would give false alarms for training steps,
+    and miss slowdowns of inferences. A kind with fewer than `min_cases` cases has the median over all cases. With fewer
+    cases in all, it is the prior spread of the rule.
 
     Args:
-        base: The accepted launches.
+        base: The launches of the old side.
         rule: The constants.
-        kinds: Of which kind each case is, along the last axis; None: all of one.
+        kinds: Kind of each case, along the last axis; None if all cases are of one kind.
     """
     known = np.where(base.count >= rule.min_baseline, base.spread, np.nan)
     suite = _median_over_cases(known, rule.prior_spread, rule)
@@ -129,10 +130,10 @@ def _median_over_cases(values: Array, otherwise: Array | float, rule: Rule) -> A
 
 @dataclass(frozen=True, slots=True)
 class Shifts:
-    """What the launches say of how each case moved, in log units."""
+    """Test results of each case. Shifts and spreads are in log units."""
 
     estimate: Array
-    """Shift of the case beyond the common one."""
+    """Shift of the case minus the common shift."""
     spread: Array
     """Moderated standard deviation between launches."""
     df: Array
@@ -140,30 +141,30 @@ class Shifts:
     base_count: Array
     new_count: Array
     p_slower: Array
-    """Probability of an estimate at least as high, were the case slower by the tolerance only."""
+    """Probability of an estimate at least as high if the case were slower by the tolerance only."""
     p_faster: Array
-    """The same for improvements, with the sign turned."""
+    """Probability of an estimate at least as low if the case were faster by the tolerance only."""
     low: Array
     high: Array
-    """Bounds, each of which the shift is beyond with 1 - confidence (the interval between them holds less)."""
+    """One-sided bounds. The shift is beyond each with probability 1 - confidence, so twice as often beyond either."""
 
     def at(self, cases: Array) -> Shifts:
-        """Return those of some cases."""
+        """Return the results of some cases."""
         return Shifts(*(getattr(self, item.name)[cases] for item in fields(self)))
 
 
 def shifts(base: Moments, new: Moments, common: Array, rule: Rule, kinds: Array | None = None) -> Shifts:
-    """Compare the launches of each case with its baseline's; NaN where a side has none.
+    """Compare the launches of the two sides, for each case; NaN if a side has none.
 
-    The variance is moderated (Smyth 2004): the case's own, shrunk towards the spread common to all cases of its kind,
-    which weighs `prior_launches` degrees of freedom.
+    The variance is moderated (Smyth 2004): the case's own variance is shrunk towards the prior of its kind, which has
+    the weight of `prior_launches` degrees of freedom.
 
     Args:
-        base: The accepted launches.
-        new: The launches to be judged.
+        base: The launches of the old side.
+        new: The launches of the new side.
         common: Common shift, of the shape of the cases (or broadcast to it).
         rule: The constants.
-        kinds: As of `prior_spread`.
+        kinds: As in `prior_spread`.
     """
     prior = prior_spread(base, rule, kinds)
     df = np.maximum(base.count + new.count - 2 + rule.prior_launches, 1)
@@ -173,7 +174,7 @@ def shifts(base: Moments, new: Moments, common: Array, rule: Rule, kinds: Array 
 
 
 def tested(estimate: Array, spread: Array, df: Array, *, base_count: Array, new_count: Array, rule: Rule) -> Shifts:
-    """Return estimates with their probabilities and bounds, the error being t distributed."""
+    """Return estimates with their probabilities and bounds, for a t distributed error."""
     error = spread * _error_factor(base_count, new_count)
     tolerance, margin = np.log1p(rule.tolerance), stdtrit(df, rule.confidence) * error
     return Shifts(
@@ -190,31 +191,31 @@ def tested(estimate: Array, spread: Array, df: Array, *, base_count: Array, new_
 
 
 def _error_factor(base_count: Array, new_count: Array) -> Array:
-    """Return standard error / spread of a difference of two means."""
+    """Return the standard error of a difference of two means, divided by the spread."""
     return np.sqrt(1 / np.maximum(base_count, 1) + 1 / np.maximum(new_count, 1))
 
 
 def upper_tail(excess: Array, error: Array, df: Array) -> Array:
     """Return the probability of a t distributed number at least this far above 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # no spread at all: infinitely many errors, or none
+    with np.errstate(divide="ignore", invalid="ignore"):  # without spread the ratio is infinite, or 0 / 0
         ratio = np.where(excess == 0, 0.0, excess / error)
     tail: Array = stdtr(df, -ratio)
     return tail
 
 
 def error_rate(base_count: Array, rule: Rule) -> Array:
-    """Return how often a case may be called slower that is not: laxer while the baseline is not full."""
+    """Return the rate at which unchanged cases may be called slower. It is higher until the baseline is full."""
     return np.where(base_count >= rule.full_baseline, rule.alpha, rule.alpha_young)
 
 
 def significance(base_count: Array, rule: Rule) -> Array:
-    """Return the p below which a case is slower after its last launch: what the looks before it leave of the rate."""
+    """Return the p below which a case is slower after its last launch: the error rate that earlier looks leave."""
     level: Array = error_rate(base_count, rule) * (1 - (rule.early_alpha if rule.more_launches else 0.0))
     return level
 
 
 def comparable(result: Shifts, rule: Rule) -> Array:
-    """Tell which cases have launches enough on both sides for a verdict of being slower or faster."""
+    """Tell which cases have enough launches on both sides to be called slower or faster."""
     enough: Array = (result.base_count >= rule.min_baseline) & (result.new_count >= rule.launches)
     return enough
 
@@ -245,16 +246,17 @@ def suspect(result: Shifts, rule: Rule) -> Array:
 
 
 def least_slower(result: Shifts, rule: Rule, new_count: Array) -> Array:
-    """Return the estimate from which a case would be slower, with so many launches."""
+    """Return the smallest estimate at which a case with `new_count` launches is slower."""
     quantile = stdtrit(result.df + new_count - result.new_count, 1 - significance(result.base_count, rule))
     least: Array = np.log1p(rule.tolerance) + quantile * result.spread * _error_factor(result.base_count, new_count)
     return least
 
 
 def detectable(result: Shifts, rule: Rule, new_count: int | None = None) -> Array:
-    """Return the slowdown of each case that would be found with the rule's power; by default by the launches made.
+    """Return the slowdown of each case that is found with the rule's power after `new_count` launches, in log units.
 
-    Takes the sum of two t quantiles for the quantile of the noncentral t distribution: within 2 % of it here.
+    By default it is that of the launches so far. The sum of two t quantiles stands for the quantile of the noncentral t
+    distribution, from which it differs by less than 2 % here.
     """
     count = result.new_count if new_count is None else np.maximum(result.new_count, new_count)
     error = result.spread * _error_factor(result.base_count, count)
@@ -263,14 +265,14 @@ def detectable(result: Shifts, rule: Rule, new_count: int | None = None) -> Arra
 
 
 def foreseen(base: Moments, rule: Rule, kinds: Array | None = None) -> Array:
-    """Return the slowdown of each case that a gate will find with the rule's power, all launches made.
+    """Return the slowdown of each case that a gate will find with the rule's power after all launches, in log units.
 
-    Provided that new launches spread as far as the baseline's.
+    It is assumed that new launches spread as far as those of the baseline.
 
     Args:
-        base: The accepted launches, two of each case at least.
+        base: The launches of the baseline, at least two of each case.
         rule: The constants.
-        kinds: As of `prior_spread`.
+        kinds: As in `prior_spread`.
     """
     freedom = base.count - 1
     squares = base.squares / freedom * (freedom + rule.all_launches - 1)
@@ -282,7 +284,7 @@ def foreseen(base: Moments, rule: Rule, kinds: Array | None = None) -> Array:
 
 
 def launches_needed(result: Shifts, rule: Rule) -> Array:
-    """Return how many more launches would tell, if nothing else changed; 0 if `MAX_MORE_LAUNCHES` would not."""
+    """Return how many more launches would give a verdict at this estimate; 0 if `MAX_MORE_LAUNCHES` would not."""
     more = np.arange(1, MAX_MORE_LAUNCHES + 1)
     count = np.maximum(result.new_count[..., None] + more, rule.launches)
     df = (result.df - result.new_count)[..., None] + count

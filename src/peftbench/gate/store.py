@@ -1,4 +1,4 @@
-"""The folder of baselines: one file a fingerprint, found, read, and written by one writer at a time."""
+"""Finds, reads and writes baselines. A folder holds one file for each fingerprint and settings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from peftbench.records.fileio import locked, read_text, write_atomically
 from peftbench.records.record import differences
 
 NAMED: Final = ("device", "model", "dtype")
-"""What a file's name begins with, for people; the rest of it is a hash."""
+"""Entries with which the name of a file begins, for people. A hash follows."""
 PATIENCE_S: Final = 10.0
-"""How long a writer waits for another one."""
+"""How long a writer waits for another writer."""
 
 
 def file_name(fingerprint: Mapping[str, str], settings: Mapping[str, Any]) -> str:
@@ -38,16 +38,16 @@ def load(path: Path) -> Snapshot:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Keep other writers of a baseline out; raises UserError if there is one."""
+    """Lock a baseline against other writers; raises UserError if another writer has it."""
     with locked(path, timeout_s=PATIENCE_S):
         yield
 
 
 def save(baseline: Snapshot, path: Path) -> None:
-    """Write a baseline, whole or not at all.
+    """Write a baseline atomically.
 
     Raises:
-        UserError: the file cannot be written, or would be refused when it is read.
+        UserError: the file cannot be written, or could not be read back.
     """
     text = to_text(baseline)
     try:
@@ -59,14 +59,16 @@ def save(baseline: Snapshot, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The baseline that is nearest to a run."""
+    """The baseline that is most similar to a run."""
 
     path: Path
     baseline: Snapshot
 
 
 def find(folder: Path, fingerprint: Mapping[str, str], settings: Mapping[str, Any]) -> Found | None:
-    """Return the baseline of this fingerprint and these settings, else the most alike of equal settings, else None.
+    """Return the baseline of this fingerprint and these settings.
+
+    If there is none, return that of equal settings with the most similar fingerprint, or None.
 
     Raises:
         UserError: the file cannot be read.

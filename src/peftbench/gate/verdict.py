@@ -1,4 +1,4 @@
-"""What a comparison found: plain data, which reports render without computing anything."""
+"""The result of a comparison, as plain data that reports render."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from peftbench.gate.rule import Rule
 
 Verdict = Literal["regressed", "inconclusive", "improved", "unchanged", "new", "missing", "not comparable"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
-"""In the order in which reports list them; of a case's parts the first one counts."""
+"""Verdicts in the order of reports. If time and counters of a case have different verdicts, the first one counts."""
 
 FAIL_ON: Final[frozenset[Verdict]] = frozenset({"regressed"})
 STRICT: Final[frozenset[Verdict]] = frozenset({"regressed", "inconclusive", "missing", "not comparable"})
-"""What fails a strict gate."""
+"""Verdicts that fail a strict gate."""
 
 
 def parse_fail_on(text: str) -> frozenset[Verdict]:
-    """Read `regressed,inconclusive,not-comparable`; `none` and `strict` stand alone.
+    """Read verdicts, such as `regressed,not-comparable`; or one of the words `none` and `strict`.
 
     Raises:
         UserError: a word is no verdict.
@@ -38,78 +38,78 @@ def parse_fail_on(text: str) -> frozenset[Verdict]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A number that is not what it was."""
+    """A number that differs between the two sides."""
 
     name: str
     before: float
     after: float
     fails: bool = False
-    """Whether it rose by more than the rule lets it."""
+    """Whether it rose by more than the rule allows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Time:
-    """How a case's time against its reference moved; shifts in log units."""
+    """The shift of a case's time relative to its reference, in log units."""
 
     verdict: Verdict | None
-    """None where it cannot be judged; what is known is shown all the same."""
+    """None if the time cannot be judged. The other fields are shown nevertheless."""
     shift: float
-    """Beyond what all cases moved by."""
+    """Shift minus the common shift."""
     low: float
     high: float
     p: float
-    """Of the direction in which it moved."""
+    """p of the direction in which the time moved."""
     base_launches: int
     new_launches: int
     detectable: float
-    """The slowdown that would have been found with the rule's power."""
+    """Smallest slowdown that would have been found with the rule's power, in log units."""
     launches_needed: int = 0
-    """How many more would tell, of an inconclusive case; 0 where none would."""
+    """How many more launches would give an inconclusive case a verdict; 0 if none would."""
 
     def excludes(self, rule: Rule) -> bool:
-        """Tell whether the clock judged the case, and excludes a slowdown above the limit."""
+        """Tell whether the time was judged and excludes a slowdown above the limit."""
         return self.verdict is not None and self.high < math.log1p(rule.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class CaseVerdict:
-    """What became of one case."""
+    """The verdict of one case, with its reasons."""
 
     id: str
     verdict: Verdict
     reason: str = ""
-    """Why, where numbers do not say it: what is missing, failed or not comparable."""
+    """What is missing, failed or not comparable; empty if numbers say why."""
     time: Time | None = None
     base_s: float | None = None
     new_s: float | None = None
-    """Median times of a round, for people: the base's at the pace of now, so that the two differ by the shift."""
+    """Median times of a round, for people. The old one is scaled so that the two differ by the shift."""
     counters: tuple[Change, ...] = ()
-    """Those that moved, the failing ones first."""
+    """Counters that moved, the failing ones first."""
     same_counters: tuple[str, ...] = ()
-    """Those that were compared and did not."""
+    """Counters that were compared and did not move."""
     operators: tuple[Change, ...] = ()
     """Calls of operators that moved, the largest difference first."""
     modules: tuple[Change, ...] = ()
     """Trainable parameters of modules that moved, the largest difference first."""
     reordered: bool = False
-    """Whether operators are called in another order, though as often as before."""
+    """Whether operators are called as often as before, in another order."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteVerdict:
-    """What became of all cases together, or of the reference of some."""
+    """The verdict of all cases together (common shift), or of the reference of some cases."""
 
     name: str
     verdict: Verdict
     shift: float
-    """In log units."""
+    """Shift in log units."""
     limit: float
-    """As a share, beyond which it is a verdict."""
+    """Largest shift that is accepted, as a share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What a comparison found."""
+    """The result of a comparison of two snapshots."""
 
     cases: tuple[CaseVerdict, ...]
     """Sorted by id."""
@@ -117,20 +117,20 @@ class Comparison:
     detectable: float | None = None
     """Median over cases of the smallest slowdown that would have been found with the rule's power, in log units."""
     notes: tuple[str, ...] = ()
-    """What was not compared as a whole, and why: one sentence each."""
+    """One sentence for each thing that was not compared, with the reason."""
     rule: Rule = field(default_factory=Rule)
 
     def select(self, matches: Callable[[str], bool]) -> Comparison:
-        """Return the comparison of some cases; what all cases told of each other stays."""
+        """Return the comparison of some cases. Results for the whole suite stay."""
         return replace(self, cases=tuple(case for case in self.cases if matches(case.id)))
 
     def counts(self) -> Mapping[Verdict, int]:
-        """Return how many cases have each verdict, in the order of VERDICTS, those that none has left out."""
+        """Return the number of cases of each verdict that occurs, in the order of VERDICTS."""
         found = Counter(case.verdict for case in self.cases)
         return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
 
     def failing(self, fail_on: Iterable[Verdict]) -> tuple[CaseVerdict | SuiteVerdict, ...]:
-        """Return what fails a gate that fails on these verdicts."""
+        """Return the suite and case verdicts that fail a gate with `fail_on`."""
         verdicts = set(fail_on)
         items: tuple[CaseVerdict | SuiteVerdict, ...] = (*self.suite, *self.cases)
         return tuple(item for item in items if item.verdict in verdicts)
