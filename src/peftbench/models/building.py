@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.libraries import quiet, reason
 from peftbench.methods.base import head_names, is_head
-from peftbench.tasks.base import Head, Task, Vocabulary
+from peftbench.models.reporting import reported
+from peftbench.models.vocabulary import vocabulary_size
+from peftbench.tasks.base import Head, Task
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from peftbench.models.presets import ModelSource
 
@@ -31,7 +29,7 @@ def load_config(source: ModelSource) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
-    with _reported("configuration of model", source):
+    with reported("configuration of model", source):
         if source.preset:
             return AutoConfig.for_model(source.preset.model_type, **source.preset.config)
         return AutoConfig.from_pretrained(source.location, trust_remote_code=False)
@@ -52,96 +50,6 @@ def check_attention(source: ModelSource, config: PretrainedConfig, task: Task, a
             f"model {source.name!r} has no scaled-dot-product attention in transformers: "
             "give --peftbench-attention=eager"
         )
-
-
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerFast:
-    """Return the fast tokenizer that belongs to a model.
-
-    Raises:
-        UserError: a preset (it has none), or the model comes without a fast tokenizer, or one that cannot be converted.
-    """
-    if source.preset:
-        raise UserError(
-            f"preset {source.name!r} has no tokenizer: use a model folder or hub id with real data, or synthetic data"
-        )
-    from transformers import AutoTokenizer
-
-    try:
-        with _reported("tokenizer of model", source):
-            tokenizer = AutoTokenizer.from_pretrained(source.location, use_fast=True, trust_remote_code=False)
-    except UserError as error:
-        # Files that cannot be had and a library that is not installed are told as they are; the rest, without
-        # tokenizer.json, is a conversion that failed, of which transformers' last attempt (tiktoken) says nothing.
-        if isinstance(error.__cause__, OSError | ImportError) or _has_tokenizer_json(source):
-            raise
-        raise UserError(
-            f"tokenizer of model {source.name!r} cannot be loaded: it has no tokenizer.json and cannot be converted; "
-            "install sentencepiece and protobuf, load it once, and save_pretrained it into the model's folder"
-        ) from error
-    if not tokenizer.is_fast:
-        raise UserError(f"model {source.name!r} has no fast tokenizer (tokenizer.json), which offsets and words need")
-    # Without files transformers makes up a tokenizer that knows special tokens only: all words would be unknown.
-    if not tokenizer.get_vocab().keys() - {*tokenizer.all_special_tokens}:
-        raise UserError(f"model {source.name!r} comes without its tokenizer: save tokenizer.json beside config.json")
-    return tokenizer
-
-
-def _has_tokenizer_json(source: ModelSource) -> bool:
-    """Tell whether the file is in a model's folder, or has come from the hub."""
-    from transformers.utils import cached_file
-
-    try:
-        cached_file(source.location, "tokenizer.json", local_files_only=True)
-    except OSError:
-        return False
-    return True
-
-
-def text_config(config: PretrainedConfig) -> PretrainedConfig:
-    """Return the part of a configuration that describes how the model reads text: of most, the whole.
-
-    Raises:
-        UserError: the model reads no text: it has no vocabulary.
-    """
-    text: PretrainedConfig = config.get_text_config()
-    if vocabulary_size(text) is None:
-        raise UserError(f"model type {config.model_type!r} reads no text: its configuration has no vocab_size")
-    return text
-
-
-def vocabulary_size(text: PretrainedConfig) -> int | None:
-    """Return how many token ids a text model knows, or None; without a vocabulary of its own, characters are ids."""
-    size = getattr(text, "vocab_size", None)
-    if not isinstance(size, int) and getattr(text, "num_hash_buckets", None):
-        return sys.maxunicode + 1  # Canine hashes each character of Unicode
-    return size if isinstance(size, int) else None
-
-
-def vocabulary(config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast | None = None) -> Vocabulary:
-    """Return the model's token ids: the tokenizer's where there is one, else those that the configuration names.
-
-    An id that is none of the model's is passed over: a tokenizer can have got a [PAD] that the embeddings have not, a
-    configuration can say -1. What pads is not looked at, so any id serves. A decoder has no padding of its own as a
-    rule: the id that ends a text is taken, and id 0 only where none is named.
-
-    Raises:
-        UserError: the model reads no text.
-    """
-    text = text_config(config)
-    size = vocabulary_size(text) or 1
-
-    def token_id(*names: str, otherwise: int) -> int:
-        known = (getattr(holder, name, None) for holder in (tokenizer, config, text) for name in names)
-        # A configuration can name a list of ids.
-        return next((i for i in known if isinstance(i, int) and 0 <= i < size), min(otherwise, size - 1))
-
-    return Vocabulary(
-        size=size,
-        pad=token_id("pad_token_id", otherwise=token_id("eos_token_id", otherwise=0)),
-        start=token_id("cls_token_id", "bos_token_id", otherwise=1),
-        separator=token_id("sep_token_id", "eos_token_id", otherwise=2),
-        segments=getattr(text, "type_vocab_size", None) or 1,
-    )
 
 
 def build_model(
@@ -167,7 +75,7 @@ def build_model(
 
     auto_class, config = _with_head(source, task)
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention, "trust_remote_code": False}
-    with seeded(seed), _reported("model", source):
+    with seeded(seed), reported("model", source):
         model = (
             auto_class.from_config(config, **options)
             if source.preset
@@ -215,7 +123,7 @@ def build_unloaded(source: ModelSource, task: Task, *, device: str = "meta") -> 
     import torch
 
     auto_class, config = _with_head(source, task)
-    with seeded(0), torch.device(device), _reported("model", source):
+    with seeded(0), torch.device(device), reported("model", source):
         return auto_class.from_config(config, trust_remote_code=False)
 
 
@@ -292,25 +200,3 @@ def _other_prefixes(model_class: Any, config: PretrainedConfig) -> dict[str, str
     ours = model_class.base_model_prefix
     theirs = {one.base_model_prefix for one in flat} - {ours, ""}
     return {rf"^{re.escape(prefix)}\.": f"{ours}." for prefix in sorted(theirs)} or None
-
-
-@contextmanager
-def _reported(part: str, source: ModelSource) -> Iterator[None]:
-    """Keep transformers quiet, and turn its errors into one line."""
-    from safetensors import SafetensorError
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        with quiet("transformers"):
-            yield
-    except (
-        *(ImportError, OSError, RuntimeError, SafetensorError),
-        *(ValueError, TypeError, LookupError, AttributeError),  # what transformers makes of files that say too little
-    ) as error:
-        hint = "" if source.preset or source.folder else "; give a preset, or a folder with the model"
-        raise UserError(f"{part} {source.name!r} cannot be loaded: {reason(error)}{hint}") from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()

@@ -54,7 +54,6 @@ class BenchSession:
         self._runner: Runner | None = None
         self._journal: Journal | None = None
         self._owned = ExitStack()
-        self._threads: int | None = None
         self._studies = False
         self._known: set[str] = set(assignment.known if assignment else ())
         self._ids: Mapping[str, str] = {}
@@ -193,7 +192,7 @@ class BenchSession:
         tasks = dict.fromkeys(task for _, case in planned for task in case.tasks)
         self._backend = Backend.open(self.settings, self.catalogue, [self.catalogue.task(name) for name in tasks])
         self._studies = self._check(planned)
-        self._threads = torch.get_num_threads()
+        self._owned.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(self.settings.threads)
         self._runner = Runner(self._backend, session=self.name)
         if measuring:
@@ -295,7 +294,3 @@ class BenchSession:
         if self._journal is not None:
             self._journal.close()
         self._owned.close()
-        if self._threads is not None:
-            import torch
-
-            torch.set_num_threads(self._threads)

@@ -13,6 +13,7 @@ from peftbench.measure.trial import BATCHES
 from peftbench.methods.base import Application
 from peftbench.models import building
 from peftbench.models import presets as models
+from peftbench.models import vocabulary as vocabularies
 from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Backend:
         model = models.resolve(name, definitions.models)
         config = building.load_config(model)
         source = data.parse_source(settings.data)
-        tokenizer = None if source == data.SYNTHETIC else building.load_tokenizer(model)
+        tokenizer = None if source == data.SYNTHETIC else vocabularies.load_tokenizer(model)
         backend = cls(
             settings=settings,
             definitions=definitions,
@@ -80,13 +81,13 @@ class Backend:
             device=device,
             model=model,
             config=config,
-            vocabulary=building.vocabulary(config, tokenizer),
+            vocabulary=vocabularies.vocabulary(config, tokenizer),
             tokenizer=tokenizer,
             data=source,
         )
         for task in tasks:
             building.check_attention(model, config, task, settings.attention)
-            models.check_seq_len(model.name, building.text_config(config).to_dict(), backend.seq_len(task))
+            models.check_seq_len(model.name, vocabularies.text_config(config).to_dict(), backend.seq_len(task))
             data.check_rows(source, task)
         return backend
 
@@ -105,7 +106,7 @@ class Backend:
     @property
     def positions(self) -> int | None:
         """The longest sequence that the model takes, in tokens, where it says one."""
-        return models.max_positions(building.text_config(self.config).to_dict())
+        return models.max_positions(vocabularies.text_config(self.config).to_dict())
 
     def new_model(self, task: Task, seed: int) -> PreTrainedModel:
         """Build the model with the head of `task`, on the CPU; what is random in it follows from the seed."""

@@ -19,7 +19,8 @@ from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.methods.base import head_names, is_head, place_of_plain
 from peftbench.models import presets as models
-from peftbench.models.building import build_model, load_config, load_tokenizer, vocabulary
+from peftbench.models.building import build_model, load_config
+from peftbench.models.vocabulary import load_tokenizer, vocabulary
 from peftbench.records.ids import Case
 from peftbench.records.record import Record
 from peftbench.run.runner import Runner

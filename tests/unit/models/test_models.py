@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peftbench.errors import UnsupportedError, UserError
-from peftbench.models.building import build_model, load_config, load_tokenizer, vocabulary
+from peftbench.models.building import build_model, load_config
 from peftbench.models.presets import PRESETS, ModelSource, Preset, check_seq_len, max_positions, raw_config, resolve
+from peftbench.models.vocabulary import load_tokenizer, vocabulary
 from peftbench.tasks.base import Vocabulary
 from peftbench.tasks.choice import TASKS as CHOICE
 from peftbench.tasks.classification import TASKS as CLASSIFICATION

@@ -5,8 +5,9 @@ import random
 
 import pytest
 
-from peftbench.models.building import build_model, load_config, vocabulary
+from peftbench.models.building import build_model, load_config
 from peftbench.models.presets import PRESETS, resolve
+from peftbench.models.vocabulary import vocabulary
 from peftbench.tasks.base import Features, Task, Vocabulary
 from peftbench.tasks.choice import TASKS as CHOICE
 from peftbench.tasks.classification import TASKS as CLASSIFICATION

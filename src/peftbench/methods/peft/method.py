@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from peftbench.devices.seeding import seeded
-from peftbench.errors import PeftbenchError, UnsupportedError, UserError
-from peftbench.methods.base import WRAPPER, Application, Method, head_names
+from peftbench.errors import UnsupportedError, UserError
+from peftbench.methods.base import Application, Method
 from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
-from peftbench.methods.peft.overrides import checked, without_effect
+from peftbench.methods.peft.overrides import as_peft_has_it, checked, culprit_of, nothing_else, without_effect
 from peftbench.methods.peft.targets import Choice, queries_and_values
+from peftbench.methods.peft.wrapping import config_class, disabled_with_head, is_prompt, with_head
 from peftbench.methods.refusals import refused_by_model
 from peftbench.tasks.base import Head
 
@@ -32,16 +33,6 @@ FIRST: Final = "default"
 SECOND: Final = "second"
 
 
-def _nothing_else(overrides: Mapping[str, Any]) -> str:
-    del overrides
-    return ""
-
-
-def _as_peft_has_it(layers: Layers) -> Mapping[str, Any]:
-    del layers
-    return {}
-
-
 @dataclass(frozen=True, kw_only=True)
 class PeftMethod(Method):
     """One tuner of PEFT with one configuration: `defaults`, `targets`, `fit` and `schedule`, then the overrides."""
@@ -50,7 +41,7 @@ class PeftMethod(Method):
     """The name in `peft.PeftType`."""
     targets: Choice = queries_and_values
     """What the configuration takes from the model's structure: which layers are adapted."""
-    fit: Callable[[Layers], Mapping[str, Any]] = _as_peft_has_it
+    fit: Callable[[Layers], Mapping[str, Any]] = as_peft_has_it
     """What the configuration takes from the dimensions of those layers."""
     schedule: Callable[[int], Mapping[str, Any]] | None = None
     """What it takes from the number of training steps; if set, PEFT's `update_and_allocate` is called at each step."""
@@ -60,7 +51,7 @@ class PeftMethod(Method):
     """Fields that must divide every dimension of the adapted layers."""
     refuses: Mapping[Head, str] = field(default_factory=dict)
     """Heads that the tuner cannot do -> why."""
-    variant: Callable[[Mapping[str, Any]], str] = _nothing_else
+    variant: Callable[[Mapping[str, Any]], str] = nothing_else
     """Returns why overrides make the tuner something that cannot be measured here, or ''."""
     mergeable: bool = True
     keeps_base: bool = True
@@ -91,7 +82,7 @@ class PeftMethod(Method):
         """Raise UserError where an override is none of the tuner's, or of another type."""
         if overrides:
             with suppress(UnsupportedError):  # of a PEFT that lacks the tuner: told in the case's own row
-                checked(self.name, _config_class(self.tuner), overrides)
+                checked(self.name, config_class(self.tuner), overrides)
 
     def remarks(self, model: PreTrainedModel, application: Application) -> tuple[str, ...]:
         """Return how the adapted layers were found, where they are not PEFT's default."""
@@ -121,8 +112,8 @@ class PeftMethod(Method):
             UnsupportedError: the installed PEFT lacks the tuner, or the model's layers are not understood.
             UserError: an override is unknown, or does not fit the model.
         """
-        config_class = _config_class(self.tuner)
-        overrides = checked(self.name, config_class, application.overrides)
+        kind = config_class(self.tuner)
+        overrides = checked(self.name, kind, application.overrides)
         if reason := self.variant(overrides):
             raise UnsupportedError(reason)
         settings = {**self.defaults, **self._structure(model, overrides), **overrides}
@@ -132,11 +123,11 @@ class PeftMethod(Method):
         if self.schedule is not None:
             settings = {**self.schedule(application.total_steps), **settings}
         settings = {**self.settle(settings, overrides, layers)}
-        with faults_as(_culprit(application), f"configure {self.name}"), without_effect(self.name, overrides):
-            config = config_class(task_type=self._task_type(model, application.task), **settings)
+        with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
+            config = kind(task_type=self._task_type(model, application.task), **settings)
         if config.is_prompt_learning:
             self._require_room(config, application)
-        return _with_head(config, model)
+        return with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
         """Return PEFT's model around `model`; its new weights follow from the application's seed alone."""
@@ -150,7 +141,7 @@ class PeftMethod(Method):
     def faults(self, model: torch.nn.Module, application: Application, doing: str) -> Iterator[None]:
         """Within the context a fault of PEFT becomes one line that quotes it."""
         kind = cast("Any", model).config.model_type
-        with faults_as(_culprit(application), f"{doing} {self.name} on {kind}", running=True), refused_by_model(kind):
+        with faults_as(culprit_of(application), f"{doing} {self.name} on {kind}", running=True), refused_by_model(kind):
             yield
 
     def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
@@ -179,7 +170,7 @@ class PeftMethod(Method):
         from peft import PeftConfig, PeftModel
 
         with self._library(model, application, "load"):
-            config = _with_head(PeftConfig.from_pretrained(folder), model)
+            config = with_head(PeftConfig.from_pretrained(folder), model)
             loaded = PeftModel.from_pretrained(
                 model, folder, config=config, is_trainable=self.resumes, torch_device=str(model.device)
             )
@@ -189,7 +180,7 @@ class PeftMethod(Method):
         """Within the context the adapter is bypassed; PEFT would bypass the trained head as well, this does not."""
         if not self.keeps_base:
             raise UnsupportedError(f"{self.name} changes the frozen weights when it is applied and cannot be disabled")
-        return _disabled(model, self.name)
+        return disabled_with_head(model, self.name)
 
     def merge(self, model: torch.nn.Module) -> torch.nn.Module:
         """Return the plain model with the adapter folded in; PEFT's faults become the reason."""
@@ -213,7 +204,7 @@ class PeftMethod(Method):
         """Return the plain model, with PEFT's layers taken out and the trained head in its place."""
         peft_model = cast("Any", model)
         with faults_as(UnsupportedError, f"remove {self.name}"):
-            plain = peft_model.get_base_model() if _is_prompt(peft_model) else peft_model.unload()
+            plain = peft_model.get_base_model() if is_prompt(peft_model) else peft_model.unload()
         return cast("torch.nn.Module", plain)
 
     def add_second(self, model: torch.nn.Module) -> tuple[str, str]:
@@ -248,7 +239,7 @@ class PeftMethod(Method):
         with (
             seeded(application.seed, model.device),
             quiet(model),
-            faults_as(_culprit(application), f"{doing} {self.name}"),
+            faults_as(culprit_of(application), f"{doing} {self.name}"),
         ):
             yield
 
@@ -279,7 +270,7 @@ class PeftMethod(Method):
         tokens, positions = application.tokens, application.positions
         prompt = cast("Any", config).num_virtual_tokens
         if tokens is not None and positions is not None and tokens + prompt > positions:
-            raise _culprit(application)(
+            raise culprit_of(application)(
                 f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}: "
                 f"give --peftbench-seq-len={positions - prompt} or less"
             )
@@ -303,50 +294,3 @@ class PeftMethod(Method):
                     f"{self.name}({name}={overrides[name]}): must divide the dimensions of the adapted layers: "
                     f"one of {', '.join(str(number) for number in divisors)}"
                 )
-
-
-def _culprit(application: Application) -> type[PeftbenchError]:
-    """The defaults fit every model that PEFT supports, so what fails with overrides fails for them."""
-    return UserError if application.overrides else UnsupportedError
-
-
-def _config_class(tuner: str) -> type[PeftConfig]:
-    import peft
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-
-    try:
-        return cast("type[PeftConfig]", PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]])
-    except KeyError:
-        raise UnsupportedError(f"the installed PEFT {peft.__version__} has no tuner {tuner}") from None
-
-
-def _with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
-    """Make PEFT train and save the head; it reads this field of every configuration, though not all declare it.
-
-    It takes each module whose name ends so: where the backbone has such as well, the name is given from its start.
-    """
-    heads = head_names(model)
-    trained = [name for name, child in model.named_children() if name in heads and [*child.parameters()]]
-    others = [name for name, _ in model.named_modules() if name not in heads]
-    start = WRAPPER if config.is_prompt_learning else f"{WRAPPER}model."
-    config.modules_to_save = [
-        f"{start}{head}" if any(name.endswith(head) for name in others) else head for head in trained
-    ]
-    return config
-
-
-def _is_prompt(model: Any) -> bool:  # noqa: ANN401 PEFT's model
-    return any(config.is_prompt_learning for config in model.peft_config.values())
-
-
-@contextmanager
-def _disabled(model: torch.nn.Module, name: str) -> Iterator[None]:
-    from peft.utils.other import ModulesToSaveWrapper
-
-    with ExitStack() as stack:
-        with faults_as(UnsupportedError, f"disable {name}"):
-            stack.enter_context(cast("Any", model).disable_adapter())
-        for module in model.modules():
-            if isinstance(module, ModulesToSaveWrapper):
-                module.enable_adapters(enabled=True)
-        yield

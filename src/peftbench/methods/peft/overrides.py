@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from peftbench.errors import UserError, unknown
+from peftbench.errors import PeftbenchError, UnsupportedError, UserError
+from peftbench.methods.base import Application
+from peftbench.methods.peft.layers import Layers
 from peftbench.records.ids import Scalar
 
 RESERVED: Final = frozenset(
@@ -130,3 +132,20 @@ def _joined(text: str, item: type) -> list[Any]:
         return [[int(part) for part in parts]] if all(part.isdecimal() for part in parts) else []
     plain = all(part.replace(".", "").replace("_", "").isalnum() for part in parts)
     return [parts] if plain else []
+
+
+def nothing_else(overrides: Mapping[str, Any]) -> str:
+    """Return '': no override makes the method another one."""
+    del overrides
+    return ""
+
+
+def as_peft_has_it(layers: Layers) -> Mapping[str, Any]:
+    """Return no field: PEFT's own defaults do for every model."""
+    del layers
+    return {}
+
+
+def culprit_of(application: Application) -> type[PeftbenchError]:
+    """The defaults fit every model that PEFT supports, so what fails with overrides fails for them."""
+    return UserError if application.overrides else UnsupportedError

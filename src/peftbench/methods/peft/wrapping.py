@@ -1,0 +1,61 @@
+"""What PEFT wraps around a model: its configuration, the trained head, and how the wrapper is switched off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from peftbench.errors import UnsupportedError
+from peftbench.methods.base import WRAPPER, head_names
+from peftbench.methods.peft.library import faults_as
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftConfig
+    from transformers import PreTrainedModel
+
+
+def config_class(tuner: str) -> type[PeftConfig]:
+    """Return the configuration class of a tuner; UnsupportedError where the installed PEFT has no such tuner."""
+    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    try:
+        return cast("type[PeftConfig]", PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]])
+    except KeyError:
+        raise UnsupportedError(f"the installed PEFT {peft.__version__} has no tuner {tuner}") from None
+
+
+def with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
+    """Make PEFT train and save the head; it reads this field of every configuration, though not all declare it.
+
+    It takes each module whose name ends so: where the backbone has such as well, the name is given from its start.
+    """
+    heads = head_names(model)
+    trained = [name for name, child in model.named_children() if name in heads and [*child.parameters()]]
+    others = [name for name, _ in model.named_modules() if name not in heads]
+    start = WRAPPER if config.is_prompt_learning else f"{WRAPPER}model."
+    config.modules_to_save = [
+        f"{start}{head}" if any(name.endswith(head) for name in others) else head for head in trained
+    ]
+    return config
+
+
+def is_prompt(model: Any) -> bool:  # noqa: ANN401 PEFT's model
+    """Tell whether a PEFT model learns a prompt, and adds no layer."""
+    return any(config.is_prompt_learning for config in model.peft_config.values())
+
+
+@contextmanager
+def disabled_with_head(model: torch.nn.Module, name: str) -> Iterator[None]:
+    """Within the context the adapter does nothing, and the trained head stays."""
+    from peft.utils.other import ModulesToSaveWrapper
+
+    with ExitStack() as stack:
+        with faults_as(UnsupportedError, f"disable {name}"):
+            stack.enter_context(cast("Any", model).disable_adapter())
+        for module in model.modules():
+            if isinstance(module, ModulesToSaveWrapper):
+                module.enable_adapters(enabled=True)
+        yield
