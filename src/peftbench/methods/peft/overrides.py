@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from peftbench.errors import PeftbenchError, UnsupportedError, UserError
+from peftbench.errors import PeftbenchError, UnsupportedError, UserError, unknown
 from peftbench.methods.base import Application
 from peftbench.methods.peft.layers import Layers
 from peftbench.records.ids import Scalar
