@@ -64,7 +64,8 @@ def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
     """Return the document, a line each: there may be very many cases, and a line is short to read in a diff."""
     parts = [f'"{name}": {_encoded(value)},\n' for name, value in head.items()]
     rows = ",\n".join(map(_encoded, cases))
-    return "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
+    text = "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
+    return text.replace("##[", r"#\u0023[")  # the same JSON, as of `as_json`: no command in a job's log
 
 
 def _encoded(value: Json) -> str:
