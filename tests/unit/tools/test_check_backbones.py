@@ -71,7 +71,7 @@ def test_the_page_gives_equal_reasons_one_number() -> None:
     ]
     text = page(cells, {"layers": ("lora", "ia3")}, ["OPT"], ["nli", "copa"])
     assert "| Llama | ok; 1 (copa) |" in text
-    assert "| OPT | ok; 2 (ia3 nli); 1 (copa) |" in text
+    assert "| OPT | ok; 1 (copa); 2 (ia3 nli) |" in text
     assert "| ViT | 3 |" in text
     assert "| ia3 | 2 |" in text
     assert "1. unsupported: transformers has no AutoModelForMultipleChoice for this model type\n" in text
