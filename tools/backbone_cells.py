@@ -101,6 +101,9 @@ def _family(
         if cell.status != "ok":
             why.setdefault(reasons.number(cell), []).append(cell)
     texts = [_where(number, told, members, tasks) for number, told in why.items()]
+    missing = [task for task in tasks if any((name, method, task) not in known for method in members)]
+    if len(missing) < len(tasks) and missing:
+        texts.append(f"not tried ({' '.join(missing)})")
     return "; ".join([*(["ok"] if any(cell.status == "ok" for cell in found) else []), *texts]) or "not tried"
 
 
