@@ -1,4 +1,4 @@
-"""How one case is measured: a probe a module, each on plain functions and tensors.
+"""The probes that measure one case: one probe a module, each on plain functions and tensors.
 
-It imports data and what is below it; it knows no workload.
+It imports data and the rooms below it. It knows no workload.
 """

@@ -18,7 +18,7 @@ def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float | None,
     """Return the metrics of a time pass.
 
     Args:
-        rounds: What was timed.
+        rounds: The timed rounds.
         phases: Names of the parts of a round, in order.
         tokens: Tokens of a batch without padding, averaged over the batches; None if a round works on no batch.
         first_s: Time of the first, cold round.
@@ -50,13 +50,13 @@ def time_metrics(rounds: Rounds, *, phases: Sequence[str], tokens: float | None,
 
 
 def compile_metric(first_s: float, rounds: Rounds) -> dict[str, Metric]:
-    """Return how much longer the first round, which compiles, took than a round does once all is compiled."""
+    """Return how much longer the first round took, which compiles, than the median of the timed rounds."""
     time_s = statistics.median(timing.wall_s for timing in rounds.case)
     return {"compile_s": Metric(first_s - time_s, "s", noise="timed")}
 
 
 def launch(rounds: Rounds, *, session: str, anchor_s: float | None = None) -> Launch:
-    """Return what a launch keeps of its rounds: a median each, and x, the median of the log ratios."""
+    """Return what a launch keeps of its rounds: the median times of case and reference, and the median log ratio x."""
     return Launch(
         session=session,
         rounds=len(rounds.case),

@@ -1,4 +1,4 @@
-"""What is read around the timed rounds, never within them: memory, clocks, throttling, energy."""
+"""The probes of a device: memory, clocks, throttling, energy. They read around the timed rounds, never within them."""
 
 from __future__ import annotations
 
@@ -27,36 +27,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProbeFindings:
-    """What a probe found out."""
+    """The metrics and the warnings of one probe."""
 
     metrics: dict[str, Metric] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
 class Probes(Protocol):
-    """What can be read of one device."""
+    """The readings of one device."""
 
     exclusive: bool
-    """Whether a reference must be gone when its case is: the next one may need all of the memory."""
+    """Whether a reference is dropped when its case ends, since the next case may need all of the memory."""
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the memory of a warm round."""
         ...
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
-        """Take the rounds, again if the device was slowed down meanwhile, and return the state it was in."""
+        """Return the rounds and the state of the device; rounds in which it slowed down are taken again."""
         ...
 
     def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Measure what needs rounds of its own: energy, and whether the host limits the round."""
+        """Measure what needs further rounds: energy, and whether the host limits the round.
+
+        Args:
+            trial: The trial, which is warm.
+            time_s: Median time of its rounds.
+            tokens: Tokens of a batch without padding; None if a round works on no batch.
+        """
         ...
 
     def fingerprint(self) -> dict[str, str]:
-        """Return what else must be equal for times to be compared."""
+        """Return the properties of the device that must be equal for times to be compared."""
         ...
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
         ...
 
 
@@ -66,12 +72,12 @@ def probes_for(device: torch.device) -> Probes:
 
 
 class CpuProbes:
-    """The CPU: resident memory."""
+    """The probes of a CPU: resident memory."""
 
     exclusive = False
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return what model and optimizer own in a round, and the resident set size around another."""
+        """Return the bytes that model and optimizer own in one round, and the resident set size around another one."""
         trial.ready_after_previous(trial.representative)
         owned = round_parts(trial, trial.representative)
         return {**parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
@@ -81,20 +87,20 @@ class CpuProbes:
         return take(), ProbeFindings()
 
     def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Return nothing: neither energy nor launches are to be had."""
+        """Return nothing: a CPU has neither an energy counter nor kernel launches."""
         del trial, time_s, tokens
         return ProbeFindings()
 
     def fingerprint(self) -> dict[str, str]:
-        """Return nothing: versions and model of the CPU are there already."""
+        """Return nothing: the run's fingerprint holds versions and CPU model already."""
         return {}
 
     def close(self) -> None:
-        """Hold nothing."""
+        """Do nothing: no resource is held."""
 
 
 class CudaProbes:
-    """A CUDA device, through PyTorch's allocator and NVML."""
+    """The probes of a CUDA device: PyTorch's allocator and NVML."""
 
     exclusive = True
 
@@ -106,16 +112,16 @@ class CudaProbes:
         self._idle: Reading[EnergyWindow] | None = None
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return the allocator's peaks over a warm step, their parts, and what NVML says beside them.
+        """Return the allocator's peaks over a warm step, their parts, and NVML's readings.
 
-        What the passes before left in the allocator's cache is given back first: it would count as reserved.
+        The allocator's cache is emptied first. What earlier passes left in it would count as reserved.
         """
         del timed
         release(self._device)
         return memory_metrics(step_memory(trial, self._device, self._nvml))
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
-        """Take the rounds between two readings of the device's state, until they were not slowed down."""
+        """Take the rounds between two readings of the device's state; repeat them if the device slowed down."""
         attempt = 0
         while True:
             attempt += 1
@@ -139,7 +145,7 @@ class CudaProbes:
         return rounds, ProbeFindings(metrics, tuple(filter(None, notes)))
 
     def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Return joules, gross and net of the idle draw, and a warning where the host limits the round."""
+        """Return joules with and without the idle draw, and a warning if the host limits the round."""
         synchronize = partial(_synchronize, self._device)
         if self._idle is None:
             self._idle = idle_window(self._nvml.energy_j, synchronize)
@@ -154,7 +160,7 @@ class CudaProbes:
         return ProbeFindings(metrics, ("launch-bound: the host, not the device, sets the time",) if bound else ())
 
     def fingerprint(self) -> dict[str, str]:
-        """Return driver and error correction."""
+        """Return the driver version and whether error correction (ECC) is on."""
         driver, ecc = self._nvml.driver_version(), self._nvml.ecc()
         return {
             "driver": driver.value or f"not available: {driver.reason}",

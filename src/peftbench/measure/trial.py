@@ -1,4 +1,4 @@
-"""What can be timed: a function that is called round by round, and what it needs between the rounds."""
+"""The trial: a function that is called once a round, and what it needs between the rounds."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import torch
 
 BATCHES: Final = 4
-"""Batches in rotation, all of one shape: rounds are alike, and none finds the last one's input in a cache."""
+"""Number of batches in rotation. All have one shape, so rounds are alike. No round finds its input in a cache."""
 
 Mark = Callable[[], None]
-"""Called at the end of each phase of a round; costs one clock reading (CPU) or one event record (CUDA)."""
+"""A function that a round calls at the end of each phase. It costs one clock reading (CPU) or event record (CUDA)."""
 
 
 def nothing() -> None:
-    """Stand for what a trial need not do, and for a mark that nobody reads."""
+    """Do nothing: the default of `Trial.close`, and a mark that nobody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +25,30 @@ class Trial:
     """A workload on one subject, ready to be timed."""
 
     model: torch.nn.Module
-    """Whose parameters and memory are told."""
+    """The model whose parameters and memory are reported."""
     run: Callable[[int, Mark], object]
-    """One round, given its number; calls the mark once at the end of each of the workload's phases."""
+    """Runs one round, given its index. It calls the mark once at the end of each of the workload's phases."""
     prepare: Callable[[int], None] | None = None
-    """What must happen before each round, outside its time."""
+    """Prepares a round, given its index. It is called before each round, outside its time."""
     optimizer: torch.optim.Optimizer | None = None
     close: Callable[[], None] = nothing
-    """Called when there are no more rounds to come."""
+    """Called after the last round."""
     representative: int = BATCHES
-    """Number of a round, not the first, that does all that a round ever does: counters and memory are of it.
+    """Index of a representative round (not round 0).
 
-    It should take the first batch, so that cases are counted alike: what is done hangs on where a batch is padded.
+    It performs every operation that a round can perform. Counters and memory are taken from it. It should use the
+    first batch, so that all cases are counted on the same padding, on which the operations depend.
     """
     chained: bool = False
-    """Whether what a round does hangs on what the one before it left."""
+    """Whether the operations of a round depend on the state that the round before it left."""
 
     def ready(self, number: int) -> None:
-        """Do what must happen before a round."""
+        """Prepare round `number`, if the trial needs that."""
         if self.prepare is not None:
             self.prepare(number)
 
     def ready_after_previous(self, number: int) -> None:
-        """Make a round ready; where rounds are linked, take the one before it as well."""
+        """Prepare round `number`; if rounds are chained, run the round before it first."""
         if self.chained:
             self.ready(number - 1)
             self.run(number - 1, nothing)

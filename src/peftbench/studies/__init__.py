@@ -1,4 +1,4 @@
-"""What runs once for a case, from its start to its end: trainings to a quality, and serving.
+"""The studies, which run once for a case and have no rounds: trainings to a quality, and serving.
 
-It imports run and what is below it.
+It imports run and the rooms below it.
 """

@@ -1,4 +1,4 @@
-"""What a study is: it runs once for a case, from its start to its end, and says itself what it found."""
+"""The base of studies. A study runs once for a case and returns its own metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StudyFindings:
-    """What a study adds to the record of its case."""
+    """The results that a study adds to the record of its case."""
 
     metrics: Mapping[str, Metric]
     curve: tuple[CurvePoint, ...] = ()
@@ -30,7 +30,7 @@ class StudyFindings:
 
 @dataclass(frozen=True, kw_only=True)
 class Study(Benchmark):
-    """A benchmark without rounds: a training to a quality, or a server under load."""
+    """A benchmark without rounds, such as a training to a quality or a server under load."""
 
     default: bool = False
     in_all: bool = False
@@ -38,7 +38,7 @@ class Study(Benchmark):
     keeps_data: bool = True
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
-        """Return why a case cannot be done, or ''."""
+        """Return the reason why a case cannot be measured, or ''."""
         method = backend.definitions.method(case.method.name)
         if method.together:
             return f"{method.name} trains several tasks together: --peftbench-workloads={method.together} does"
@@ -46,19 +46,19 @@ class Study(Benchmark):
 
     @abstractmethod
     def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
-        """Return what is found in one case.
+        """Run the study for one case and return its results.
 
         Raises:
-            UnsupportedError, UserError: it cannot be done.
+            UnsupportedError, UserError: the case cannot be measured.
         """
 
     def try_once(self, case: Case, bench: Workbench, take_round: TakeRound) -> None:
-        """Conduct the least of a study: one step, one request."""
+        """Run the shortest study: one step, one request."""
         del take_round
         self.conduct(case, replace(bench, backend=bench.backend.rehearsing()))
 
     def measure(self, case: Case, bench: Workbench, measurement: Measurement) -> Record:
-        """Conduct the study and return the record of its case; to the observer the whole of it is one round."""
+        """Run the study and return the record of its case. The observer sees the whole study as one round."""
         found: list[StudyFindings] = []
 
         def whole(number: int) -> Timing:

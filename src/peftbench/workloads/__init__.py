@@ -1,4 +1,4 @@
-"""What is timed: the function that a round calls, and what the cases of a run share.
+"""The workloads: the function that a round calls, and what the cases of a run share.
 
-It imports measure and what is below it.
+It imports measure and the rooms below it.
 """

@@ -1,4 +1,4 @@
-"""What the cases of a run share: device, model, data; and what the cases of a group share: batches and a template."""
+"""What cases share: device, model and data within a run; batches and a template model within a group."""
 
 from __future__ import annotations
 
@@ -29,19 +29,27 @@ if TYPE_CHECKING:
 
 
 class Definitions(Protocol):
-    """What there is, by name: the catalogue, as far as a run needs it."""
+    """The part of the catalogue that a run needs: presets, methods and tasks by name."""
 
     @property
     def models(self) -> Mapping[str, models.Preset]:
-        """The presets."""
+        """The presets by name."""
         ...
 
     def method(self, name: str) -> Method:
-        """Return a method by name; UserError with the nearest name if there is none."""
+        """Return a method by name.
+
+        Raises:
+            UserError: there is no such method; names the nearest one.
+        """
         ...
 
     def task(self, name: str) -> Task:
-        """Return a task by name; UserError with the nearest name if there is none."""
+        """Return a task by name.
+
+        Raises:
+            UserError: there is no such task; names the nearest one.
+        """
         ...
 
 
@@ -61,10 +69,11 @@ class Backend:
 
     @classmethod
     def open(cls, settings: Settings, definitions: Definitions, tasks: Iterable[Task]) -> Backend:
-        """Read the model's configuration and check that `tasks` can be run; builds no model.
+        """Read the model's configuration and check that `tasks` can be run. No model is built.
 
         Raises:
-            UserError: no such device, model or data, or attention or a sequence that the model cannot take.
+            UserError: the device, the model or the data does not exist; or the model does not support the attention
+                or the sequence length.
         """
         device = device_named(settings.device if settings.device != "auto" else _default_device())
         precision = Precision.of(settings)
@@ -92,7 +101,7 @@ class Backend:
         return backend
 
     def rehearsing(self) -> Backend:
-        """Return the same with the least that a study can do: one step, one request."""
+        """Return a backend whose settings make a study as short as possible: one step, one request."""
         return replace(self, settings=replace(self.settings, epochs=1e-9, eval_rows=1, requests=1))
 
     def seq_len(self, task: Task) -> int:
@@ -109,7 +118,7 @@ class Backend:
         return models.max_positions(vocabularies.text_config(self.config).to_dict())
 
     def new_model(self, task: Task, seed: int) -> PreTrainedModel:
-        """Build the model with the head of `task`, on the CPU; what is random in it follows from the seed."""
+        """Build the model with the head of `task`, on the CPU. `seed` determines its random weights."""
         precision = self.precision
         model = building.build_model(
             self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
@@ -140,7 +149,11 @@ class Backend:
 
 @dataclass(frozen=True)
 class Group:
-    """Task, batches and an untouched model on the CPU, from which every case of the group takes a copy."""
+    """What the cases of one task and batch size share.
+
+    It holds the batches on the device, and a template on the CPU: a model that no method has changed. Every case
+    takes a copy of the template.
+    """
 
     backend: Backend
     task: Task
@@ -149,7 +162,7 @@ class Group:
     batches: tuple[Batch, ...]
 
     def fresh_model(self) -> PreTrainedModel:
-        """Return a copy of the untouched model, on the device."""
+        """Return a copy of the template, on the device."""
         return copy.deepcopy(self.template).to(self.backend.device)
 
     def subject(self, spec: MethodSpec) -> Subject:

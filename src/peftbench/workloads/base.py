@@ -1,4 +1,4 @@
-"""What a benchmark function can measure: a workload, which is timed round by round, or anything else that is one."""
+"""The base of all benchmarks, and the base of workloads, which are timed round by round."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workbench:
-    """What the cases of a run are measured with."""
+    """Backend, clock and records with which a case is measured."""
 
     backend: Backend
     clock: Clock
     records: Sequence[Record] = ()
-    """What the run has yielded so far."""
+    """The records of the run so far."""
     shared: dict[str, Any] = field(default_factory=dict)
-    """What is kept for the next cases of the same group."""
+    """A store by name, kept for the next cases of the same group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """The measurement of one case, about to begin."""
+    """What the measurement of one case needs beside its workbench."""
 
     blank: Record
-    """The record of the case, of which nothing is known yet."""
+    """The record of the case, still without metrics."""
     observer: Observer
     """Wraps the timed rounds."""
     watch: Stopwatch
-    """Learns how long each pass takes."""
+    """Adds up the time of each pass."""
     take_passes: Callable[[Workload, Case, Measurement], Record]
     """Takes the passes over a case of a workload, and returns its record."""
     only_time: bool = False
@@ -50,60 +50,61 @@ class Measurement:
 
 
 TakeRound = Callable[["Workload", "Case"], None]
-"""Takes one round of a case of a workload, and measures nothing."""
+"""Runs one round of a case of a workload, and measures nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark(ABC):
-    """What a benchmark function measures: the base of workloads, which have rounds, and of studies, which have none."""
+    """The base of workloads, which have rounds, and of studies, which have none."""
 
     name: str
     summary: str
     phases: tuple[str, ...] = ()
-    """Names of the parts of a round, in order, that are reported apart; empty where there is but one."""
+    """Names of the phases of a round, in order, each with a metric of its own; empty if a round has no phases."""
     paired: bool = False
     """Whether rounds alternate with those of the reference (the same workload of the reference method)."""
     default: bool = True
-    """Whether it is measured where neither it nor the file of its benchmark function is named."""
+    """Whether it is measured if the command line names neither it nor the file of its benchmark function."""
     in_all: bool = True
-    """Whether `all` stands for it as well."""
+    """Whether `all` includes it."""
     study_settings: bool = False
     """Whether the settings of studies (epochs, target, ...) change its numbers."""
     keeps_data: bool = False
-    """Whether data stays on the device between its cases: what is left there is then no leak."""
+    """Whether data stays on the device between its cases. Memory that stays allocated is then no leak."""
     methods: tuple[str, ...] = ("default",)
-    """What is measured where no method is named; so with the next two."""
+    """Methods that are measured if none is named."""
     tasks: tuple[str, ...] = ()
-    """None: all."""
+    """Tasks that are measured if none is named. Empty: all tasks."""
     batch_sizes: tuple[int, ...] = (1, 8)
+    """Batch sizes that are measured if none is named."""
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
-        """Return what is made of the matrix of methods, tasks and batch sizes."""
+        """Return the cases of this benchmark, given the matrix of methods, tasks and batch sizes."""
         del settings
         return cases
 
     def check(self, backend: Backend, cases: Sequence[Case]) -> None:
-        """Refuse what cannot be done, before the first case begins.
+        """Check the settings and the data of all cases before the first one begins.
 
         Raises:
-            UserError: says what, and what to do.
+            UserError: a case cannot be measured; says why, and what to do.
         """
         del backend, cases
 
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return the reason why it cannot be done with `method` at `precision`, or ''."""
+        """Return the reason why it cannot be measured with `method` at `precision`, or ''."""
         del method, precision
         return ""
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
-        """Return the reason why a case cannot be done, or ''."""
+        """Return the reason why a case cannot be measured, or ''."""
         method = backend.definitions.method(case.method.name)
         tasks = [backend.definitions.task(name) for name in case.tasks]
         reasons = [method.unsupported(task, architecture=backend.config.model_type) for task in tasks]
         return next(filter(None, reasons), "") or self.unsupported(method, backend.precision)
 
     def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
-        """Return why a case need not be run, given what was found already, or ''."""
+        """Return the reason why a case need not be run, given the records so far, or ''."""
         del case, settings, records
         return ""
 
@@ -112,25 +113,25 @@ class Benchmark(ABC):
         """Measure one case.
 
         Raises:
-            UnsupportedError, ValidityError, UserError: it cannot be measured; says why.
+            UnsupportedError, ValidityError, UserError: the case cannot be measured; says why.
         """
 
     @abstractmethod
     def try_once(self, case: Case, bench: Workbench, take_round: TakeRound) -> None:
-        """Do the least of what `measure` does, and measure nothing."""
+        """Run the shortest version of the case: one round, or one step or request of a study. Nothing is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload(Benchmark):
-    """The function that is timed."""
+    """A benchmark with rounds: it makes the trial whose function is timed."""
 
     paired: bool = True
     trains: bool = False
     """Whether a round changes weights."""
     runs_model: bool = True
-    """Whether a round runs the model on a batch: then tokens have a rate, and the model can be compiled."""
+    """Whether a round runs the model on a batch. Only then are tokens per second reported, and models compiled."""
     counted: bool = True
-    """Whether warm rounds do the same, call by call, so that counters of one hold for all."""
+    """Whether all warm rounds make the same calls, so that the counters of one round hold for all."""
 
     def measure(self, case: Case, bench: Workbench, measurement: Measurement) -> Record:
         """Take all passes over the case."""
@@ -138,7 +139,7 @@ class Workload(Benchmark):
         return measurement.take_passes(self, case, measurement)
 
     def try_once(self, case: Case, bench: Workbench, take_round: TakeRound) -> None:
-        """Take one round."""
+        """Run one round."""
         del bench
         take_round(self, case)
 
@@ -147,14 +148,14 @@ class Workload(Benchmark):
         """Build the model and everything else that a round needs.
 
         Raises:
-            UnsupportedError: it cannot be done with this method on this model.
+            UnsupportedError: the workload cannot be run with this method on this model.
         """
 
     def reference_trial(self, subject: Subject) -> Trial:
-        """Build what rounds alternate with, given the reference method on the same batches."""
+        """Build the trial of the reference, given the reference method on the same batches."""
         return self.trial(subject)
 
     def own_metrics(self, subject: Subject) -> Mapping[str, Metric]:
-        """Return what else the workload tells of a subject, found out in a pass of its own."""
+        """Return further metrics of a subject, which the workload measures in a pass of its own."""
         del subject
         return {}

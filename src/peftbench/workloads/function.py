@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionWorkload(Workload):
-    """Calls a function with the model, in evaluation mode, and a batch, under autocast where that is asked for.
+    """Calls a user's function with a batch and the model in evaluation mode, under autocast if that is set.
 
-    Gradients are the function's own affair.
+    The function itself must switch gradients off if it needs none.
     """
 
     function: Callable[[Any, Batch], object]

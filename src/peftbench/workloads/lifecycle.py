@@ -1,7 +1,7 @@
-"""An adapter's life around training and inference: attached, saved, loaded, switched, merged and unmerged.
+"""The operations on an adapter as a whole: attach, save, load, switch, merge and unmerge.
 
-None of it runs the model on a batch, so there is no rate of tokens, nothing to compile, and no reference: a ratio to
-another operation's time would say little.
+None of them runs the model on a batch. So there are no tokens per second, nothing is compiled, and there is no
+reference, since a ratio to the time of another operation would say little.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Lifecycle(Workload):
-    """Something that happens to an adapter as a whole."""
+    """An operation on an adapter as a whole."""
 
     paired: bool = False
     default: bool = False
@@ -39,7 +39,7 @@ class Lifecycle(Workload):
 
 @dataclass(slots=True)
 class _Fresh:
-    """A model that no method has touched yet, another one for each round; the round before's is given back first."""
+    """A new model without a method for each round. The model of the round before is released first."""
 
     subject: Subject
     model: Any = None
@@ -69,13 +69,13 @@ class Attach(Lifecycle):
         return Trial(model=_off_device(subject.applied_model()), run=run, prepare=fresh.prepare)
 
     def own_metrics(self, subject: Subject) -> Mapping[str, Metric]:
-        """Return the memory that stays allocated when the adapter is removed from a model that lives on."""
+        """Return the bytes that stay allocated after the adapter was removed from a model that stays in memory."""
         return {"left_bytes": left_bytes(subject)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Save(Lifecycle):
-    """`Method.save` into an empty folder; written, but not flushed to the disk."""
+    """`Method.save` into an empty folder. The files are written, but not flushed to the disk."""
 
     counted: bool = False
 
@@ -100,7 +100,7 @@ class Save(Lifecycle):
 
 @dataclass(frozen=True, kw_only=True)
 class Load(Lifecycle):
-    """`Method.load` onto a fresh model, from files that were just written and are in memory still."""
+    """`Method.load` onto a fresh model. The files were just written, so they are still in the system's cache."""
 
     counted: bool = False
 
@@ -121,10 +121,10 @@ class Load(Lifecycle):
 
 @dataclass(frozen=True, kw_only=True)
 class Switch(Lifecycle):
-    """`Method.activate`: from one of two adapters in a model to the other, their heads included."""
+    """`Method.activate`: switches from one of two adapters in a model to the other, with their heads."""
 
     def trial(self, subject: Subject) -> Trial:
-        """Add the second adapter; rounds go back and forth."""
+        """Add the second adapter. Rounds switch back and forth."""
         model, method = subject.applied_model(), subject.method
         first, second = method.add_second(model)
 
@@ -140,7 +140,7 @@ class Switch(Lifecycle):
 
 @dataclass(slots=True)
 class _Merging:
-    """An adapter that is merged into its model and unmerged, in turns."""
+    """An adapter that is merged into its model and unmerged in turn."""
 
     method: Method
     model: torch.nn.Module
@@ -156,10 +156,10 @@ class _Merging:
 
 @dataclass(frozen=True, kw_only=True)
 class Merge(Lifecycle):
-    """`Method.merge_in_place`, or the way back, `Method.unmerge_in_place`; each undoes the other outside the time."""
+    """`Method.merge_in_place` or `Method.unmerge_in_place`. The other one undoes it before each round, untimed."""
 
     merges: bool = True
-    """Whether a round merges; if not, it unmerges."""
+    """True: a round merges. False: a round unmerges."""
 
     def unsupported(self, method: Method, precision: Precision) -> str:
         """Return why the method cannot be merged, or ''."""
@@ -167,7 +167,7 @@ class Merge(Lifecycle):
         return method.why_not_merged
 
     def trial(self, subject: Subject) -> Trial:
-        """Take each round back before the next."""
+        """Undo each round before the next one."""
         merging = _Merging(subject.method, subject.applied_model().eval())
         merges = self.merges
 
@@ -183,15 +183,15 @@ class Merge(Lifecycle):
 
 
 def _off_device(model: torch.nn.Module) -> torch.nn.Module:
-    """Keep the model whose parameters are told on the host: on the device there is that of the round alone."""
+    """Move the model whose parameters are reported to the CPU, so that the device holds only the round's own model."""
     return model.cpu()
 
 
 def left_bytes(subject: Subject) -> Metric:
-    """Return the bytes that stay allocated after the adapter was put on a model and removed from it again.
+    """Return the bytes that stay allocated after the adapter was applied to a model and removed again.
 
-    The model itself lives on, as in a server that changes its adapters; a trained head that stays in place of the
-    plain one is no loss.
+    The model itself stays in memory, as in a server that changes its adapters. A trained head that replaces the plain
+    one does not count.
     """
     from peftbench.measure.memory.device_memory import release
 

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 
 LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})
-"""Parts of a batch that only the loss needs."""
+"""Names of the tensors of a batch that only the loss needs."""
 MOST_STEPS: Final = 10_000
-"""Among which a full one is looked for."""
+"""Number of steps among which a full step is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainStep(Workload):
-    """Forward with loss, backward, AdamW and cleared gradients, as a plain training loop does them."""
+    """One step of a plain training loop: forward with loss, backward, optimizer, gradients cleared."""
 
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return why models cannot be trained at this precision, or ''."""
+        """Return the reason why models cannot be trained at this precision, or ''."""
         del method
         return precision.untrainable
 
     def trial(self, subject: Subject) -> Trial:
-        """Build the model in training mode and its optimizer over what the method trains."""
+        """Build the model in training mode, and an optimizer of the parameters that the method trains."""
         model = subject.applied_model().train()
         optimizer = subject.optimizer(model)
         step = training_step(subject, model, optimizer)
@@ -57,10 +57,10 @@ class TrainStep(Workload):
         )
 
     def reference_trial(self, subject: Subject) -> Trial:
-        """Build the reference's step; gradients run through its backbone, frozen or not, as any adapter needs them.
+        """Build the step of the reference. Gradients run through its backbone, frozen or not, as every adapter needs.
 
-        Else the base step would have no backward pass to speak of, and what does not slow forward and backward passes
-        alike (a neighbour on the same core) would look like a change of the case.
+        Without them the base step would have almost no backward pass. A disturbance that slows forward and backward
+        passes differently (a neighbour on the same core) would then look like a change of the case.
         """
 
         def fresh_model() -> PreTrainedModel:
@@ -73,10 +73,10 @@ class TrainStep(Workload):
 
 @dataclass(frozen=True, kw_only=True)
 class Inference(Workload):
-    """Forward without labels in evaluation mode, the adapter active and not merged."""
+    """Forward without labels in evaluation mode. The adapter is active and not merged."""
 
     def trial(self, subject: Subject) -> Trial:
-        """Build the model in evaluation mode; labels are left out of the batches."""
+        """Build the model in evaluation mode, and remove the labels from the batches."""
         return self._trial(subject, subject.applied_model())
 
     @staticmethod
@@ -99,32 +99,32 @@ class Inference(Workload):
 
 @dataclass(frozen=True, kw_only=True)
 class MergedInference(Inference):
-    """Forward without labels in evaluation mode, the adapter merged; the reference has none to merge."""
+    """Forward without labels in evaluation mode. The adapter is merged; the reference has no adapter to merge."""
 
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return why the method cannot be merged, or ''."""
+        """Return the reason why the method cannot be merged, or ''."""
         del precision
         return method.why_not_merged
 
     def trial(self, subject: Subject) -> Trial:
-        """Build the model, merge the adapter, and time what is left."""
+        """Build the model and merge the adapter into it."""
         return self._trial(subject, subject.method.merge(subject.applied_model().eval()))
 
     def reference_trial(self, subject: Subject) -> Trial:
-        """Build the reference as it is."""
+        """Build the reference without merging."""
         return Inference.trial(self, subject)
 
 
 def training_step(
     subject: Subject, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, max_norm: float | None = None
 ) -> Callable[[Batch, int, Mark], Any]:
-    """Return what takes one step of training, given a batch and the step's number, and returns the loss, a tensor.
+    """Return the function that takes one training step. Given batch, index of the step and mark, it returns the loss.
 
     Args:
-        subject: what is trained, and at which precision.
-        model: with the subject's method applied, in training mode.
-        optimizer: of the model.
-        max_norm: to which the norm of all gradients together is clipped, if at all.
+        subject: The method that is trained, and its precision.
+        model: The model with the subject's method applied, in training mode.
+        optimizer: The optimizer of the model.
+        max_norm: Norm to which all gradients together are clipped; None: they are not clipped.
     """
     import torch
 
@@ -208,10 +208,10 @@ def _gradients_pass(model: PreTrainedModel, batch: Batch) -> bool:
 
 
 def _representative_round(subject: Subject, model: torch.nn.Module) -> int:
-    """Return the number of the first full step, after step 0, that takes the first batch.
+    """Return the index of the first full step after step 0 that takes the first batch.
 
     Raises:
-        UnsupportedError: there is none among the first.
+        UnsupportedError: there is none among the first `MOST_STEPS` steps.
     """
     method, batches = subject.method, len(subject.batches)
     for number in range(batches, MOST_STEPS, batches):
@@ -221,7 +221,7 @@ def _representative_round(subject: Subject, model: torch.nn.Module) -> int:
 
 
 def without_labels(batch: Batch) -> Batch:
-    """Return what a deployed model is called with: the batch without its labels."""
+    """Return the batch without its labels, as a deployed model is called."""
     return {name: tensor for name, tensor in batch.items() if name not in LABELS}
 
 

@@ -1,4 +1,4 @@
-"""A method on a task: what a workload makes its trial of."""
+"""The subject: a method on a task, from which a workload makes its trial."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A method on a task, from which a workload makes what it times."""
+    """A method on a task, from which a workload makes its trial."""
 
     method: Method
     application: Application
     batches: Sequence[Batch]
-    """On the device; round i takes batch i modulo their number."""
+    """Batches on the device. Round i takes batch i modulo their number."""
     fresh_model: Callable[[], PreTrainedModel]
-    """Makes another copy of the model with its task head, untouched by any method, on the device."""
+    """Makes a new copy of the model with its task head, on the device, with no method applied."""
     precision: Precision = Precision()
     compile: bool = False
     optimization: Optimization = Optimization()
@@ -37,11 +37,11 @@ class Subject:
         return self.method.apply(self.fresh_model(), self.application)
 
     def callable(self, model: torch.nn.Module) -> Callable[..., Any]:
-        """Return what a round calls: the model, or its compiled form."""
+        """Return the model, or its compiled form if `compile` is set."""
         return compiled(model) if self.compile else model
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Return the method's own optimizer, else AdamW over the parameters that are trained."""
+        """Return the method's own optimizer, or AdamW of the trainable parameters if it has none."""
         import torch
 
         optimization = replace(self.optimization, implementation=self.precision.optimizer_arguments())

@@ -1,4 +1,4 @@
-"""Python calls and executed bytecodes of one call: the interpreter's own count, free of the clock."""
+"""Python calls and executed bytecodes of one call, as the interpreter counts them. No clock is involved."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 _TOOL_NAME: Final = "peftbench"
 _TOOL_IDS: Final = (4, 3, 5, 2, 1, 0)
-"""Tool ids of sys.monitoring, those first that no debugger, coverage tool, profiler or optimizer claims."""
+"""Tool ids of sys.monitoring in the order of trial: first those that no debugger, profiler and so on claims."""
 
 
 @dataclass(frozen=True, slots=True)
 class PythonWork:
-    """What the interpreter did in the calling thread; comparable within one minor version of Python."""
+    """Work of the interpreter in the calling thread; comparable within one minor version of Python."""
 
     calls: int
-    """Python functions entered; a generator counts each time it is resumed."""
+    """Python functions entered. A generator counts each time it is resumed."""
     bytecodes: int
-    """Instructions executed, before specialisation, which depends on how often code ran."""
+    """Instructions executed, counted before specialisation, which depends on how often code ran."""
 
 
 if sys.version_info >= (3, 12):
 
     def trace(run: Callable[[], object]) -> PythonWork:
-        """Call `run` once and count its Python calls and bytecodes; other tools of `sys.monitoring` work on meanwhile.
+        """Call `run` once and count its Python calls and bytecodes. Other tools of `sys.monitoring` go on working.
 
         Raises:
             UnsupportedError: every tool id of `sys.monitoring` is taken.
@@ -78,7 +78,7 @@ if sys.version_info >= (3, 12):
 else:
 
     def trace(run: Callable[[], object]) -> PythonWork:
-        """Call `run` once and count its Python calls and bytecodes; a debugger or coverage tool is put back after."""
+        """Call `run` once and count its Python calls and bytecodes. The trace function of before is put back after."""
         calls = bytecodes = 0
 
         def in_frame(_frame: FrameType, event: str, _argument: object) -> TraceFunction:

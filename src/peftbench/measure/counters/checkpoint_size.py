@@ -1,4 +1,4 @@
-"""How large a checkpoint is: its tensors, which a user pays for, and what stands beside them. Nothing is unpickled."""
+"""The size of a checkpoint: its tensors, and everything beside them. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final
 from peftbench.records.record import Metric
 
 HEADER_BYTES: Final = 8
-"""A safetensors file begins with the length of its header, a little-endian number of so many bytes."""
+"""A safetensors file begins with the length of its header, a little-endian integer of this many bytes."""
 STORAGES: Final = "data"
-"""The folder in which torch.save keeps tensors, within the folder that its archive holds."""
+"""The folder of the tensors in an archive of torch.save, below the archive's one top folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class CheckpointSize:
 
     tensor_bytes: int
     other_bytes: int
-    """Configuration, model card, headers; and whole files of a form that is not known here."""
+    """Configuration, model card and headers; files of an unknown format count here as a whole."""
 
     @property
     def total_bytes(self) -> int:
@@ -38,7 +38,7 @@ class CheckpointSize:
 
 
 def checkpoint_size(folder: Path) -> CheckpointSize:
-    """Return the size of a checkpoint's files, in all folders below `folder`."""
+    """Return the size of a checkpoint's files in `folder` and all folders below it."""
     tensor_bytes = total_bytes = 0
     for path in folder.rglob("*"):
         if path.is_file():
@@ -48,7 +48,7 @@ def checkpoint_size(folder: Path) -> CheckpointSize:
 
 
 def _tensor_bytes(path: Path) -> int:
-    """Return how much of a file is tensors: of safetensors what follows the header, of torch.save its storages."""
+    """Return the tensor bytes of a file: what follows the header of safetensors, or the storages of torch.save."""
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
             header_bytes = HEADER_BYTES + int.from_bytes(file.read(HEADER_BYTES), "little")

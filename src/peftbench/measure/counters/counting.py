@@ -1,7 +1,7 @@
-"""The counters of a workload: what it does, counted exactly, equal from launch to launch and machine to machine.
+"""The counters of a workload: exact counts of its work, equal from launch to launch and from machine to machine.
 
-Three calls of the workload, each under one probe, so that none disturbs another: one sees what autograd saves, one
-every operator and storage, one every bytecode. No clock is involved.
+The workload is called three times, each time under one probe, so that no probe disturbs another. The first probe sees
+what autograd saves, the second every operator and storage, the third every bytecode. No clock is involved.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from peftbench.records.record import Metric
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What one round of a workload does."""
+    """The counters of one round of a workload."""
 
     operators: OperatorWork
     saved_bytes: int
-    """Storages that autograd kept for backward, each once, without parameters and buffers."""
+    """Bytes of the storages that autograd kept for backward, each counted once, without parameters and buffers."""
     python: PythonWork
     parameters: Parameters
 
@@ -56,20 +56,20 @@ def count(
     seed: int = 0,
     reset: Callable[[], object] | None = None,
 ) -> Counters:
-    """Call `run` three times and return what one call of it does.
+    """Call `run` three times and return the counters of one call.
 
-    The numbers are equal from run to run only if `run` does the same each time: it must be warm (a step or two taken
-    already: optimizer state, caches and imports of the first step are no part of it).
+    The numbers are equal from run to run only if `run` does the same each time. It must therefore be warm: a first
+    step, which makes optimizer state, fills caches and imports modules, has been taken before.
 
     Args:
         run: One round of a workload.
         model: The model it works on.
         heads: Names of the modules that are the task head.
-        seed: Of torch's and Python's generators, set before each call; both are put back at the end.
-        reset: Called before each call of `run`, uncounted; undoes what makes one round differ from the next.
+        seed: Seed of torch's and Python's generators, set before each call. Both are put back at the end.
+        reset: Called before each call of `run` and not counted. It undoes what makes one round differ from the next.
 
     Raises:
-        UnsupportedError: bytecodes cannot be counted, since other tools hold the interpreter's monitoring.
+        UnsupportedError: bytecodes cannot be counted, since other tools hold all tool ids of `sys.monitoring`.
     """
     with _calm(model):
         _prepare(seed, reset)
@@ -90,7 +90,7 @@ def _prepare(seed: int, reset: Callable[[], object] | None) -> None:
 
 @contextmanager
 def _calm(model: torch.nn.Module) -> Iterator[None]:
-    """Keep away what strikes at odd times: garbage collection, warnings' first showing, backward's own threads."""
+    """Switch off what would change counts from run to run: garbage collection, warnings, backward's own threads."""
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     generator = random.getstate()
     was_enabled = gc.isenabled()

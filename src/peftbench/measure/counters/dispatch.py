@@ -1,4 +1,4 @@
-"""Every operator that one call runs: names, order, FLOPs, and the storages it makes."""
+"""Every operator that one call runs: its name, its FLOPs, the storages it allocates, and the order of all."""
 # ruff: noqa: SLF001 (schema, dispatch keys and composite kernels of an operator have no public names)
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ from peftbench.measure.counters.flops import Formula, formula, is_product
 from peftbench.measure.counters.storages import LiveStorages
 
 _ANNOTATIONS: Final = ("profiler::", "prim::")
-"""Namespaces of calls that compute nothing: the profiler's labels, questions about a tensor's device."""
+"""Namespaces of calls that compute nothing: labels of the profiler, queries of a tensor's device."""
 _Operator = torch._ops.OpOverload[..., Any]
 _COMPOSITE: Final = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorWork:
-    """What one call did, as seen below autograd; it does not depend on the machine, only on versions and shapes."""
+    """The operators of one call, as seen below autograd. They depend on versions and shapes, not on the machine."""
 
     flops: int
     uncounted: tuple[str, ...]
-    """Operators that multiply and add, or solve, but have no formula: their work is missing in `flops`."""
+    """Names of products, solvers and transforms without a FLOP formula. Their work is missing in `flops`."""
     operators: Mapping[str, int]
     """Calls by name (`aten::addmm`), sorted by name."""
     operator_hash: str
-    """Of the names in the order of the calls."""
+    """Hash of the names in the order of the calls (16 hexadecimal digits)."""
     peak_live_bytes: int
-    """The most bytes that storages made within the call took at any moment, above what existed at its start."""
+    """Peak of the bytes in storages that were made within the call. Storages that existed before do not count."""
     allocations: int
+    """Storages that were made within the call, or grew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ class _Traits:
     is_composite: bool
     is_counted: bool
     may_make: bool
-    """Whether an output may be a new storage, or one that grew."""
+    """Whether an output may have a new storage, or one that grew."""
     is_source: bool
-    """Whether the storage of the input is as new as that of the output: how a tensor made from data comes in."""
+    """Whether the storage of the input is new as well, as that of `lift_fresh`, which makes a tensor from data."""
     formula: Formula | None
 
 
@@ -65,7 +66,7 @@ class _OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         traits = self.traits.get(func)
         if traits is None:
             traits = self.traits[func] = _learn(func)
-        if traits.is_composite:  # only in inference mode: elsewhere autograd has taken it apart already
+        if traits.is_composite:  # seen in inference mode only: elsewhere autograd has decomposed it already
             with self:
                 return func._op_dk(_COMPOSITE, *args, **kwargs)
         output = func(*args, **kwargs)
@@ -79,7 +80,7 @@ class _OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def observe(run: Callable[[], object]) -> OperatorWork:
-    """Call `run` once and return what it did: forward, backward, optimizer, whatever is in it."""
+    """Call `run` once and return its operators: those of forward, backward, optimizer, and all others."""
     storages = LiveStorages()
     mode = _OperatorMode(storages)
     try:

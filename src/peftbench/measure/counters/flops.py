@@ -1,4 +1,4 @@
-"""Floating-point operations of one operator call: torch's registered formulas, and the few that it lacks."""
+"""Floating-point operations of one operator call: torch's registered formulas, and those that it lacks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _OWN: Final[Mapping[Any, Formula]] = MappingProxyType(
         getattr(_aten, f"{_CPU_ATTENTION}_backward"): _attention_backward,
     }
 )
-"""Products that torch's registry leaves out."""
+"""Formulas of products that torch's registry lacks."""
 
 _PRODUCT: Final = re.compile(
     r"aten::(\w*(mm|mv|dot|matmul|linear|convolution|attention|trilinear|cdist|cell)(_(?!out)\w+)?"
@@ -60,12 +60,12 @@ _PRODUCT: Final = re.compile(
 
 
 def formula(operator: torch._ops.OpOverload[..., Any]) -> Formula | None:
-    """Return the formula of `operator`, or None where there is none (most operators move or map elements)."""
+    """Return the formula of `operator`, or None if it has none (most operators move or map elements)."""
     packet = operator.overloadpacket
     found: Formula | None = flop_registry.get(packet) or _OWN.get(packet)
     return found
 
 
 def is_product(name: str) -> bool:
-    """Tell whether an operator is of the kind whose work a FLOP count is about: products, solvers, transforms."""
+    """Return whether the FLOPs of an operator must be counted: products, solvers and transforms."""
     return _PRODUCT.fullmatch(name) is not None

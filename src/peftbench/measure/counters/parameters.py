@@ -1,4 +1,4 @@
-"""How many parameters a model has, and which of them are trained: body, head, and module by module."""
+"""The number of a model's parameters, and of those that are trained: in the body, in the head, and in each module."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Numbers of elements of parameters; a shared (tied) one counts once."""
+    """Numbers of elements in parameters. A shared (tied) parameter counts once."""
 
     trainable_body: int
     trainable_head: int
     total: int
     modules: Mapping[str, int]
-    """Trainable elements by module; layer numbers are replaced by *, so that a row stands for all layers."""
+    """Trainable elements by module name. Layer numbers are replaced by *, so that a row stands for all layers."""
 
     def metrics(self) -> dict[str, Metric]:
         """Return the numbers as metrics of a record."""

@@ -1,4 +1,4 @@
-"""Bytes of tensor storages: what is allocated and freed within a step, and what is kept for backward."""
+"""Bytes of tensor storages: those allocated and freed within a step, and those kept for backward."""
 # ruff: noqa: SLF001 (a storage's address has no public name; torch's own memory trackers use `_cdata` too)
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 
 class _Entry(weakref.ref[torch.UntypedStorage]):
-    """A storage that was met, until it dies."""
+    """A weak reference to a storage that is followed."""
 
     __slots__ = ("address", "size_bytes")
 
     address: int
     size_bytes: int | None
-    """None if it is not of our time: it existed before and was met as somebody's input."""
+    """None if the storage existed before it was followed: it was first seen as an operator's input."""
 
 
 class LiveStorages:
-    """Follows storages through their lives, each once however many tensors view it.
+    """Follows storages from allocation to release. A storage counts once, however many tensors view it.
 
-    What existed before (weights, optimizer state, gradients of an earlier step, inputs) is neither added when it is
-    met nor subtracted when it is freed: `peak_bytes` is the most that the storages made since took at any moment.
-    Memory that a kernel takes and gives back inside one operator call is not seen.
+    Storages that existed before (weights, optimizer state, gradients of an earlier step, inputs) are neither added
+    when they are seen nor subtracted when they are freed. `peak_bytes` is the peak of the storages made since. Memory
+    that a kernel allocates and frees inside one operator call is not seen.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class LiveStorages:
         self._entries: dict[int, _Entry] = {}
 
     def operator_ran(self, outputs: object, inputs: Iterable[object]) -> None:
-        """Take in the storages of an operator's outputs; those of its inputs are none of its making."""
+        """Follow the storages of an operator's outputs. A storage of an input is not new."""
         given: set[int] | None = None
         for tensor in _tensors(outputs):
             for storage in _storages(tensor):
@@ -47,7 +47,7 @@ class LiveStorages:
                     self._resize(entry, entry.size_bytes, storage.nbytes())
 
     def close(self) -> None:
-        """Follow no storage any longer."""
+        """Stop following all storages."""
         self._entries.clear()
 
     def _enter(self, storage: torch.UntypedStorage, *, is_new: bool) -> _Entry:
@@ -70,11 +70,11 @@ class LiveStorages:
 def saved_bytes(run: Callable[[], object], kept: Iterable[torch.Tensor]) -> int:
     """Call `run` once and return the bytes of the storages that autograd saved for backward, each counted once.
 
-    It has a call of its own, since packing and unpacking makes autograd detach tensors that it otherwise would not.
+    No other probe may share this call: the hooks make autograd detach tensors that it otherwise would not detach.
 
     Args:
         run: A step, forward and backward.
-        kept: Tensors that do not count, since they stay anyway: parameters and buffers.
+        kept: Tensors that do not count, since they exist anyway: parameters and buffers.
     """
     met = WeakIdKeyDictionary({storage: None for tensor in kept for storage in _storages(tensor)})
     total = 0
@@ -93,7 +93,7 @@ def saved_bytes(run: Callable[[], object], kept: Iterable[torch.Tensor]) -> int:
 
 
 def _tensors(value: object) -> Iterator[torch.Tensor]:
-    """Yield the tensors of one argument or result of an operator: a tensor, a list of them, or neither."""
+    """Yield the tensors in one argument or result of an operator, which is a tensor, a list, or something else."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, (list, tuple)):

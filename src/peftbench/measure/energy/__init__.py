@@ -1,4 +1,4 @@
-"""What NVML tells: joules, clocks, throttling, memory of a process.
+"""Readings of NVML: joules, clocks, throttling, memory of a process.
 
 It imports records.
 """

@@ -1,4 +1,4 @@
-"""What the driver says of a GPU: the one place that talks to NVML, never inside a timed round."""
+"""Readings of a GPU's driver. Only this module calls NVML, and never inside a timed round."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ CLOCK_EVENTS: Final = {
     0x200: "board limit",
     0x400: "reliability limit",
 }
-"""Bits of the clock event reasons: why the clock is not at its highest."""
+"""Bit of NVML's clock event reasons -> why the clock is below its maximum."""
 
 CLOCK_SM: Final = 1
 CLOCK_MEMORY: Final = 2
 TEMPERATURE_GPU: Final = 0
 MEMORY_V2: Final = 0x02000028
-"""Numbers of NVML's binary interface; they never change. Version 2 tells reserved memory from used memory."""
+"""Constants of NVML's binary interface; they never change. Version 2 separates reserved memory from used memory."""
 
 SHARED_GPU: Final = "a MIG instance has no counter of its own: power is measured for the whole GPU"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T]):
-    """A value, or the reason why it is not available; never a 0 that means "not known"."""
+    """A value, or the reason why it is not available. An unknown value is None, never 0."""
 
     value: T | None
     reason: str = ""
@@ -59,17 +59,17 @@ def sampled(reading: Reading[int] | Reading[float], unit: str, better: Better = 
 
 @dataclass(frozen=True, slots=True)
 class DeviceMemory:
-    """Memory of a device (or MIG instance), of all its processes together."""
+    """Memory of a device (or MIG instance), summed over all its processes."""
 
     used_bytes: Reading[int]
-    """Without what the driver reserves."""
+    """Used bytes, without those that the driver reserves."""
     reserved_bytes: Reading[int]
     total_bytes: Reading[int]
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What may change a GPU's speed, at one moment. On MIG, of the GPU that holds the instance."""
+    """Conditions of a GPU that affect its speed, at one moment. For a MIG instance it is the GPU that holds it."""
 
     sm_clock_mhz: Reading[int]
     memory_clock_mhz: Reading[int]
@@ -79,18 +79,19 @@ class DeviceState:
     power_w: Reading[float]
     temperature_c: Reading[int]
     clock_events: Reading[frozenset[str]]
-    """Names of CLOCK_EVENTS that are on."""
+    """Names of the clock events that are on (`CLOCK_EVENTS`)."""
 
 
 class Nvml:
     """One device as NVML sees it; use it as a context manager.
 
-    Every method returns a `Reading`: a missing library, driver, function or permission is a reason, not an exception.
+    Every method that reads returns a `Reading`. If a library, driver, function or permission is missing, the reading
+    holds the reason; no exception is raised.
 
     Args:
-        uuid: The device's UUID, with or without its prefix (`GPU-`, `MIG-`); an index would name another device under
-            CUDA_VISIBLE_DEVICES. None where there is no such device.
-        absent: Why there is none.
+        uuid: The device's UUID, with or without its prefix (`GPU-`, `MIG-`). It is no index, which would name another
+            device under CUDA_VISIBLE_DEVICES. None: there is no device.
+        absent: Why there is no device.
     """
 
     def __init__(self, uuid: str | None, absent: str = "no CUDA device") -> None:
@@ -102,7 +103,7 @@ class Nvml:
 
     @classmethod
     def of(cls, device: torch.device) -> Self:
-        """Return a torch device as NVML sees it; of the CPU nothing is available."""
+        """Return a torch device as NVML sees it. For the CPU no reading is available."""
         if device.type != "cuda":
             return cls(None, f"device {device} is no CUDA device")
         import torch
@@ -135,7 +136,7 @@ class Nvml:
         return self._read("nvmlSystemGetDriverVersion")
 
     def ecc(self) -> Reading[bool]:
-        """Return whether the memory corrects errors, which costs bandwidth on some devices."""
+        """Return whether error correction (ECC) of the memory is on, which costs bandwidth on some devices."""
         modes: Reading[list[int]] = self._read("nvmlDeviceGetEccMode", self._gpu)
         return modes.map(lambda current_and_pending: bool(current_and_pending[0]))
 
@@ -149,9 +150,9 @@ class Nvml:
         )
 
     def process_bytes(self) -> Reading[int]:
-        """Return what this process holds on the device: CUDA context, libraries and allocator together.
+        """Return the bytes that this process holds on the device: CUDA context, libraries and allocator together.
 
-        Takes milliseconds and a lock of the driver.
+        The call takes milliseconds and a lock of the driver.
         """
         processes: Reading[list[Any]] = self._read("nvmlDeviceGetComputeRunningProcesses", self._device)
         if processes.value is None:
@@ -165,11 +166,11 @@ class Nvml:
         return Reading(int(mine[0]))
 
     def energy_j(self) -> Reading[float]:
-        """Return the energy since the driver was loaded; the counter moves about every 100 ms."""
+        """Return the joules since the driver was loaded. The counter moves about every 100 ms."""
         return self._of_whole_gpu("nvmlDeviceGetTotalEnergyConsumption").map(_thousandth)
 
     def state(self) -> DeviceState:
-        """Return clocks, power, temperature and what holds the clocks back."""
+        """Return clocks, power, temperature, and the events that lower the clocks."""
         gpu = self._gpu
         return DeviceState(
             sm_clock_mhz=self._read("nvmlDeviceGetClockInfo", gpu, CLOCK_SM),
@@ -205,7 +206,7 @@ class Nvml:
             raise
 
     def _open(self, uuid: str) -> None:
-        """Find the device, and the GPU that holds it where it is a MIG instance."""
+        """Find the device, and the GPU that holds it if it is a MIG instance."""
         handle = self._handle(uuid)
         if not self._is_mig_instance(handle) and self._is_split(handle):
             handle = self._handle(_visible_mig_uuid())
@@ -214,7 +215,7 @@ class Nvml:
             self._gpu = self._call("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", handle)
 
     def _handle(self, uuid: str) -> Any:  # noqa: ANN401 - an opaque handle
-        """Return the handle of a device; CUDA leaves out the prefix that NVML needs."""
+        """Return the handle of a device. CUDA's UUIDs lack the prefix that NVML needs, so both prefixes are tried."""
         prefixes = [""] if uuid.startswith(("GPU-", "MIG-")) else ["GPU-", "MIG-"]
         reason = ""
         for prefix in prefixes:
@@ -227,7 +228,7 @@ class Nvml:
     def _is_mig_instance(self, handle: object) -> bool:
         try:
             return bool(self._call("nvmlDeviceIsMigDeviceHandle", handle).value)
-        except _NotAvailableError:  # a driver from before MIG
+        except _NotAvailableError:  # a driver that is older than MIG
             return False
 
     def _is_split(self, handle: object) -> bool:
@@ -256,18 +257,22 @@ class Nvml:
 
 
 class _NotAvailableError(Exception):
-    """Carries the reason why a value is not available to where it becomes a `Reading`."""
+    """A value is not available. Its message becomes the reason of a `Reading`."""
 
 
 def clock_event_names(bits: int) -> frozenset[str]:
-    """Return the names of the clock events that are on; an unknown bit is named by its number."""
+    """Return the names of the clock events that are on. An unknown bit is named by its number."""
     known = {name for bit, name in CLOCK_EVENTS.items() if bits & bit}
     unknown_bits = bits & ~sum(CLOCK_EVENTS)
     return frozenset(known | ({f"0x{unknown_bits:x}"} if unknown_bits else set()))
 
 
 def _visible_mig_uuid() -> str:
-    """Return the MIG instance that CUDA was told to use: a process sees one at most."""
+    """Return the UUID of the MIG instance in CUDA_VISIBLE_DEVICES. A process sees one instance at most.
+
+    Raises:
+        _NotAvailableError: the variable names no MIG instance.
+    """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     if not first.startswith("MIG-"):
         raise _NotAvailableError("the GPU is split by MIG, and which instance this is is not known")

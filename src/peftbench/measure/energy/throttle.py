@@ -1,4 +1,4 @@
-"""What to do when a GPU slowed itself down while rounds were taken: pure functions over what NVML said."""
+"""The decision about rounds during which a GPU slowed itself down: pure functions of NVML's readings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ SLOWDOWNS: Final = frozenset(
         "power brake (hardware)",
     }
 )
-"""Clock events that make a time wrong. A power cap is not among them: it is how a GPU at full load normally runs."""
+"""Clock events that make a time wrong. A power cap is not among them: a GPU at full load normally runs into it."""
 
 LIMITS: Final = frozenset({"application clocks", "power cap", "sync boost", "board limit", "reliability limit"})
-"""Clock events that are a state of the machine: to be known, no reason to measure again."""
+"""Clock events that are a state of the machine. They are reported, and the rounds are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often rounds are taken again, and how long the device may cool down before."""
+    """How often rounds are taken, and how long the device cools down between two attempts."""
 
     attempts: int = 3
-    """In all, the first included."""
+    """Largest number of attempts, the first included."""
     pause_s: float = 10.0
+    """Seconds between two attempts."""
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.pause_s < 0:
@@ -37,24 +38,24 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with the rounds that were just taken."""
+    """Whether rounds are kept or taken again."""
 
     again: bool
-    """Throw them away, wait, and take them again."""
+    """Whether the rounds are discarded and, after a pause, taken again."""
     warning: str = ""
-    """What the record must say where they are kept in spite of a slowdown."""
+    """The warning for the record if rounds are kept in spite of a slowdown, else ''."""
 
 
 def decide(before: DeviceState, after: DeviceState, *, attempt: int, patience: Patience) -> Decision:
-    """Decide about rounds between two readings; an unreadable state never leads to another attempt.
+    """Decide about rounds that were taken between two readings. An unreadable state never leads to another attempt.
 
-    A slowdown that came and went between the readings is not seen.
+    A slowdown that begins and ends between the readings is not seen.
 
     Args:
         before: State right before the rounds.
-        after: State right after them.
-        attempt: Which attempt this was, from 1.
-        patience: How often to try.
+        after: State right after the rounds.
+        attempt: Number of this attempt, from 1.
+        patience: Largest number of attempts.
     """
     slow = ", ".join(sorted(_events(before, after) & SLOWDOWNS))
     if not slow:

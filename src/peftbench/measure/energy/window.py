@@ -11,25 +11,26 @@ from peftbench.measure.energy.nvml import Reading, sampled
 from peftbench.records.record import Metric
 
 COUNTER_PERIOD_S: Final = 0.1
-"""The counter moves about this often: a reading may be that old."""
+"""Period after which the counter moves. A reading may be this old."""
 LEAD_IN_S: Final = 2 * COUNTER_PERIOD_S
-"""Steps run this long before the window opens, so that both of its ends are equally old at the same power."""
+"""Time of steps before the window opens, so that the readings at both ends are taken at the same power."""
 SETTLE_S: Final = 1.0
-"""The device gets this long to fall idle before the idle draw is taken."""
+"""Time that the device gets to become idle before the idle draw is measured."""
 WINDOW_S: Final = 3.0
-"""Least length of a window: the counter's period is then at most 1/30 of it."""
+"""Least length of a window. The counter's period is then at most 1/30 of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnergyWindow:
-    """What the counter moved by, and in what time."""
+    """The energy of a window, and its length."""
 
     energy_j: float
+    """Difference of the counter between end and start."""
     uncertainty_j: float
-    """Most that the age of the two readings can add or take: one period of the counter at the mean power."""
+    """Largest error from the age of the two readings: one period of the counter at the mean power."""
     window_s: float
     steps: int
-    """0 for an idle window."""
+    """Number of steps; 0 for an idle window."""
 
 
 def busy_window(
@@ -46,7 +47,7 @@ def busy_window(
 
     Args:
         energy_j: Reads the counter (`Nvml.energy_j`).
-        step: Runs one step, given its number; need not wait for the device.
+        step: Runs one step, given its number. It need not wait for the device.
         synchronize: Waits for the device.
         window_s: Least length of the window.
         now: The host's clock.
@@ -71,7 +72,7 @@ def idle_window(
     now: Callable[[], float] = perf_counter,
     wait: Callable[[float], object] = sleep,
 ) -> Reading[EnergyWindow]:
-    """Read the counter before and after `window_s` seconds in which nothing runs; once per launch is enough."""
+    """Read the counter before and after `window_s` seconds in which nothing runs. Once per launch is enough."""
     synchronize()
     wait(SETTLE_S)
     first = energy_j()
@@ -84,7 +85,7 @@ def idle_window(
 
 
 def net_window(busy: Reading[EnergyWindow], idle: Reading[EnergyWindow]) -> Reading[EnergyWindow]:
-    """Return the busy window without what an idle device would have drawn in that time."""
+    """Return the busy window less the energy that an idle device draws in that time."""
     if busy.value is None:
         return busy
     if idle.value is None:
@@ -102,7 +103,7 @@ def net_window(busy: Reading[EnergyWindow], idle: Reading[EnergyWindow]) -> Read
 def energy_metrics(
     busy: Reading[EnergyWindow], idle: Reading[EnergyWindow], *, tokens: float | None
 ) -> dict[str, Metric]:
-    """Return the metrics of an energy pass, gross (all that the device drew) and net (above idle).
+    """Return the metrics of an energy pass: gross (the whole draw) and net (the draw above idle).
 
     Args:
         busy: Window in which steps ran.
@@ -148,7 +149,7 @@ def _window(first_j: float, last: Reading[float], window_s: float, steps: int) -
 
 
 def _per_step(window: Reading[EnergyWindow], unit: str, parts: float = 1) -> Metric:
-    """Return the energy of a step, or of one of its `parts`, with the bounds of its uncertainty."""
+    """Return the energy of a step divided by `parts`, with the bounds of its uncertainty."""
     if window.value is None:
         return Metric(None, unit, noise="sampled", reason=window.reason)
     low, value, high = (

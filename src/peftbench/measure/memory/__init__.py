@@ -1,4 +1,4 @@
-"""What a round takes of a device's memory, and of the process's.
+"""The memory that a round takes: on the device, and in the process.
 
 It imports NVML's readings and the trial.
 """

@@ -1,4 +1,4 @@
-"""What a warm step needs of a GPU's memory, and what it consists of; and what a case leaves behind."""
+"""The memory of a warm step on a GPU, its parts, and the memory that a case leaves allocated."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from peftbench.measure.trial import Trial
 
 WARM_ROUNDS: Final = 2
-"""The first step makes gradients and optimizer state, the second finds the allocator warm."""
+"""Rounds before the measured one. The first creates gradients and optimizer state; the second warms the allocator."""
 LEAK_BYTES: Final = 2**20
-"""Less than this is left behind by random number generators and library handles."""
+"""Up to this many bytes no leak is reported: random number generators and library handles stay allocated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ class StepMemory:
     """Memory of one warm step, with no other model on the device."""
 
     parts: Parts
-    """At the mark where each was largest."""
+    """Each part at the mark where it was largest."""
     peak_allocated_bytes: int
-    """Most that tensors held at one moment; each is rounded up to 512 bytes."""
+    """Peak of the bytes in tensors; each tensor is rounded up to 512 bytes."""
     peak_reserved_bytes: int
-    """Most that the caching allocator took from the driver."""
+    """Peak of the bytes that the caching allocator took from the driver."""
     device_used_bytes: Reading[int]
-    """After the step, of all processes (NVML)."""
+    """Bytes of all processes on the device after the step (NVML)."""
     process_bytes: Reading[int]
-    """After the step, with CUDA context and libraries (NVML)."""
+    """Bytes of this process after the step, with CUDA context and libraries (NVML)."""
 
 
 def parts(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Parts:
-    """Return what a model and its optimizer own at this moment, on any device."""
+    """Return the bytes that a model and its optimizer own at this moment, on any device."""
     parameters = list(model.parameters())
     gradients = (parameter.grad for parameter in parameters if parameter.grad is not None)
     return Parts(
@@ -60,9 +60,9 @@ def parts(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
 
 
 def round_parts(trial: Trial, number: int) -> Parts:
-    """Take a round that is prepared already, and return the most that each part took, on any device.
+    """Run a round that is prepared already, and return the largest size of each part, on any device.
 
-    Gradients are looked at in each mark, since a step may clear them before it ends.
+    Sizes are read at each mark, since a step may clear its gradients before it ends.
     """
     seen: list[Parts] = []
 
@@ -79,9 +79,9 @@ def round_parts(trial: Trial, number: int) -> Parts:
 
 
 def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
-    """Measure a warm step on CUDA, without what prepares it.
+    """Measure a warm step on CUDA, without its preparation.
 
-    `release` the device before, and let no other model be on it.
+    The caller must `release` the device before, and no other model may be on it.
     """
     from torch import cuda
 
@@ -103,7 +103,7 @@ def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
 
 
 def memory_metrics(memory: StepMemory) -> dict[str, Metric]:
-    """Return the metrics of a memory pass; activations are the counters' bytes saved for backward."""
+    """Return the metrics of a memory pass. Activations are not among them: they are the counter `saved_bytes`."""
     return {
         "peak_allocated_bytes": Metric(memory.peak_allocated_bytes, "B", noise="sampled"),
         "peak_reserved_bytes": Metric(memory.peak_reserved_bytes, "B", noise="sampled"),
@@ -114,7 +114,7 @@ def memory_metrics(memory: StepMemory) -> dict[str, Metric]:
 
 
 def parts_metrics(owned: Parts) -> dict[str, Metric]:
-    """Return the metrics of what a model and its optimizer own."""
+    """Return the bytes that a model and its optimizer own, as metrics of a record."""
     return {
         "weights_bytes": Metric(owned.weights_bytes, "B"),
         "gradients_bytes": Metric(owned.gradients_bytes, "B"),
@@ -123,9 +123,9 @@ def parts_metrics(owned: Parts) -> dict[str, Metric]:
 
 
 def release(device: torch.device) -> int:
-    """Give back what no one holds, and return the bytes that are still allocated (0 on the CPU).
+    """Collect garbage, empty the allocator's cache, and return the bytes that are still allocated (0 on the CPU).
 
-    To be called before a case and after it, when its last reference is gone.
+    Call it before a case, and after it when no reference to its model is left.
     """
     gc.collect()
     if device.type != "cuda":
@@ -139,7 +139,7 @@ def release(device: torch.device) -> int:
 
 
 def leak(case: str, before_bytes: int, after_bytes: int) -> str:
-    """Return the warning that `case` left memory allocated, or ''; compares two results of `release`."""
+    """Return the warning that `case` left memory allocated, or ''. The two sizes are results of `release`."""
     left = after_bytes - before_bytes
     return f"{case} left {left / 2**20:.1f} MiB allocated on the device" if left > LEAK_BYTES else ""
 
@@ -158,7 +158,7 @@ def _state_tensors(optimizer: torch.optim.Optimizer | None) -> list[torch.Tensor
 
 
 def _clear_cublas_workspaces() -> None:
-    """Free cuBLAS's workspaces, which live in the allocator from the first matrix product on, and are no leak."""
+    """Free the workspaces of cuBLAS. The allocator holds them from the first matrix product on; they are no leak."""
     import torch
 
     clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)  # noqa: SLF001 - no public way; absent without CUDA

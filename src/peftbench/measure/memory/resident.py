@@ -1,7 +1,7 @@
-"""Resident set size of this process, and its peak within one call, as the kernel itself keeps it.
+"""Resident set size of this process, and its peak within one call, as the kernel keeps it.
 
-No thread samples anything: Linux keeps a high-water mark, and forgets it on request. It moves in pages and with the
-allocator's habits, so it is for people to read, never for an exact gate.
+No thread samples it: Linux keeps a high-water mark, which a process can set back. The sizes move in pages and depend
+on the allocator, so people can read them, but no gate compares them exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from peftbench.records.record import Metric
 STATUS: Final = Path("/proc/self/status")
 CLEAR_REFS: Final = Path("/proc/self/clear_refs")
 _FORGET_PEAK: Final = "5"
-"""What proc(5) asks to be written to set the high-water mark back to the present size."""
+"""The text to write to `clear_refs`, which sets the high-water mark back to the present size (proc(5))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Resident:
     after_bytes: int
     peak_bytes: int | None
     reason: str = ""
-    """Why there is no peak."""
+    """Why there is no peak, or ''."""
 
     def metrics(self) -> dict[str, Metric]:
         """Return size after the call and peak within it, as metrics of a record."""
@@ -39,9 +39,9 @@ class Resident:
 
 
 def resident(run: Callable[[], object]) -> Resident:
-    """Call `run` and return the resident set size of this process: after it, and the peak within it.
+    """Call `run` and return the resident set size of this process after the call, and the peak within it.
 
-    Where the system cannot set its high-water mark back there is no peak; `run` is called anyway.
+    Where the system cannot set its high-water mark back, there is no peak. `run` is called anyway.
     """
     reason = _forget_peak()
     run()
@@ -50,7 +50,7 @@ def resident(run: Callable[[], object]) -> Resident:
 
 
 def _forget_peak() -> str:
-    """Set the kernel's mark back; returns the reason if that cannot be done."""
+    """Set the kernel's high-water mark back; return the reason if that cannot be done, or ''."""
     try:
         CLEAR_REFS.write_text(_FORGET_PEAK)
     except OSError as error:

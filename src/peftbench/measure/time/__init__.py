@@ -1,4 +1,4 @@
-"""Clocks, rounds and their alternation with the reference, and the anchor.
+"""Clocks, rounds that alternate with the reference, and the anchor.
 
-It imports the trial that it times.
+It imports the trial, which it times.
 """

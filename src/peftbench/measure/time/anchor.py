@@ -1,4 +1,7 @@
-"""A fixed block of plain torch, against which the reference itself is gated: a ratio hides what both sides share."""
+"""The anchor: a fixed block of plain torch, against which the reference itself is gated.
+
+A ratio of case to reference hides a slowdown that both share. The anchor shows it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from peftbench.measure.trial import Mark
 
 EVERY: Final = 5
-"""Rounds from one step to the next: it takes a tenth of a round of `tiny`, and is compared by 15 % only."""
+"""Rounds between two steps of the anchor. A step takes a tenth of a round of `tiny`. It is compared by 15 % only."""
 BATCH: Final = 4
 LENGTH: Final = 32
 WIDTH: Final = 64
@@ -23,8 +26,8 @@ WIDTH: Final = 64
 class Anchor:
     """A step of one transformer layer, forward and backward, in float32, timed between the rounds of a case.
 
-    It calls nothing of transformers, PEFT or this package. Built anew for each case and let go of, so that nothing of
-    it is left in a memory pass; nothing is drawn from the global generators.
+    It calls nothing of transformers, PEFT or this package. It is built anew for each case and released afterwards, so
+    that no memory pass sees it. It draws nothing from the global random generators.
     """
 
     def __init__(self, clock: Clock, device: torch.device) -> None:
@@ -41,11 +44,11 @@ class Anchor:
 
     @property
     def median_s(self) -> float | None:
-        """Median time of a step; None before the first."""
+        """Median time of a step; None before the first step."""
         return statistics.median(self._taken_s) if self._taken_s else None
 
     def after(self, number: int) -> None:
-        """Take a step after some rounds: as cold as they are, and whenever the machine is as slow as in them."""
+        """Take a step after one round in `EVERY`; caches are as cold and the machine is as slow as for the rounds."""
         if number % EVERY == 0:
             self._taken_s.append(self._timed(number).wall_s)
 

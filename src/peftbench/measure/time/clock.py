@@ -19,7 +19,7 @@ IDLE_SHARE: Final = 0.2
 """A device that idles for more than this share of a round is waiting for the host: the round is launch-bound."""
 
 CYCLES_PER_S: Final = 3e9
-"""At least the clock of any GPU, so that a spin of that many cycles takes at least as long as meant."""
+"""An upper bound of the clock of any GPU. A spin of so many cycles takes one second or longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,18 @@ class Timing:
     wall_s: float
     """Host time from an idle device to an idle device."""
     phases_s: tuple[float, ...] = ()
-    """Time from each mark to the one before it (the first: to the start); event time on CUDA, host time on the CPU."""
+    """Time of each phase, from the mark before it (or the start) to its mark: event time on CUDA, else host time."""
     device_s: float | None = None
     """Event time on the stream, first event to last, gaps between kernels included; None on the CPU."""
     prepared_s: float = 0.0
-    """Host time of what had to happen before the round, outside its time."""
+    """Host time of the preparation before the round. It is no part of the round's time."""
 
 
 class Clock(Protocol):
     """Times one round."""
 
     def time(self, run: Callable[[Mark], object]) -> Timing:
-        """Call `run` once with the mark that it calls at the end of each of its phases."""
+        """Call `run` once, with a mark that it calls at the end of each of its phases."""
         ...
 
 
@@ -56,7 +56,7 @@ def clock_for(device: torch.device) -> Clock:
 
 @dataclass(frozen=True, slots=True)
 class CpuClock:
-    """Reads the host's clock at both ends and at each mark, and does nothing else."""
+    """Reads the host's clock at start, at each mark and at the end. It does nothing else."""
 
     now: Callable[[], float] = perf_counter
 
@@ -84,10 +84,10 @@ def _torch_cuda() -> Any:  # noqa: ANN401 - the module, or its stand-in
 
 @dataclass(frozen=True, slots=True)
 class CudaClock:
-    """Synchronises at both ends only, and records an event at both ends and at each mark.
+    """Synchronises at start and end only; records an event at start, at each mark and at the end.
 
-    The events go to the stream that is current when the round begins, which is the one that the workload fills.
-    They are made once and recorded again in each round, so that a round after the first creates none.
+    The events go to the stream that is current when the round begins, which is the one that the workload uses.
+    Events are created once and recorded again in each round, so that a round after the first creates none.
     """
 
     device: torch.device
@@ -113,13 +113,13 @@ class CudaClock:
     def queued_s(self, run: Callable[[Mark], object], wall_s: float) -> float | None:
         """Return how long the device needs for a round when it never has to wait for the host.
 
-        The event time of an ordinary round cannot tell: the device idles between two events while the host issues the
-        next kernel. Here a spinning kernel holds the stream for at least twice `wall_s`, so that the whole round is
-        queued before its first kernel begins. To be called outside the timed rounds.
+        The event time of an ordinary round includes the waiting: the device idles between two events while the host
+        issues the next kernel. Here a spinning kernel holds the stream for at least twice `wall_s`, so that the whole
+        round is queued before its first kernel begins. Call this outside the timed rounds.
 
         Returns:
-            Event time in seconds, or None where the round was not queued in time, because it synchronises inside or
-            because it has more kernels than the launch queue holds (about a thousand).
+            Event time in seconds. None if the round was not queued in time, because it synchronises inside, or because
+            it has more kernels than the launch queue holds (about a thousand).
         """
         cuda, now = self.cuda, self.now
         mark, recorded = self._recorder(cuda.current_stream(self.device))
@@ -137,7 +137,7 @@ class CudaClock:
         return _elapsed_s(first, last) if issued_s < _elapsed_s(hold, first) else None
 
     def _recorder(self, stream: object) -> tuple[Mark, Callable[[], Sequence[Any]]]:
-        """Return a function that records the next event, and one that returns the events recorded."""
+        """Return two functions: one records the next event, the other returns all events recorded so far."""
         events, count = self._events, 0
 
         def mark() -> None:
@@ -151,11 +151,11 @@ class CudaClock:
 
 
 def launch_bound(wall_s: float, queued_s: float) -> bool:
-    """Return whether the host, which launches the kernels, limits a round rather than the device.
+    """Return whether a round is limited by the host, which launches the kernels, and not by the device.
 
     Args:
         wall_s: Median wall time of a round.
-        queued_s: What the device needs for it when it never waits (`CudaClock.queued_s`).
+        queued_s: Time of the device for a round in which it never waits for the host (`CudaClock.queued_s`).
     """
     return queued_s < (1 - IDLE_SHARE) * wall_s
 

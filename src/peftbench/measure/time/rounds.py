@@ -1,7 +1,6 @@
 """The time pass: rounds of a case and of its reference in alternation, until the ratio is known or the budget is spent.
 
-Each round times both, in random order, so that whatever drifts hits both alike, and what is left of the difference
-after dividing the two is the case's own.
+Each round times both, in random order. A drift of the machine then slows both alike, and the ratio cancels it.
 """
 
 from __future__ import annotations
@@ -19,56 +18,56 @@ from peftbench.measure.time.clock import Timing
 from peftbench.records.estimate import median_estimate
 
 TimedRound = Callable[[int], Timing]
-"""Runs round i and says how long it took."""
+"""Runs round i and returns its timing."""
 Observer = Callable[[TimedRound], TimedRound]
-"""Wraps the timed rounds of a case, so that somebody else (pytest-benchmark) learns of each."""
+"""Wraps the timed round of a case, so that pytest-benchmark sees each timing."""
 Stop = Literal["precision", "budget", "rounds"]
 
 LEAST_ROUNDS: Final = 10
-"""An interval from fewer rounds says little: they are not precise enough, however narrow it is."""
+"""With fewer rounds the precision does not count as reached, however narrow the interval is."""
 MOST_ROUNDS: Final = 500
 CONTROL_ROUNDS: Final = 3
-"""Rounds that are taken whatever they cost: fewer have no median."""
+"""Rounds that are taken even if the budget is spent, so that there is a median."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
-    """When to stop, and what comes between rounds."""
+    """When the rounds end, and what is called after each."""
 
     budget_s: float
-    """For the rounds of case and reference together, and for what prepares them."""
+    """Seconds for the rounds of case and reference together, and for their preparation."""
     exactly: int | None = None
-    """This many rounds, whatever they cost and however precise they are."""
+    """Number of rounds to take; budget and precision are then ignored. None: they decide."""
     precision: float = 0.005
-    """Half-width of the interval of the median log ratio (or log time, if there is no reference) that is enough."""
+    """Rounds end at this half-width of the interval of the median log ratio (log time if there is no reference)."""
     after: Callable[[int], object] | None = None
-    """Called with the number of each round when it is over; no part of it, nor of the budget."""
+    """Called after each round with its index. Its time counts neither to the round nor to the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """What the time pass yielded, in order of time."""
+    """The timings of a time pass, in order of time."""
 
     case: tuple[Timing, ...]
     reference: tuple[Timing, ...]
-    """As many as of the case, or none."""
+    """As many timings as of the case; empty if there is no reference."""
     stop: Stop
 
     @property
     def log_ratios(self) -> tuple[float, ...]:
-        """Return ln(time of the case / time of the reference), a number a round."""
+        """Return ln(time of the case / time of the reference), one number for each round."""
         return tuple(
             math.log(case.wall_s / reference.wall_s) for case, reference in zip(self.case, self.reference, strict=True)
         )
 
     @property
     def timed_s(self) -> float:
-        """Seconds that were spent inside rounds."""
+        """Seconds inside the rounds of case and reference."""
         return sum(timing.wall_s for timing in (*self.case, *self.reference))
 
 
 def interleave(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
-    """Time rounds of `case` and `reference` in alternation, the order within a round drawn anew each time."""
+    """Time rounds of `case` and `reference` in alternation; each round draws from `seed` which of the two is first."""
     order = random.Random(seed)
     timed: tuple[list[Timing], list[Timing]] = ([], [])
     log_values: list[float] = []
@@ -92,7 +91,17 @@ def interleave(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, 
 
 
 def warm_up(run: TimedRound, *, least: int = 3, most: int = 20, tolerance: float = 0.05) -> int:
-    """Run rounds until the last one is no longer the fastest by more than `tolerance`; return how many it took."""
+    """Run rounds until one is not faster by more than `tolerance` than the fastest before it.
+
+    Args:
+        run: Runs round i and returns its timing.
+        least: Least number of rounds.
+        most: Largest number of rounds.
+        tolerance: Share of the fastest time.
+
+    Returns:
+        The number of rounds that were run.
+    """
     fastest_s = math.inf
     for number in range(most):
         time_s = run(number).wall_s
@@ -104,7 +113,7 @@ def warm_up(run: TimedRound, *, least: int = 3, most: int = 20, tolerance: float
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Keep the garbage collector, tracers and profilers out of what runs within."""
+    """Switch the garbage collector, tracers and profilers off within the context."""
     tracer, profiler, collecting = sys.gettrace(), sys.getprofile(), gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""How long each pass of a case takes, for the shares that a run reports, and which one a failure happened in."""
+"""The time that each pass of a case takes, and the pass that is running when a failure happens."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Stopwatch:
 
     seconds: dict[str, float] = field(default_factory=dict)
     current: str = ""
-    """The pass that was begun last."""
+    """The name of the pass that began last."""
 
     @contextmanager
     def during(self, name: str) -> Iterator[None]:
-        """Add what runs within to the pass called `name`."""
+        """Add the time of the context to the pass called `name`."""
         self.current = name
         start = time.perf_counter()
         try:

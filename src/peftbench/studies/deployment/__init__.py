@@ -1,4 +1,4 @@
-"""Serving several tasks: one model a task, one backbone with adapters, and what a request costs.
+"""Serving several tasks, with one model for each task or one backbone with adapters, and the cost of a request.
 
 It imports the studies' common base and trainings.
 """

@@ -1,4 +1,4 @@
-"""Which requests come, and how long they take: pure functions."""
+"""The requests to a server, and the metrics of their latencies: pure functions."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from peftbench.records.record import Metric
 Mix = Literal["uniform", "skewed"]
 MIXES: Final[tuple[Mix, ...]] = ("uniform", "skewed")
 ZIPF: Final = 1.0
-"""Of skewed requests: the task of rank r is asked for in proportion to 1 / r ** ZIPF."""
+"""Exponent of skewed requests: the share of the task of rank r is proportional to 1 / r ** ZIPF."""
 PERCENTILES: Final = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One example to be answered by one task's model."""
+    """One example, to be answered for one task. Both are given by number."""
 
     task: int
     example: int
 
 
 def requests(count: int, *, tasks: int, examples: int, mix: Mix, seed: int) -> list[Request]:
-    """Return requests in their order: task and example drawn independently of all others, from a seed.
+    """Return requests in order. Task and example of each are drawn independently of all others.
 
     Args:
-        count: Of requests.
+        count: Number of requests.
         tasks: Number of tasks that are served.
-        examples: Number of examples that are asked about, all alike often.
-        mix: `uniform`: all tasks alike often; `skewed`: by Zipf's law, task 0 most often.
-        seed: Of the draw.
+        examples: Number of different examples, all with the same probability.
+        mix: `uniform`: all tasks have the same probability. `skewed`: Zipf's law, task 0 most often.
+        seed: Seed of the draw.
     """
     random = Random(f"requests/{mix}/{tasks}/{seed}")
     weights = [1.0 if mix == "uniform" else (rank + 1) ** -ZIPF for rank in range(tasks)]
@@ -42,12 +42,12 @@ def requests(count: int, *, tasks: int, examples: int, mix: Mix, seed: int) -> l
 
 
 def windows(stream: Sequence[Request], size: int) -> list[Sequence[Request]]:
-    """Return the requests in the lots in which they arrive; the next lot arrives when the last one is answered."""
+    """Return the requests in lots of `size`: a lot arrives together, when the lot before it is answered."""
     return [stream[at : at + size] for at in range(0, len(stream), size)]
 
 
 def latency_metrics(mix: Mix, latencies_s: Sequence[float], total_s: float) -> dict[str, Metric]:
-    """Return the metrics of one mix: percentiles of the latency, and throughput."""
+    """Return percentiles of the latency and the throughput, as metrics named after the mix."""
     ordered, middle = sorted(latencies_s), median_estimate(latencies_s)
     found = {
         f"{mix}_p{percent}_s": Metric(quantile(ordered, percent / 100), "s", noise="timed") for percent in PERCENTILES
@@ -58,7 +58,7 @@ def latency_metrics(mix: Mix, latencies_s: Sequence[float], total_s: float) -> d
 
 
 def slope(values: Sequence[float]) -> float | None:
-    """Return by how much each further value is larger, by least squares; None for less than two values."""
+    """Return the least-squares slope of values over their index; None for less than two values."""
     count = len(values)
     if count < 2:  # noqa: PLR2004 - two points make a line
         return None

@@ -1,4 +1,4 @@
-"""What serves several tasks: what all ways have in common, and those with whole models."""
+"""The base of servers of several tasks, and the servers that hold whole models."""
 
 from __future__ import annotations
 
@@ -24,54 +24,54 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
 
 OnAnswer = Callable[[int, torch.Tensor], None]
-"""Called with a request's place in its lot, and its answer, when that is there."""
+"""Called with a request's index in its lot, and its answer, as soon as the answer is on the CPU."""
 
 
 @dataclass(frozen=True)
 class ServingParts:
-    """What a server is made of."""
+    """Method, checkpoints and batches from which a server is made."""
 
     method: Method
     application: Application
     fresh_model: Callable[[], PreTrainedModel]
-    """Makes another plain model with a head, on the device."""
+    """Makes a new plain model with a head, on the device."""
     folders: Sequence[Path]
-    """What the method saved for each task."""
+    """The folder of the method's checkpoint for each task."""
     batch: Callable[[Sequence[int]], Batch]
-    """Makes a batch of examples, given their numbers, on the device."""
+    """Makes a batch of examples on the device, given their numbers."""
     precision: Precision
     """How models compute."""
 
     def load(self, number: int) -> nn.Module:
-        """Return a model with what was saved for one task."""
+        """Return a new model with the checkpoint of one task, in evaluation mode."""
         return self.method.load(self.fresh_model(), self.application, self.folders[number]).eval()
 
     def logits(self, model: nn.Module, batch: Batch, **further: object) -> torch.Tensor:
-        """Return what the model says of each row, on the CPU."""
+        """Return the logits of each row (of a span: those of its start), in float32 on the CPU."""
         with self.forward_context(batch):
             output: torch.Tensor = model(**without_labels(batch), **further).to_tuple()[0]
         return output.float().cpu()
 
     def forward_context(self, batch: Batch) -> AbstractContextManager[object]:
-        """Return the context of one pass; autocast keeps the cast weights within it, so no switch may lie inside."""
+        """Return the context of one forward pass. Autocast caches cast weights in it, so no switch may lie inside."""
         return self.precision.forward_context(batch["input_ids"].device)
 
 
 class Server(ABC):
-    """Answers requests for the tasks that were loaded, 0 first."""
+    """Answers requests for the tasks that were loaded. Task 0 is loaded first."""
 
     switches = False
-    """Whether one task at a time is ready to be answered for."""
+    """Whether the server must switch between tasks."""
 
     def __init__(self, parts: ServingParts) -> None:
         self.parts = parts
 
     @abstractmethod
     def load(self, number: int) -> None:
-        """Make ready for one more task."""
+        """Load one more task."""
 
     def switch(self, number: int) -> None:
-        """Make ready to answer for another task; nothing is to be done where all are always ready."""
+        """Make task `number` the active one. This does nothing if all tasks are always active."""
         del number
 
     @abstractmethod
@@ -80,15 +80,15 @@ class Server(ABC):
 
     @abstractmethod
     def tensors(self) -> Iterator[torch.Tensor]:
-        """Yield everything that is held in memory for serving; the same storage may come twice."""
+        """Yield all tensors that are held for serving. The same storage may come twice."""
 
     def resident_bytes(self) -> int:
-        """Return the bytes of all that is held, shared storage counted once."""
+        """Return the bytes of all tensors. Shared storage counts once."""
         storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in self.tensors()}
         return sum(storages.values())
 
     def _each(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
-        """Answer one request after the other, in the order in which they came."""
+        """Answer one request after the other, in order of arrival."""
         for place, request in enumerate(window):
             self.switch(request.task)
             (answer,) = self.parts.logits(self.model_of(request.task), self.parts.batch([request.example]))
@@ -105,12 +105,12 @@ class Server(ABC):
                 on_answer(place, answer)
 
     def model_of(self, number: int) -> nn.Module:
-        """Return the model that answers for a task, once it was switched to."""
+        """Return the model that answers for a task. The task must be the active one."""
         raise NotImplementedError(number)
 
 
 class ModelPerTaskServer(Server):
-    """A model a task, full or merged; requests of one task share a batch."""
+    """Holds one model for each task, full or merged. Requests of one task share a batch."""
 
     def __init__(self, parts: ServingParts, *, merged: bool) -> None:
         super().__init__(parts)
@@ -136,14 +136,14 @@ class ModelPerTaskServer(Server):
 
 
 class SharedModelServer(Server):
-    """One model that answers for every task: AdapterFusion over N adapters."""
+    """Holds one model that answers for every task: AdapterFusion over N adapters."""
 
     def __init__(self, parts: ServingParts) -> None:
         super().__init__(parts)
         self.model: Any = None
 
     def load(self, number: int) -> None:
-        """Load the model, which holds the adapters of all tasks."""
+        """Load the model with task 0; it holds the adapters of all tasks."""
         if number == 0:
             self.model = self.parts.load(0)
 
@@ -159,7 +159,7 @@ class SharedModelServer(Server):
 
 
 def by_task(window: Sequence[Request]) -> Iterable[tuple[int, list[int]]]:
-    """Return the tasks of a lot, each with the places of its requests, in the order in which they came."""
+    """Return the tasks of a lot, each with the indices of its requests, in order of arrival."""
     places: dict[int, list[int]] = {}
     for place, request in enumerate(window):
         places.setdefault(request.task, []).append(place)

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Workbench
 
 EXAMPLES: Final = 64
-"""Different examples that requests are about."""
+"""Number of different examples in requests."""
 WARM_UP: Final = 8
-"""Lots that are answered before any is timed."""
+"""Number of lots that are answered before any is timed."""
 SWITCHES: Final = 10
-"""Switches of which the median is taken after each task that is loaded."""
+"""Number of switches after each task that is loaded; their median time is reported."""
 NOISE: Final = 0.02
-"""Standard deviation of what is added to an untrained adapter, so that the tasks' answers differ."""
+"""Standard deviation of the noise that is added to an untrained adapter, so that the tasks' answers differ."""
 
 SERVERS: Final[Mapping[object, Callable[[ServingParts], Server]]] = {
     "models": partial(ModelPerTaskServer, merged=False),
@@ -53,13 +53,18 @@ SERVERS: Final[Mapping[object, Callable[[ServingParts], Server]]] = {
     "mixed": Mixed,
     "fusion": SharedModelServer,
 }
-"""Way to serve -> what serves so."""
+"""Way to serve -> function that makes its server."""
 ALIKE: Final = frozenset({"models", "multitask", "fusion"})
-"""Ways in which what is saved of one task stands for all: neither times nor bytes depend on the weights."""
+"""Ways in which one checkpoint serves all tasks, since neither times nor bytes depend on the weights."""
 
 
 def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
-    """Load N tasks, and answer uniform and skewed requests."""
+    """Load N tasks, answer uniform and skewed requests, and return the metrics.
+
+    Raises:
+        UnsupportedError: the method cannot be served in this way.
+        MemoryError: the models would not fit into memory.
+    """
     backend, count = bench.backend, int(case.varied("n"))
     with scratch_folder() as folder:
         parts = _kit(case, backend, method, folder)
@@ -89,13 +94,15 @@ def answer(
     device: torch.device,
     now: Callable[[], float] = perf_counter,
 ) -> tuple[list[float], float]:
-    """Return the latency of each request, from the arrival of its lot to its answer on the host, and the time of all.
+    """Answer lots, and return the latency of each request and the time of all lots, in seconds.
+
+    A latency lasts from the arrival of the lot to the request's answer on the host.
 
     Args:
-        server: that is ready.
-        lots: each arrives when the one before is answered.
-        device: waits for it once, before the first lot.
-        now: the host's clock.
+        server: A server that has loaded all tasks.
+        lots: Lots of requests. Each arrives when the one before is answered.
+        device: The device. It is synchronised once, before the first timed lot.
+        now: The host's clock.
     """
     latencies_s: list[float] = []
     with torch.inference_mode():
@@ -113,7 +120,7 @@ def answer(
 
 
 def _load(server: Server, count: int) -> dict[str, Metric]:
-    """Load task after task; return times and bytes, and by how much they rise with each further task."""
+    """Load task after task. Return times, bytes, and their slopes over the number of tasks."""
     load_s, switch_s, resident_bytes = [], [], []
     for number in range(count):
         start = perf_counter()
@@ -135,7 +142,7 @@ def _load(server: Server, count: int) -> dict[str, Metric]:
 
 
 def _switch_s(server: Server, number: int) -> float:
-    """Return the median time of switching to a task and back to the first."""
+    """Return the median time of a switch, to a task or back to the first one."""
     times = []
     for turn in range(SWITCHES):
         start = perf_counter()
@@ -150,7 +157,7 @@ def _timed(value: float | None) -> Metric:
 
 
 def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> ServingParts:
-    """Save an adapter a task, each of its own seed; of full models and fusions one stands for all."""
+    """Save a checkpoint for each task, with a seed of its own. For the ways in `ALIKE`, one serves all tasks."""
     way, count = str(case.varied("by")), int(case.varied("n"))
     task = data.fitted_task(backend.data, backend.definitions.task(case.task))
     template = backend.new_model(task, backend.settings.seed)
@@ -182,7 +189,7 @@ def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> ServingP
 
 
 def _batches(backend: Backend, task: Task) -> Callable[[Sequence[int]], Batch]:
-    """Return what makes a batch of examples, given their numbers."""
+    """Return a function that makes a batch of examples, given their numbers."""
     if backend.tokenizer is None:
         features = task.synthetic(EXAMPLES, backend.vocabulary, backend.seq_len(task), backend.settings.seed)
     else:
@@ -193,7 +200,7 @@ def _batches(backend: Backend, task: Task) -> Callable[[Sequence[int]], Batch]:
 
 
 def _disturbed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """Add noise to what is trained: many an adapter computes nothing before it is."""
+    """Add noise to the trainable parameters: before training, many adapters change nothing."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -204,9 +211,9 @@ def _disturbed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 def _stored_bytes(parts: ServingParts, way: object, count: int) -> int:
-    """Return what is on the disk for all tasks: a file a model, or one backbone and what each task adds.
+    """Return the bytes on the disk for all tasks: all models, or one backbone and the checkpoint of each task.
 
-    A fusion needs its adapters too, which are frozen and therefore not in what is saved.
+    A fusion also needs the adapters that it mixes. They are frozen, so its checkpoint does not hold them.
     """
     saved = sum(path.stat().st_size for path in parts.folders[0].rglob("*") if path.is_file())
     if way == "models":
@@ -224,7 +231,7 @@ def _stored_bytes(parts: ServingParts, way: object, count: int) -> int:
 
 
 def _require_memory(parts: ServingParts, device: torch.device, count: int) -> None:
-    """Raise MemoryError where so many copies would not fit, before the machine begins to swap."""
+    """Raise MemoryError if `count` copies of the model would not fit, before the machine begins to swap."""
     needed = count * sum(p.numel() * p.element_size() for p in parts.fresh_model().parameters())
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if needed > free:

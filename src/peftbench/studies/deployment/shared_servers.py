@@ -1,4 +1,4 @@
-"""What serves several tasks with one backbone: with a head a task, or with an adapter a task."""
+"""Servers that share one backbone between tasks: with one head, or with one adapter, for each task."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from peftbench.studies.deployment.requests import Request
 
 TOLERANCES: Final[Mapping[str, float]] = {"float32": 1e-4, "bfloat16": 1e-2, "float16": 1e-2}
-"""Dtype -> largest difference of an answer from the one of its own adapter alone, relative to the largest answer."""
+"""Dtype -> largest difference between a mixed answer and that of its adapter alone, relative to the largest answer."""
 
 
 class MultiTaskServer(Server):
-    """One encoder with a head a task: a lot passes the encoder as one batch, whatever its tasks."""
+    """One encoder with one head for each task. A lot passes the encoder as one batch, whatever its tasks are."""
 
     def __init__(self, parts: ServingParts) -> None:
         super().__init__(parts)
@@ -34,7 +34,7 @@ class MultiTaskServer(Server):
         self._backbone: Any = None
 
     def load(self, number: int) -> None:
-        """Add a head: the first comes with the encoder."""
+        """Add a head. The first head comes with the encoder."""
         if number == 0:
             first: Any = self.parts.load(0)
             self._backbone = first.base_model
@@ -44,9 +44,13 @@ class MultiTaskServer(Server):
             self.models.append(copy.deepcopy(self.models[0], {id(self._replay): self._replay}))
 
     def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
-        """Answer the lot in one pass through the encoder, each row then through the head of its task."""
+        """Answer the lot in one pass through the encoder. Each row then passes through the head of its task.
+
+        Raises:
+            UnsupportedError: the task is multiple choice, whose examples are several sequences.
+        """
         batch = without_labels(self.parts.batch([request.example for request in window]))
-        if batch["input_ids"].dim() > 2:  # noqa: PLR2004 - several sequences an example
+        if batch["input_ids"].dim() > 2:  # noqa: PLR2004 - each example has several sequences
             raise UnsupportedError("multiple choice: the encoder sees sequences, not examples")
         with self.parts.forward_context(batch):
             self._replay.outputs = self._backbone(**batch)
@@ -63,7 +67,7 @@ class MultiTaskServer(Server):
 
 
 class _Replay(nn.Module):
-    """Stands for an encoder that has run already: returns its outputs of some rows."""
+    """Stands in for an encoder that has run already. It returns the encoder's outputs for the chosen rows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,11 +82,13 @@ class _Replay(nn.Module):
 
 
 class Switching(Server):
-    """One backbone with an adapter a task: PEFT's own way for its tuners, an exchange of tensors for other methods.
+    """One backbone with one adapter for each task.
+
+    PEFT's tuners switch by `set_adapter`. For other methods the trained tensors are exchanged.
 
     Args:
-        parts: what it is made of.
-        grouped: whether requests of one task share a batch.
+        parts: Method, checkpoints and batches.
+        grouped: Whether requests of one task share a batch.
     """
 
     switches = True
@@ -94,10 +100,14 @@ class Switching(Server):
         self.model: Any = None
         self._trained: dict[str, nn.Parameter] = {}
         self._states: list[dict[str, torch.Tensor]] = []
-        """Of methods that are not PEFT's: the trained tensors of each task."""
+        """The trained tensors of each task; empty for PEFT's methods."""
 
     def load(self, number: int) -> None:
-        """Add an adapter: the first comes with the backbone."""
+        """Add an adapter. The first adapter comes with the backbone.
+
+        Raises:
+            UnsupportedError: PEFT cannot load a further adapter, or the checkpoint has other names than the model.
+        """
         if number == 0:
             self.model = self.parts.load(0)
             self._trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -110,7 +120,7 @@ class Switching(Server):
             self._states.append(self._read(self.parts.folders[number]))
 
     def switch(self, number: int) -> None:
-        """Make one adapter the active one, if it is not."""
+        """Make the adapter of task `number` the active one."""
         if number == self._active:
             return
         self._active = number
@@ -121,15 +131,15 @@ class Switching(Server):
             self._trained[name].data = tensor
 
     def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:
-        """Answer task by task, or in the order in which the requests came."""
+        """Answer task by task if requests are grouped, else one by one in order of arrival."""
         (self._grouped if self._grouping else self._each)(window, on_answer)
 
     def tensors(self) -> Iterator[torch.Tensor]:
-        """Yield backbone and adapters."""
+        """Yield the tensors of backbone and adapters."""
         return chain(weights(self.model), chain.from_iterable(state.values() for state in self._states))
 
     def model_of(self, number: int) -> nn.Module:
-        """Return the one model."""
+        """Return the one model, which answers for all tasks."""
         del number
         return cast("nn.Module", self.model)
 
@@ -150,7 +160,7 @@ class Switching(Server):
 
 
 class Mixed(Switching):
-    """One backbone with an adapter a task, and lots whose rows go through different adapters (`adapter_names`)."""
+    """One backbone with one adapter for each task. A lot's rows go through different adapters (`adapter_names`)."""
 
     def __init__(self, parts: ServingParts) -> None:
         if not isinstance(parts.method, PeftMethod):
@@ -163,7 +173,7 @@ class Mixed(Switching):
             on_answer(place, answer)
 
     def rows(self, window: Sequence[Request]) -> torch.Tensor:
-        """Return the answers to a lot."""
+        """Return the logits of a lot, one row for each request."""
         names = [adapter_name(request.task) for request in window]
         with faults_as(UnsupportedError, f"mix adapters of {self.parts.method.name} in one batch"):
             batch = self.parts.batch([request.example for request in window])
@@ -171,10 +181,10 @@ class Mixed(Switching):
 
     @torch.inference_mode()
     def require_equal(self, window: Sequence[Request]) -> None:
-        """Compare each answer with that of its adapter alone.
+        """Compare the answers of a mixed lot with those of each adapter alone.
 
         Raises:
-            UnsupportedError: they differ: the tuner ignores which adapter a row is for.
+            UnsupportedError: they differ, since the tuner ignores which adapter a row is for.
         """
         mixed = self.rows(window)
         for task, places in by_task(window):
@@ -190,5 +200,5 @@ class Mixed(Switching):
 
 
 def adapter_name(number: int) -> str:
-    """Return what PEFT calls the adapter of a task."""
+    """Return PEFT's name of the adapter of a task."""
     return FIRST if number == 0 else f"task{number}"

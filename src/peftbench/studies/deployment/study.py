@@ -1,4 +1,4 @@
-"""The study of serving N tasks: what a request waits for, what is held in memory, what a further task takes."""
+"""The study of serving N tasks: latency of requests, bytes in memory, and the cost of each further task."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ if TYPE_CHECKING:
 DROP: Final = "adapterdrop"
 
 SINGLE: Final = ("models", "multitask", "switch", "merged", "fusion", "dropped")
-"""Ways to serve that a single request at a time can tell apart."""
+"""Ways to serve that are measured with a lot of one request. The others differ from `switch` only in larger lots."""
 ON_ONE_BACKBONE: Final = frozenset({"switch", "grouped", "mixed"})
-"""Ways to serve that load an adapter a task into one model."""
+"""Ways to serve that load one adapter for each task into one model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment(Study):
-    """Serves N tasks in one way, and answers requests from a generator.
+    """Serves N tasks in one way, and answers generated requests.
 
-    The ways: `models` (a full model a task), `multitask` (one encoder, a head a task), `switch` (one backbone with
-    adapters, switched for each request), `grouped` (the same, requests of one adapter share a batch), `mixed` (one
-    batch whose rows go through different adapters), `merged` (a copy a task, adapter folded in), `fusion`
-    (AdapterFusion over all adapters), `dropped` (AdapterDrop: the lower half of the layers without adapter).
+    The ways are:
+
+    * `models`: one full model for each task;
+    * `multitask`: one encoder, one head for each task;
+    * `switch`: one backbone with adapters, switched for each request;
+    * `grouped`: as `switch`, but requests of one adapter share a batch;
+    * `mixed`: one batch whose rows go through different adapters;
+    * `merged`: one copy of the model for each task, with the adapter merged;
+    * `fusion`: AdapterFusion over all adapters;
+    * `dropped`: AdapterDrop, the lower half of the layers without adapters.
     """
 
     methods: tuple[str, ...] = (FULL, "lora", "pfeiffer", "houlsby", DROP, FUSION)
@@ -40,7 +46,7 @@ class Deployment(Study):
     batch_sizes: tuple[int, ...] = (1, 8)
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
-        """Return a case a way to serve and number of tasks; the multi-task model comes with full fine-tuning."""
+        """Return one case for each way to serve and number of tasks. `full` adds the multi-task model (`mtl`)."""
         expanded: dict[Case, None] = {}
         for case in cases:
             for spec, way in ways(case.method):
@@ -50,7 +56,7 @@ class Deployment(Study):
         return list(expanded)
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
-        """Return why a method cannot be served in that way, or ''."""
+        """Return the reason why a method cannot be served in the way of the case, or ''."""
         method, way, n = self.method_of(case, backend), case.varied("by"), int(case.varied("n"))
         if way == "merged" and not method.mergeable:
             return f"{method.name} cannot be merged into the weights of the model"
@@ -62,18 +68,18 @@ class Deployment(Study):
         return method.unsupported(task, architecture=backend.config.model_type)
 
     def method_of(self, case: Case, backend: Backend) -> Method:
-        """Return the method by which the served model is made."""
+        """Return the method that makes the served model."""
         return backend.definitions.method(FULL if case.method.name == MTL else case.method.name)
 
     def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
-        """Load the server task by task, and let it answer both mixes of requests."""
+        """Load the server task by task, and answer both mixes of requests."""
         from peftbench.studies.deployment import serving
 
         return serving.serve(case, bench, self.method_of(case, bench.backend))
 
 
 def ways(spec: MethodSpec) -> Iterable[tuple[MethodSpec, str]]:
-    """Yield the ways in which what a method trains can be served."""
+    """Yield each way to serve a method's models, with the method that its cases name."""
     if spec.name == FULL:
         yield spec, "models"
     if spec.name in (FULL, MTL):

@@ -1,4 +1,4 @@
-"""The study of what it costs to reach a quality: one method, trained for real on one task from one seed."""
+"""The study of the cost to reach a quality: one real training of one method on one task, with one seed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Convergence(Study):
-    """Trains until the quality is reached, rises no more, or the budget is spent."""
+    """Trains until the target is reached, the quality stops rising, or the budget of steps is spent."""
 
     methods: tuple[str, ...] = ("full", "lora", "pfeiffer", "houlsby")
     batch_sizes: tuple[int, ...] = (32,)
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
-        """Return a case a seed and learning rate; full fine-tuning, which sets the target, comes first in its group."""
+        """Return one case for each seed and learning rate. Full fine-tuning, which sets the target, is the first."""
         ordered = [
             case
             for _, group in groupby(cases, key=lambda case: case.group)
@@ -37,20 +37,24 @@ class Convergence(Study):
         return [case.with_variant(**variant) for case in ordered for variant in variants(settings)]
 
     def check(self, backend: Backend, cases: Sequence[Case]) -> None:
-        """Read all data, and refuse a target that nothing sets."""
+        """Read all data.
+
+        Raises:
+            UserError: the data cannot be used, or the target needs full fine-tuning and it is not measured.
+        """
         from peftbench.studies.training import task_data
 
         task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
         require_full(backend.settings, [case.method.name for case in cases])
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
-        """Return why a case cannot be done, or ''; what mixes trained adapters is not trained on random ones."""
+        """Return the reason why a case cannot be measured, or ''. AdapterFusion needs adapters that are trained."""
         if case.method.name == FUSION and not dict(case.method.overrides).get("paths"):
             return "AdapterFusion mixes trained adapters, and these are random: give adapterfusion(paths=...)"
         return Study.unsupported_case(self, case, backend)
 
     def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
-        """Return that the same training is there already, or that another learning rate is better."""
+        """Return that the same training was measured already, or that another learning rate is better, or ''."""
         records = list(records)
         return measured_already(case, records) or pruned(case, settings, trainings(records))
 
@@ -62,19 +66,19 @@ class Convergence(Study):
             QualityTarget.read(bench.backend.settings.target),
             full_quality(trainings(bench.records), case.group),
         )
-        # Full fine-tuning cut off at a share of its own quality so far would lower the target that it sets.
+        # Full fine-tuning that ends at a share of its own quality would lower the target that it sets for others.
         sets_target = target.relative and case.method.name == FULL
         return single.train_once(case, bench, None if sets_target else target.quality(full))
 
 
 def variants(settings: Settings) -> list[dict[str, Scalar]]:
-    """Return seed and learning rate of each training of a method, the first seed's first."""
+    """Return seed and learning rate of each training of a method, those of the first seed first."""
     seeds = range(settings.seed, settings.seed + settings.seeds)
     return [{"seed": seed, "lr": lr} for seed, lr in product(seeds, dict.fromkeys(settings.learning_rates))]
 
 
 def measured_already(case: Case, records: Iterable[Record], workload: str = CONVERGENCE) -> str:
-    """Return that a record holds the same training, or ''."""
+    """Return the reason that a record holds the same training, or ''."""
     key = (str(case.method), case.group, dict(case.variant))
     twin = next(
         (one for one in trainings(records, workload) if (one.method, one.group, dict(one.record.variant)) == key), None
@@ -83,10 +87,10 @@ def measured_already(case: Case, records: Iterable[Record], workload: str = CONV
 
 
 def pruned(case: Case, settings: Settings, found: Iterable[Training]) -> str:
-    """Return why a learning rate is not tried with a further seed, or ''.
+    """Return the reason why a learning rate is not tried with a further seed, or ''.
 
-    The first one is, since it serves all methods, and so is the method's best with the first seed; where a share of
-    old tasks is replayed, the best with that share.
+    Two learning rates are tried with further seeds: the first one, which all methods share, and the method's best with
+    the first seed. If old tasks are replayed, the best is taken among trainings with the same share.
     """
     variant = dict(case.variant)
     key = (str(case.method), case.group, variant.get("replay"))
@@ -98,7 +102,11 @@ def pruned(case: Case, settings: Settings, found: Iterable[Training]) -> str:
 
 
 def require_full(settings: Settings, methods: Iterable[str]) -> None:
-    """Raise UserError where trainings are to stop at a share of full fine-tuning's quality, and it is not measured."""
+    """Check that full fine-tuning is measured if trainings stop at a share of its quality.
+
+    Raises:
+        UserError: it is not among `methods`.
+    """
     if settings.stop == "target" and QualityTarget.read(settings.target).relative and FULL not in methods:
         raise UserError(
             f"--peftbench-stop=target with --peftbench-target={settings.target} needs full fine-tuning: "

@@ -1,4 +1,4 @@
-"""What a model predicts for a data set, and how that scores."""
+"""The predictions of a model for a data set, and their scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from peftbench.tasks.tokens import Tagged
 
 Logits = tuple["np.ndarray[Any, Any]", ...]
-"""What a model says of one example, without padding: [classes], [tokens, classes], or two of [tokens]."""
+"""Logits of one example: [classes], [tokens, classes], or two of [tokens] (start and end of an answer).
+
+The tokens include the padding of its batch.
+"""
 
 SCORES: Final[Mapping[Head, tuple[str, ...]]] = {
     Head.SEQUENCE_CLASSIFICATION: ("accuracy", "macro_f1"),
@@ -38,21 +41,21 @@ SCORES: Final[Mapping[Head, tuple[str, ...]]] = {
 }
 BATCH_SIZE: Final = 64
 MAX_ANSWER: Final = 30
-"""Longest answer in tokens that is looked for, as in BERT's SQuAD code."""
+"""Largest length of an answer in tokens, as in BERT's SQuAD code."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """Encoded examples, and what scores the predictions for them."""
+    """Encoded examples, and the function that scores predictions for them."""
 
     name: str
     features: Sequence[Features]
     score: Callable[[Sequence[Logits]], dict[str, float]]
-    """Given what a model says of each example, in their order."""
+    """Returns score by name, given the logits of each example in order."""
 
 
 def judged_by(task: Task, metric: str | None) -> str:
-    """Return the score that the task is judged by: `metric`, or its own.
+    """Return the name of the score that is the quality of a task: `metric`, or the task's default.
 
     Raises:
         UserError: the task has no such score.
@@ -66,7 +69,7 @@ def judged_by(task: Task, metric: str | None) -> str:
 def encode_for_evaluation(
     task: Task, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int, *, name: str
 ) -> EvaluationSet:
-    """Encode rows together with what their predictions are scored by."""
+    """Encode rows, and keep with them what is needed to score their predictions."""
     if isinstance(task, SpanTask):
         windows = task.windows(rows, tokenizer, seq_len)
         return EvaluationSet(name, [window.features for window in windows], partial(_answers, rows, windows))
@@ -87,13 +90,13 @@ def evaluate(
     collate: Callable[[Sequence[Features]], Batch],
     precision: Precision,
 ) -> dict[str, float]:
-    """Return the scores of a model, in evaluation mode; its own mode is put back.
+    """Return the scores of a model in evaluation mode, by name. The mode of before is put back.
 
     Args:
-        model: with its task head.
-        examples: what it is tried on; batches are of like lengths.
-        collate: makes a batch of examples, on the model's device.
-        precision: how the model computes.
+        model: A model with its task head.
+        examples: The examples to predict. Examples of similar length share a batch.
+        collate: Makes a batch of examples, on the model's device.
+        precision: How the model computes.
     """
     order = sorted(range(len(examples.features)), key=lambda index: length(examples.features[index]))
     predictions: dict[int, Logits] = {}
@@ -121,7 +124,7 @@ def _evaluating(model: torch.nn.Module, precision: Precision) -> Iterator[None]:
 
 
 def collator(task: Task, vocabulary: Vocabulary, device: torch.device) -> Callable[[Sequence[Features]], Batch]:
-    """Return what makes a batch of examples, padded to the longest of them, on the device."""
+    """Return a function that makes a batch of examples on the device, padded to the longest of them."""
 
     def collate(features: Sequence[Features]) -> Batch:
         batch = task.collate(features, vocabulary)
@@ -131,7 +134,7 @@ def collator(task: Task, vocabulary: Vocabulary, device: torch.device) -> Callab
 
 
 def length(features: Features) -> int:
-    """Return the tokens of an example; of several sequences, of the longest."""
+    """Return the number of tokens of an example; if it has several sequences, of the longest."""
     ids = features["input_ids"]
     return max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
 
@@ -148,7 +151,7 @@ def _classes(references: Sequence[int], predictions: Sequence[Logits]) -> dict[s
 def _row_scores(
     labels: Sequence[str], tagged: Sequence[Tagged], tags: Sequence[Sequence[str]], predictions: Sequence[Logits]
 ) -> dict[str, float]:
-    """Score the tags of whole words; for words that were cut off, or have no token, nothing was predicted."""
+    """Score the tags of whole words. A word that was cut off, or has no token, counts as predicted O."""
     predicted = []
     for one, known, (logits,) in zip(tagged, tags, predictions, strict=True):
         found = dict(zip(one.words, _predicted(labels, one.features, logits), strict=True))
@@ -177,12 +180,12 @@ def _row_tags(task: TokenTask, row: Row) -> list[str]:
 
 
 def _answers(rows: Sequence[Row], windows: Sequence[ContextWindow], predictions: Sequence[Logits]) -> dict[str, float]:
-    """Score the best span of each row; none, where some rows have no answer and that scores higher (SQuAD 2's rule)."""
+    """Score the best span of each row. If some rows have no answer, an empty one that scores higher wins (SQuAD 2)."""
     abstains = any(answer_of(row) is None for row in rows)
     best: dict[int, tuple[float, str]] = {}
     nothing: dict[int, float] = {}
     for window, (starts, ends) in zip(windows, predictions, strict=True):
-        # Training points a window without the answer at its first token.
+        # Training labels the first token as start and end where a window does not hold the answer.
         nothing[window.row] = min(float(starts[0] + ends[0]), nothing.get(window.row, math.inf))
         found = _best_span(window, starts, ends)
         if found and (window.row not in best or found[0] > best[window.row][0]):
@@ -198,7 +201,7 @@ def _answers(rows: Sequence[Row], windows: Sequence[ContextWindow], predictions:
 def _best_span(
     window: ContextWindow, starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]
 ) -> tuple[float, int, int] | None:
-    """Return score, first and past-the-last character of the best span of context tokens, None if there are none."""
+    """Return score, first character and end (exclusive) of the best span of context tokens; None if there are none."""
     import numpy as np
 
     tokens = [token for token, characters in enumerate(window.offsets) if characters is not None]
@@ -210,6 +213,6 @@ def _best_span(
     scores = np.where((lengths >= 0) & (lengths < MAX_ANSWER), scores, -np.inf)
     first, last = np.unravel_index(int(scores.argmax()), scores.shape)
     start, end = window.offsets[tokens[first]], window.offsets[tokens[last]]
-    assert start is not None  # noqa: S101 - chosen so
+    assert start is not None  # noqa: S101 - only tokens with offsets are chosen
     assert end is not None  # noqa: S101
     return float(scores[first, last]), start[0], end[1]

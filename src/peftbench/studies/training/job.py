@@ -1,4 +1,4 @@
-"""One training from the building of the model to what it yielded, on one task or on several at once."""
+"""One training on one task or on several at once, from building the model to its scores on the test sets."""
 
 from __future__ import annotations
 
@@ -30,39 +30,38 @@ EVALUATIONS_PER_EPOCH = 4
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What is trained, on what, and for how long."""
+    """The model, the data and the plan of one training."""
 
     subject: Subject
     build: Callable[[], torch.nn.Module]
-    """Makes the model that is trained, ready for it; called twice, since counting takes a model of its own."""
+    """Builds the model to train. It is called twice, since counting FLOPs takes a model of its own."""
     data_by_task: Mapping[str, TaskData]
-    """By task."""
     batch_size: int
     seed: int
     plan: TrainingPlan
     group_by_length: bool = False
-    """Whether examples of like length share a batch."""
+    """Whether examples of similar length share a batch."""
     watched: Mapping[str, TaskData] = field(default_factory=dict)
-    """Further tasks that are evaluated, and do not count in the quality."""
+    """Further tasks that are evaluated, but are no part of the quality."""
     unjudged: frozenset[str] = frozenset()
-    """Tasks that are trained on, and do not count in the quality."""
+    """Tasks that are trained on, but are no part of the quality."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model that was trained, and what that took."""
+    """A trained model, and the cost of its training."""
 
     model: torch.nn.Module
-    """With the weights of the best point, where those were kept."""
+    """The model with the weights of the best point, if they were kept, else with those of the last step."""
     trained: Trained
     peak_bytes: int
-    """Weights, optimizer state and the most that a step of the longest sequences adds: exact, on any device."""
+    """Weights, gradients, optimizer state and the largest peak that a step adds: exact, on any device."""
     tests: Mapping[str, float]
-    """By task (of several) and name of the test set, the score that the task is judged by."""
+    """The quality on each test set, by its name; if there are several tasks, by `task@name`."""
 
 
 def plan_for(settings: Settings, sizes: Mapping[str, int], batch_size: int, goal: Goal | None) -> TrainingPlan:
-    """Return how long a training on so many examples of each task is."""
+    """Return the plan of a training, given the number of examples of each task."""
     epoch = sampling.steps_per_epoch(sizes, batch_size)
     rule = StoppingRule(stop=settings.stop, patience_steps=math.ceil(settings.patience * epoch), target=goal)
     return TrainingPlan(
@@ -73,9 +72,9 @@ def plan_for(settings: Settings, sizes: Mapping[str, int], batch_size: int, goal
 
 
 def follow(job: TrainingJob, bench: Workbench, *, keep_best: bool) -> TrainedModel:
-    """Train.
+    """Count the work of a step on each task, train, and score the model on the test sets.
 
-    Everything that is random follows from the course's seed and the subject's; torch's own state is left as it was.
+    All randomness follows from the seeds of job and subject. The state of torch's generators is put back.
     """
     device = bench.backend.device
     with seeded(job.seed, device):
@@ -100,7 +99,7 @@ def follow(job: TrainingJob, bench: Workbench, *, keep_best: bool) -> TrainedMod
 def feed(
     data_by_task: Mapping[str, TaskData], batch_size: int, seed: int, *, group_by_length: bool = False
 ) -> Iterator[StepInput]:
-    """Yield the batches of epoch after epoch, each made when it is asked for."""
+    """Yield the batches of epoch after epoch, without end. A batch is made when it is asked for."""
     lengths = {name: [*map(length, task_data.train)] for name, task_data in data_by_task.items()}
     for draw in sampling.steps(lengths, batch_size, seed, group_by_length=group_by_length):
         task_data = data_by_task[draw.task]
@@ -109,7 +108,10 @@ def feed(
 
 
 def judge(model: torch.nn.Module, job: TrainingJob) -> tuple[float, dict[str, float]]:
-    """Return the quality of a model on the validation sets, the mean over the judged tasks, and all scores."""
+    """Return the quality of a model on the validation sets (the mean over the judged tasks), and its scores.
+
+    The scores are by name if one task is evaluated. If there are several, they are the quality of each task, by task.
+    """
     judged = {name: task_data for name, task_data in job.data_by_task.items() if name not in job.unjudged}
     seen = {**judged, **job.watched}
     if len(seen) == 1:
@@ -138,7 +140,7 @@ def _scores(model: torch.nn.Module, job: TrainingJob, task_data: TaskData, examp
 
 
 def new_learner(job: TrainingJob) -> Learner:
-    """Return a model that is ready to be trained."""
+    """Return a new model in training mode, with its optimizer and its step."""
     model = job.build().train()
     optimizer = job.subject.optimizer(model)
     return Learner(model, optimizer, training_step(job.subject, model, optimizer, max_norm=MAX_NORM))

@@ -1,4 +1,4 @@
-"""Trains one encoder on several tasks, or on one more, and says what came of it in the terms of a record."""
+"""Trains one encoder on several tasks, or adds one task to it, and returns metrics and curve for the record."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def together(case: Case, bench: Workbench) -> StudyFindings:
 def added(case: Case, bench: Workbench) -> StudyFindings:
     """Add the last task of the case to an encoder that was trained on the others.
 
-    The quality is that of the new task; forgetting is what the old ones lose, on average, up to its best moment.
+    The quality is that of the new task. Forgetting is the mean loss of score of the old tasks, from before the training
+    to the point at which the new task is best.
     """
     *old, new = case.tasks
     base, before = _trained_on(tuple(old), case, bench)
@@ -69,7 +70,10 @@ def added(case: Case, bench: Workbench) -> StudyFindings:
 
 
 def _trained_on(tasks: tuple[str, ...], case: Case, bench: Workbench) -> tuple[MultiTaskModel, Mapping[str, float]]:
-    """Return a model of the old tasks, at its best, and its scores; trained once for cases that differ in replay."""
+    """Return a model of the old tasks with its best weights, and its scores.
+
+    Cases that differ in replay alone share one training.
+    """
     key = ("multi-task model", tasks, case.seed, case.learning_rate)
     if bench.shared.get("key") != key:
         job = _job(case, bench, _data_by_task(bench, tasks), partial(_fresh, bench, case, tasks))
@@ -80,7 +84,7 @@ def _trained_on(tasks: tuple[str, ...], case: Case, bench: Workbench) -> tuple[M
 
 
 def _data_by_task(bench: Workbench, tasks: Sequence[str]) -> dict[str, TaskData]:
-    """Return each task's examples, in batches that say of which task they are."""
+    """Return each task's examples. Their batches carry the number of the task."""
     data_by_task = {task: task_data_of(bench, task) for task in tasks}
     return {
         task: replace(task_data, collate=marked(task_data.collate, number))
@@ -125,7 +129,7 @@ def _job(
 
 
 def _goals(case: Case, bench: Workbench, tasks: Sequence[str]) -> dict[str, float] | None:
-    """Return the target of each task, None where full fine-tuning of one of them would have to set it."""
+    """Return the target of each task; None if one of them depends on full fine-tuning, which was not measured."""
     target, found = QualityTarget.read(bench.backend.settings.target), trainings(bench.records)
     goals = {task: target.quality(full_quality(found, group_name(task, case.batch_size))) for task in tasks}
     known = {task: goal for task, goal in goals.items() if goal is not None}
@@ -146,11 +150,11 @@ def _extended(bench: Workbench, case: Case, base: MultiTaskModel) -> MultiTaskMo
 
 
 def _bytes(outcome: TrainedModel, tasks: Sequence[str]) -> dict[str, Metric]:
-    """Return the size of the whole model on the disk, and of what belongs to the given tasks alone."""
+    """Return the size of the whole model on the disk, and the bytes of the weights that only the given tasks use."""
     from safetensors.torch import save_model
 
     model = outcome.model
-    assert isinstance(model, MultiTaskModel)  # noqa: S101 - as it was built
+    assert isinstance(model, MultiTaskModel)  # noqa: S101 - `_fresh` and `_extended` build no other
 
     def save(folder: Path) -> None:
         save_model(model, str(folder / "model.safetensors"))

@@ -1,4 +1,4 @@
-"""The training loop: steps under the clock, evaluations apart from it."""
+"""The training loop. The clock runs during steps, not during evaluations."""
 
 from __future__ import annotations
 
@@ -22,45 +22,46 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
 
 WARM_UP: Final = 0.1
-"""Share of the steps in which the learning rate rises; it then falls linearly to zero."""
+"""Share of the steps in which the learning rate rises. It then falls linearly to zero."""
 MAX_NORM: Final = 1.0
-"""To which the norm of all gradients together is clipped, as transformers' Trainer does."""
+"""Norm to which all gradients together are clipped, as in transformers' Trainer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepInput:
-    """What one step is fed with."""
+    """The batch of one step, and its size."""
 
     task: str
     batch: Batch
-    """On the device."""
+    """Tensors on the device."""
     examples: int
     tokens: int
-    """Of a sequence, padding included."""
+    """Tokens of each sequence, padding included."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """How long a training is, and when it is looked at."""
+    """When a training is evaluated, and when it ends."""
 
     total_steps: int
     eval_every: int
+    """Steps between two evaluations."""
     rule: StoppingRule
 
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A model in training."""
+    """A model in training, with its optimizer and its step."""
 
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     step: Callable[[Batch, int, Mark], Any]
-    """Takes one step, given a batch, its number and a mark, and returns the loss."""
+    """Takes one step and returns the loss, given a batch, the index of the step and a mark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """How a training went."""
+    """Curve, cost and weights of a training."""
 
     curve: tuple[CurvePoint, ...]
     """At least one point."""
@@ -68,9 +69,9 @@ class Trained:
     step_s: tuple[float, ...]
     """Wall time of each step."""
     energy: Reading[float]
-    """Joules of all steps, or why they are not known."""
+    """Joules of all steps, or the reason why they are not known."""
     best_weights: Mapping[str, torch.Tensor] = field(repr=False)
-    """What was trained, at the best point of the curve, on the CPU; empty if it was not kept."""
+    """Trained parameters by name at the best point of the curve, on the CPU; empty if they were not kept."""
 
     @property
     def best(self) -> CurvePoint:
@@ -89,20 +90,20 @@ def train(
     flops: Callable[[StepInput], float],
     keep_best: bool = False,
 ) -> Trained:
-    """Train until the plan says so.
+    """Train until the plan's stopping rule ends it.
 
-    The clock runs in the steps alone: forward, backward, clipping and optimizer. Batches are made, the learning rate
-    is set and the model is judged outside of it. Joules are read at both ends of what lies between evaluations.
+    The clock runs only in the steps: forward, backward, clipping and optimizer. Making batches, setting the learning
+    rate and evaluating are not timed. Joules are read before and after the steps between two evaluations.
 
     Args:
-        learner: what is trained; its model ends as the last step left it.
-        feed: without end.
-        plan: of the training.
-        judge: returns the quality of the model as it is, and all its scores.
-        clock: of the device.
-        energy_j: reads the device's energy counter.
-        flops: of a step.
-        keep_best: whether the trained weights of the best point are kept.
+        learner: The model to train. It ends with the weights of the last step.
+        feed: Yields the input of each step, without end.
+        plan: When the training is evaluated, and when it ends.
+        judge: Returns the present quality of the model, and all its scores.
+        clock: The clock of the device.
+        energy_j: Reads the device's energy counter.
+        flops: Returns the FLOPs of a step.
+        keep_best: Whether the trained weights of the best point are kept.
     """
     meter = _Meter(learner, plan, clock, energy_j, flops)
     curve: list[CurvePoint] = []
@@ -119,7 +120,7 @@ def train(
 
 
 class _Meter:
-    """Takes the steps between two evaluations, and sums up what they cost."""
+    """Takes the steps between two evaluations, and sums up time, FLOPs, examples and joules."""
 
     def __init__(
         self,
@@ -138,7 +139,7 @@ class _Meter:
         self._schedule = get_linear_schedule_with_warmup(learner.optimizer, warm_up_steps, plan.total_steps)
 
     def run(self, feed: Iterator[StepInput]) -> float:
-        """Take a step on each thing that is fed; return the mean loss."""
+        """Take a step on each input and return the mean loss."""
         losses: list[torch.Tensor] = []
         with undisturbed():
             before = self._energy_j()
@@ -154,7 +155,7 @@ class _Meter:
         return float(torch.stack(losses).mean())
 
     def point(self, quality: float, scores: Mapping[str, float], loss: float) -> CurvePoint:
-        """Return the point of the curve at which the training is now."""
+        """Return the present point of the curve."""
         return CurvePoint(
             step=len(self.step_s),
             examples=self._examples,
@@ -179,7 +180,7 @@ class _Meter:
 
 
 def restore(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
-    """Give a model the trained weights of an earlier moment."""
+    """Copy weights, by name, into the parameters of a model."""
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, tensor in weights.items():

@@ -1,4 +1,4 @@
-"""The studies of one encoder for several tasks: trained on all of them, and given one more."""
+"""The studies of one encoder for several tasks: it is trained on all of them, or one task is added to it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ if TYPE_CHECKING:
     from peftbench.workloads.backend import Backend
 
 REPLAYS: Final = (0.0, 0.05, 0.2)
-"""Shares of each old task that are trained on again when a task is added; the paper's."""
+"""Shares of each old task that are trained on again when a task is added, as in the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointStudy(Study):
-    """A study of one encoder for all tasks together; which methods were asked for is of no matter."""
+    """A study of one encoder for all tasks together. It ignores the methods that were asked for."""
 
     methods: tuple[str, ...] = (FULL,)
     batch_sizes: tuple[int, ...] = (32,)
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
-        """Return a case a seed and learning rate, of all tasks."""
+        """Return one case of all tasks for each batch size, seed and learning rate."""
         tasks = dict.fromkeys(case.task for case in cases)
         sizes = dict.fromkeys(case.batch_size for case in cases)
         joint = [Case(MethodSpec(MTL), joint_task(tasks), size) for size in sizes]
         return [case.with_variant(**variant) for case in joint for variant in variants(settings)]
 
     def check(self, backend: Backend, cases: Sequence[Case]) -> None:
-        """Read all data, and refuse a task alone."""
+        """Read all data.
+
+        Raises:
+            UserError: there is only one task, or the data cannot be used.
+        """
         from peftbench.studies.training import task_data
 
         if alone := [case.task for case in cases if len(case.tasks) == 1]:
@@ -45,12 +49,12 @@ class JointStudy(Study):
         task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
-        """Return why the tasks cannot be trained at this precision, or ''."""
+        """Return the reason why the tasks cannot be trained at this precision, or ''."""
         del case
         return backend.precision.untrainable
 
     def needless(self, case: Case, settings: Settings, records: Iterable[Record]) -> str:
-        """Return that the same training is there already, or that another learning rate is better."""
+        """Return that the same training was measured already, or that another learning rate is better, or ''."""
         records = list(records)
         return measured_already(case, records, self.name) or pruned(case, settings, trainings(records, self.name))
 
@@ -71,7 +75,7 @@ class Adding(JointStudy):
     """Adds the last of the tasks to an encoder that was trained on the others."""
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
-        """Return a case a seed, learning rate and share of the old tasks that is replayed."""
+        """Return one case for each batch size, seed, learning rate and share of the old tasks that is replayed."""
         return [
             case.with_variant(**dict(case.variant), replay=replay)
             for case in JointStudy.expand(self, cases, settings)
@@ -79,7 +83,7 @@ class Adding(JointStudy):
         ]
 
     def conduct(self, case: Case, bench: Workbench) -> StudyFindings:
-        """Train the encoder on the old tasks, unless that was done for the last case, and then add the new one."""
+        """Train the encoder on the old tasks, unless the last case did so, and then add the new task."""
         from peftbench.studies.training import joint
 
         return joint.added(case, bench)

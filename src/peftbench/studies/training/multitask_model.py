@@ -1,4 +1,4 @@
-"""One encoder with a head a task."""
+"""One encoder with one head for each task."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch, Features
 
 TASK: Final = "task"
-"""Part of a batch that says of which task it is: the task's number, a tensor of no dimension on the CPU."""
+"""Name of the tensor in a batch that holds the number of its task. The tensor has shape [] and is on the CPU."""
 
 
 class MultiTaskModel(nn.Module):
-    """Models of several tasks whose backbone is one and the same module.
+    """Models of several tasks that share one backbone module.
 
     Args:
-        models: a model with its head a task, of one architecture and one checkpoint. They are changed in place: all
-            get the backbone of the first one that has all layers (some heads need no pooler).
+        models: One model with its head for each task, all of one architecture and one checkpoint. They are changed in
+            place: all get the backbone of the first model that has all layers (some heads need no pooler).
     """
 
     def __init__(self, models: Mapping[str, PreTrainedModel]) -> None:
@@ -37,7 +37,7 @@ class MultiTaskModel(nn.Module):
         self.tasks = tuple(models)
 
     def add(self, task: str, model: PreTrainedModel) -> None:
-        """Add a task with a fresh head; its model gets the shared backbone, and gives it a pooler if it has none."""
+        """Add a task with a new head. Its model gets the shared backbone, and gives it a pooler if it has none."""
         pooler = getattr(model.base_model, "pooler", None)
         if pooler is not None and self.backbone.pooler is None:  # none of the old heads needed one
             self.backbone.pooler = pooler
@@ -46,17 +46,17 @@ class MultiTaskModel(nn.Module):
         self.tasks = (*self.tasks, task)
 
     def forward(self, task: torch.Tensor, **batch: torch.Tensor) -> Any:  # noqa: ANN401 - an output of transformers
-        """Return what the task's own model returns."""
+        """Return the output of the task's own model."""
         return self.models[int(task)](**batch)
 
     def head_bytes(self, task: str) -> int:
-        """Return the bytes of a task's own weights."""
+        """Return the bytes of the weights that only this task uses."""
         model = self.models[self.tasks.index(task)]
         shared = {id(parameter) for parameter in self.backbone.parameters()}
         return sum(p.numel() * p.element_size() for p in model.parameters() if id(p) not in shared)
 
 
 def marked(collate: Callable[[Sequence[Features]], Batch], number: int) -> Callable[[Sequence[Features]], Batch]:
-    """Return a function that makes batches that say that they are of task `number`."""
+    """Return a function that makes batches which carry `number` as the number of their task."""
     mark = torch.tensor(number)
     return lambda features: {**collate(features), TASK: mark}

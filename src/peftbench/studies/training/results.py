@@ -1,4 +1,4 @@
-"""Trainings as they stand in records: which there are, and which of a method's learning rates is its best."""
+"""Trainings, read from records, and the best learning rate of a method."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ADDING: Final = "adding"
 DEPLOYMENT: Final = "deployment"
 FULL: Final = "full"
 MTL: Final = "mtl"
-"""Full fine-tuning of one shared encoder on all tasks, with a head a task."""
+"""Full fine-tuning of one shared encoder on all tasks, with one head for each task."""
 FUSION: Final = "adapterfusion"
 """Attention over frozen adapters that were trained before."""
 
 Policy = Literal["shared", "tuned"]
-"""Which learning rate: one for all methods, as in the paper, or each method's best."""
+"""Learning rate that is compared: `shared` is one for all methods, as in the paper; `tuned` is each method's best."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """One method trained on one task (or several at once) from one seed at one learning rate."""
+    """One training of a method on a task (or on several at once), with one seed and one learning rate."""
 
     record: Record
     method: str
@@ -38,7 +38,7 @@ class Training:
 
     @property
     def quality(self) -> float:
-        """The highest of the curve."""
+        """The highest quality of the curve."""
         return best(self.curve).quality
 
 
@@ -52,17 +52,17 @@ def trainings(records: Iterable[Record], workload: str = CONVERGENCE) -> list[Tr
 
 
 def best_lr(found: Sequence[Training]) -> float:
-    """Return the learning rate that is a method's best in a group: of the highest quality with the first seed.
+    """Return the learning rate with the highest quality with the first seed; the smaller one if two are equal.
 
     Args:
-        found: trainings of one method in one group, at least one.
+        found: Trainings of one method in one group, at least one.
     """
     first = min(training.seed for training in found)
     return max((one for one in found if one.seed == first), key=lambda one: (one.quality, -one.lr)).lr
 
 
 def under(policy: Policy, found: Iterable[Training], shared_lr: float) -> dict[tuple[str, str], list[Training]]:
-    """Return the trainings at the learning rate that the policy chooses, by method and group, in the order of seeds."""
+    """Return the trainings at the learning rate that the policy chooses, by method and group, sorted by seed."""
     groups: dict[tuple[str, str], list[Training]] = {}
     for one in found:
         groups.setdefault((one.method, one.group), []).append(one)
@@ -75,6 +75,6 @@ def under(policy: Policy, found: Iterable[Training], shared_lr: float) -> dict[t
 
 
 def full_quality(found: Iterable[Training], group: str) -> float | None:
-    """Return the quality of full fine-tuning at its best learning rate, the mean over the seeds; None: not there."""
+    """Return the mean quality over seeds of full fine-tuning at its best learning rate; None if it was not measured."""
     members = under("tuned", found, 0.0).get((FULL, group))
     return fmean(one.quality for one in members) if members else None

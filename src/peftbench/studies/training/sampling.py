@@ -1,4 +1,4 @@
-"""Which examples each step takes: pure functions of lengths and seeds."""
+"""The examples of each training step: pure functions of lengths and seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 from typing import Final
 
 CHUNK: Final = 50
-"""Batches from whose examples those of like length are put together."""
+"""Number of batches within which examples are sorted by length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +23,20 @@ class Draw:
 def epoch(
     lengths: Mapping[str, Sequence[int]], batch_size: int, seed: int, number: int, *, group_by_length: bool = False
 ) -> list[Draw]:
-    """Return the steps of an epoch: every example once, every batch of one task, the tasks' batches mixed.
+    """Return the steps of an epoch. It holds every example once. A batch has one task; the tasks' batches are mixed.
 
-    A step is so of each task with a probability in proportion to its size.
+    The share of a task in the steps is thus proportional to its number of examples.
 
     Args:
-        lengths: Tokens of the examples of each task.
-        batch_size: Examples of a step; the last one of a task takes what is left.
-        seed: Of the training.
-        number: Of the epoch, from 0.
-        group_by_length: Whether examples of like length share a batch, so that less of it is padding.
+        lengths: Tokens of each example, by task.
+        batch_size: Examples of a step. The last batch of a task may be smaller.
+        seed: Seed of the training.
+        number: Index of the epoch, from 0.
+        group_by_length: Whether examples of similar length share a batch, so that there is less padding.
     """
     draws = []
     for task, tokens in lengths.items():
-        random = Random(f"{seed}/{number}/{task}")  # a text is hashed alike on every machine
+        random = Random(f"{seed}/{number}/{task}")  # a text seeds alike on every machine
         rows = list(range(len(tokens)))
         random.shuffle(rows)
         if group_by_length:
@@ -64,7 +64,7 @@ def steps_per_epoch(sizes: Mapping[str, int], batch_size: int) -> int:
 
 
 def replayed(size: int, share: float, seed: int) -> tuple[int, ...]:
-    """Return which rows of an old task are trained on again when a new one is added: a share of them, drawn once."""
+    """Return the rows of an old task that are replayed when a new one is added: `share` of them, drawn once."""
     return tuple(sorted(Random(f"replay/{seed}").sample(range(size), round(share * size))))
 
 

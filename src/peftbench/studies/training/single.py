@@ -1,4 +1,4 @@
-"""Trains one method on one task, and says what came of it in the terms of a record."""
+"""Trains one method on one task, and returns metrics and curve for the record."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
-    """Train one method on one task, from the case's seed and at its learning rate."""
+    """Train one method on one task, with the seed and the learning rate of the case."""
     task_data = task_data_of(bench, case.task)
     data_by_task = {case.task: task_data}
     plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, goal)
@@ -58,7 +58,7 @@ def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFinding
 
 
 def task_data_of(bench: Workbench, task: str) -> TaskData:
-    """Return a task's examples, encoded once for all cases of a group."""
+    """Return a task's examples. They are encoded once for all cases of a group."""
     found: TaskData = bench.shared.setdefault("materials", {}).get(task)
     if found is None:
         found = bench.shared["materials"][task] = TaskData.load(bench.backend, task)
@@ -66,7 +66,7 @@ def task_data_of(bench: Workbench, task: str) -> TaskData:
 
 
 def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: int) -> Subject:
-    """Return the case's method on its task, to be trained for so many steps."""
+    """Return the case's method on its task, to be trained for `total_steps` steps."""
     seed = case.seed
 
     def fresh_model() -> PreTrainedModel:
@@ -86,7 +86,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
 
 
 def training_metrics(outcome: TrainedModel) -> dict[str, Metric]:
-    """Return what a training reached, and what it cost from its start to its end."""
+    """Return the quality of a training, and its cost from start to end, as metrics of a record."""
     trained = outcome.trained
     last = trained.curve[-1]
     return {
@@ -104,7 +104,7 @@ def training_metrics(outcome: TrainedModel) -> dict[str, Metric]:
 
 
 def findings(outcome: TrainedModel, metrics: dict[str, Metric]) -> StudyFindings:
-    """Return metrics and curve, with a warning where the loss was no number."""
+    """Return metrics and curve, with a warning if the loss was not finite."""
     trained = outcome.trained
     lost = next((point for point in trained.curve if point.loss is None), None)
     warnings = (f"the loss was no number by step {lost.step}: the learning rate may be too high",) if lost else ()

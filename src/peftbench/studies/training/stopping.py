@@ -1,4 +1,4 @@
-"""When a training ends, and what it cost to reach a quality: pure functions of its curve."""
+"""The end of a training, and the cost to reach a quality: pure functions of its curve."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ if TYPE_CHECKING:
 
 Stop = Literal["patience", "target", "budget"]
 Goal = float | Mapping[str, float]
-"""A quality, or a score for each of several tasks."""
+"""A quality, or the score of each task if there are several."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoppingRule:
-    """What ends a training, besides its budget of steps."""
+    """The rule that ends a training, besides its budget of steps."""
 
     stop: str = "patience"
     """One of `choices.STOPS`."""
     patience_steps: int = 0
+    """Steps since the best evaluation after which a training ends (not with stop `budget`)."""
     target: Goal | None = None
 
     def reason(self, curve: Sequence[CurvePoint], total_steps: int) -> Stop | None:
-        """Return what ends a training after the last evaluation of `curve`, None where it goes on."""
+        """Return what ends the training after the last evaluation of `curve`, or None if it goes on."""
         last = curve[-1]
         if self.stop == "target" and self.target is not None and attained(last, self.target):
             return "target"
@@ -35,10 +36,11 @@ class StoppingRule:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What reaching a quality took; if it was never reached, what was spent in vain: the cost is more than that."""
+    """The cost to reach a quality."""
 
     value: float
     censored: bool = False
+    """Whether the quality was never reached. `value` is then the cost of the whole training, a lower bound."""
 
 
 def best(curve: Sequence[CurvePoint]) -> CurvePoint:
@@ -47,19 +49,25 @@ def best(curve: Sequence[CurvePoint]) -> CurvePoint:
 
 
 def attained(point: CurvePoint, goal: Goal) -> bool:
-    """Tell whether a point is at the goal, or above; of several tasks each one must be."""
+    """Return whether a point has reached the goal. If there are several tasks, each one must have."""
     if isinstance(goal, Mapping):
         return all(point.scores[task] >= score for task, score in goal.items())
     return point.quality >= goal
 
 
 def reached(curve: Sequence[CurvePoint], goal: Goal) -> CurvePoint | None:
-    """Return the first point at which the goal is reached, if there is one."""
+    """Return the first point at which the goal is reached, or None."""
     return next((point for point in curve if attained(point, goal)), None)
 
 
 def cost(curve: Sequence[CurvePoint], goal: Goal, what: str) -> Cost | None:
-    """Return the cost of reaching the goal: `time_s`, `flops`, ... of a point; None where it was not measured."""
+    """Return the cost to reach the goal, or None if it was not measured.
+
+    Args:
+        curve: The points of a training, at least one.
+        goal: The quality to reach.
+        what: The field of a point that holds the cost: `time_s`, `flops`, ...
+    """
     point = reached(curve, goal)
     value: float | None = getattr(point or curve[-1], what)
     return None if value is None else Cost(value, censored=point is None)

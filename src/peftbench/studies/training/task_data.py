@@ -1,4 +1,4 @@
-"""What a task is trained and evaluated on: its splits, checked and encoded."""
+"""The data of a task for training and evaluation: its splits, checked and encoded."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ VALIDATION: Final = "validation"
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task with its examples, ready for the model."""
+    """A task with its encoded examples."""
 
     task: Task
-    """With the classes of its training data."""
+    """The task with the classes of its training data."""
     metric: str
-    """The score that it is judged by."""
+    """Name of the score that is the task's quality."""
     train: Sequence[Features]
     validation: EvaluationSet
     tests: tuple[EvaluationSet, ...]
-    """Further sets that are evaluated, never trained on."""
+    """Further sets. They are evaluated at the end and never trained on."""
     collate: Callable[[Sequence[Features]], Batch]
 
     @classmethod
@@ -39,7 +39,7 @@ class TaskData:
         """Read and encode the splits of a task.
 
         Raises:
-            UserError: as `check` does.
+            UserError: the data cannot be used, as in `check`.
         """
         task = data.fitted_task(backend.data, backend.definitions.task(name))
         tokenizer, seq_len = _tokenizer(backend), backend.seq_len(task)
@@ -61,11 +61,11 @@ class TaskData:
 
 
 def check(backend: Backend, tasks: Sequence[str]) -> None:
-    """Read every split that the trainings will need, so that a fault in the last shows before the first begins.
+    """Read every split that the trainings need, so that a fault in the last one shows before the first training.
 
     Raises:
-        UserError: random weights, synthetic data, a metric that a task lacks, or a split that is missing, empty or
-            holds rows that cannot be used (labels outside the range, another label set); says where.
+        UserError: the weights are random, the data is synthetic, a task has no such metric, or a split is missing, is
+            empty or holds rows that cannot be used (labels outside the range, another label set); says where.
     """
     if backend.model.random_weights:
         raise UserError(
@@ -87,7 +87,7 @@ def check(backend: Backend, tasks: Sequence[str]) -> None:
 
 
 def test_sets(backend: Backend, task: Task) -> Iterator[tuple[str, data.Source, str]]:
-    """Yield name, source and split of each further set that there is for the task."""
+    """Yield name, source and split of each test set that the task has."""
     for what in backend.settings.test_data:
         source, split = _named(backend.data, task, what)
         if data.has_split(source, task, split):
@@ -95,9 +95,10 @@ def test_sets(backend: Backend, task: Task) -> Iterator[tuple[str, data.Source, 
 
 
 def _named(source: data.Source, task: Task, name: str) -> tuple[data.Source, str]:
-    """Return source and split of a set that is called by a split of the data, or by a folder.
+    """Return source and split of a test set, whose name is a split of the data or a folder.
 
-    A word that is both is the split; what the hub has is not known, and there it is the folder.
+    A name that is both means the split if the data is a folder. The splits of the hub are not known, so there it means
+    the folder.
     """
     folder = folder_of(name)
     if folder is None or (source.folder and not is_path(name) and data.has_split(source, task, name)):

@@ -1,4 +1,4 @@
-"""FLOPs and memory of the steps of a training, counted apart from it on steps like its own."""
+"""FLOPs and memory of training steps, counted on similar steps outside the training."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch, Features
 
 VARYING_STEPS: Final = 8
-"""Steps over which the FLOPs are averaged where a method does not do the same in each: those after step 0."""
+"""Number of steps after step 0 over which FLOPs are averaged if the steps of a method differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """What a step on one task takes."""
+    """FLOPs and memory of a step on one task."""
 
     batch_size: int
     counted: tuple[tuple[int, float], ...]
-    """Tokens of the sequences -> FLOPs of a step on a whole batch; up to three of them."""
+    """Pairs of tokens of a sequence and FLOPs of a step on a whole batch; one to three of them."""
     peak_bytes: int
-    """Weights, optimizer state and the most that a step of the longest sequences adds."""
+    """Weights, gradients, optimizer state and the largest peak that a step adds."""
 
     def flops(self, examples: int, tokens: int) -> float:
-        """Return the FLOPs of a step on `examples` sequences of `tokens`.
+        """Return the FLOPs of a step on `examples` sequences of `tokens` tokens.
 
-        A transformer's are a polynomial of degree two in the number of tokens, and so known through three points.
+        A transformer's FLOPs are a polynomial of degree two in the number of tokens. Three points determine it.
         """
         total = 0.0
         for this, flops in self.counted:
@@ -52,16 +52,16 @@ class StepWork:
 
 
 def count_work(learner: Learner, task_data: TaskData, batch_size: int, *, varies: bool) -> StepWork:
-    """Take steps on shortest, middle and longest sequences and count; the model is of no use afterwards.
+    """Count steps on the shortest, the middle and the longest sequences. The steps spoil the model.
 
-    Where steps differ they are the same ones for each length. Step 0, which can be larger than all others and is but
-    one of many, counts for the memory alone.
+    If steps differ, the same ones are taken for each length. Step 0 can be larger than all others but happens only
+    once, so it counts for the memory, not for the FLOPs.
 
     Args:
-        learner: like the one whose training is counted.
-        task_data: of the task.
-        batch_size: of the training.
-        varies: whether the method does not do the same in each step.
+        learner: A learner of the same kind as the one that is trained.
+        task_data: The examples of the task.
+        batch_size: Batch size of the training.
+        varies: Whether the steps of the method differ.
     """
     lengths = sorted(map(length, task_data.train))
     chosen = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
@@ -69,13 +69,13 @@ def count_work(learner: Learner, task_data: TaskData, batch_size: int, *, varies
     counted, peak_bytes = [], 0
     with _calm(learner.model):
         longest = _batch(task_data, lengths[-1], batch_size)
-        learner.step(longest, 0, _no_mark)  # makes the optimizer's state
+        learner.step(longest, 0, _no_mark)  # creates the optimizer's state
         owned = parts(learner.model, learner.optimizer)
         held_bytes = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
         for tokens in chosen:
             batch = _batch(task_data, tokens, batch_size)
             if varies:
-                learner.step(batch, -1, _no_mark)  # the end of each step says what the next one does
+                learner.step(batch, -1, _no_mark)  # the end of a step sets up the next one: -1 sets up step 0
             seen = [observe(partial(learner.step, batch, number, _no_mark)) for number in numbers]
             counted.append((tokens, fmean(work.flops for work in seen[-VARYING_STEPS:])))
             peak_bytes = max(peak_bytes, *(held_bytes + work.peak_live_bytes for work in seen))
@@ -83,7 +83,7 @@ def count_work(learner: Learner, task_data: TaskData, batch_size: int, *, varies
 
 
 def _batch(task_data: TaskData, tokens: int, batch_size: int) -> Batch:
-    """Return a batch of which the longest sequence has so many tokens."""
+    """Return a batch whose longest sequence has `tokens` tokens."""
     longest = next(features for features in task_data.train if length(features) == tokens)
     shorter: Sequence[Features] = [features for features in task_data.train[:batch_size] if length(features) < tokens]
     return task_data.collate([longest, *shorter, *[longest] * batch_size][:batch_size])
@@ -91,7 +91,7 @@ def _batch(task_data: TaskData, tokens: int, batch_size: int) -> Batch:
 
 @contextmanager
 def _calm(model: torch.nn.Module) -> Iterator[None]:
-    """Count what all threads do, and leave every generator as it was."""
+    """Run backward in this thread, where it is counted, and put all random generators back at the end."""
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     state = random.getstate()
     try:
@@ -103,4 +103,4 @@ def _calm(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _no_mark() -> None:
-    """Stand for the end of a phase that nobody times."""
+    """Do nothing: a mark that nobody reads."""
