@@ -1,1 +1,1 @@
-"""History: a chain of lock-steps, from state to state of the code, kept in a file and taken up again."""
+"""Histories: lock-step from each state of the code to the next, kept in a file that a later call continues."""
