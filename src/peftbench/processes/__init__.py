@@ -1,4 +1,4 @@
-"""Cases in processes of their own: launches, and lock-step with another state of the code.
+"""Measures cases in child processes: launches, and lock-step with another state of the code.
 
-It knows settings and targets, not the pytest session; it imports report and what is below it.
+It knows settings and targets, and not the pytest session. It imports report and the rooms below.
 """

@@ -1,4 +1,4 @@
-"""Cases in processes of their own: as often as the settings or the gate say, or in lock-step with another state."""
+"""Runs cases in child processes, as often as the settings or the gate say, or in lock-step with another state."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ if TYPE_CHECKING:
     from peftbench.processes.launches.process import Command
 
 FOLDER: Final = "launches"
-"""Relative to the folder of the journal."""
+"""Folder of the launches, relative to that of the journal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchPlan:
-    """How cases are run in processes of their own."""
+    """How cases are run in child processes."""
 
     settings: Settings
     command: Command
-    """How the very same pytest run is started again in a fresh process."""
+    """Command that starts the same pytest run in a fresh process."""
     root: Path
-    """The project's root directory: one in its git repository."""
+    """Root directory of the project, inside its git repository."""
     work: Path
-    """Where the files of the processes go: owned by this run alone."""
+    """Folder for the files of the processes. No other run uses it."""
     baselines: Path
-    """The folder of the baselines that a gate reads."""
+    """Folder of the baselines that a gate reads."""
     session: str
     """Date and a random word."""
     covers: Callable[[str], bool]
-    """Tells whether a case of the baseline is asked for; others are not missing."""
+    """Tells whether a case of the baseline was asked for. Other cases do not count as missing."""
     say: Callable[[str], None]
-    """Tells the user, a line a launch."""
+    """Prints a line for the user, one for each launch."""
 
     @property
     def folder(self) -> Path:
-        """Of the launches."""
+        """Folder of the launches."""
         return self.work.absolute() / FOLDER
 
 
 @dataclass(frozen=True)
 class LaunchOutcome:
-    """What came of the launches."""
+    """The results of the launches."""
 
     run: Run | None
-    """None where every launch died before it had finished a case."""
+    """None if every launch died before it had finished a case."""
     judgement: Judgement | None = None
 
     @cached_property
@@ -73,14 +73,14 @@ class LaunchOutcome:
         return {record.id: record for record in self.run.records} if self.run else {}
 
     def failure(self, case_id: str) -> str:
-        """Return why a case fails the gate, in one line, or ''."""
+        """Return why a case fails the gate, in one line; '' if it does not."""
         verdict = self.verdicts.get(case_id)
         if verdict is None or self.judgement is None or verdict.verdict not in self.judgement.fail_on:
             return ""
         return self._message(verdict)
 
     def stray_failures(self, ids: AbstractSet[str]) -> Iterator[tuple[str, str]]:
-        """Yield name and message of what fails the gate and is none of the cases `ids`: missing ones, and the suite."""
+        """Yield name and message of failures of the gate that are none of the cases `ids`: missing cases, the suite."""
         if self.judgement is None:
             return
         if self.judgement.comparison is None and self.judgement.failed:
@@ -102,8 +102,8 @@ def conduct(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
     """Run the cases as often as the settings or the gate say, and judge them if these ask for it.
 
     Raises:
-        UserError: a child refused what it was asked for, the baseline cannot be read, or the folder of launches holds
-            what peftbench did not make.
+        UserError: a child refused its options, the baseline cannot be read, or the folder of launches holds files that
+            peftbench did not make.
     """
     settings = plan.settings
     make_ready(plan.folder, keep=settings.resume)
@@ -165,5 +165,5 @@ def launches(settings: Settings) -> int:
 
 
 def rule(settings: Settings) -> Rule:
-    """Return the gate's rule; --peftbench-launches is its number of first launches."""
+    """Return the gate's rule, with --peftbench-launches as its number of first launches."""
     return settings.gate_rule if settings.launches is None else replace(settings.gate_rule, launches=settings.launches)

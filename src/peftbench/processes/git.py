@@ -1,7 +1,7 @@
-"""Every call of git goes through here: what a hook or a linked work tree has set does not reach it, nor do hooks run.
+"""Calls git. Every call goes through here, so that none runs hooks or obeys variables of a hook or linked work tree.
 
-Within a hook git sets variables such as GIT_DIR and GIT_INDEX_FILE, which say where its repository and index are,
-whatever folder git is called in. A call that obeyed them would write to the index of the user's unfinished commit.
+In a hook git sets variables such as GIT_DIR and GIT_INDEX_FILE. They name a repository and an index, whatever folder
+git is called in. A call that obeyed them would write to the index of the user's unfinished commit.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from typing import Final
 from peftbench.errors import UserError
 
 ALONE: Final = ("-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-c", "core.splitIndex=false")
-"""Options with which git starts no program of the user's, and keeps an index in the one file that is named."""
+"""Options with which git starts no hook or monitor of the user's, and writes an index to one file."""
 QUIET: Final[Mapping[str, str]] = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", "LANGUAGE": ""}
-"""Variables with which git does not refresh an index on the side, asks nothing, and says what it says in English."""
+"""Variables with which git does not refresh an index on the side, does not prompt, and answers in English."""
 PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"})
-"""Variables that name a repository: what is taken away where there is no git that names them all."""
+"""Variables that name a repository. They are removed even if git cannot list all such variables."""
 
 
 class GitError(UserError):
-    """Git cannot do it: its own word, in one line."""
+    """A call of git failed. The message is that of git, in one line."""
 
 
 def git(folder: Path, *words: str, environment: Mapping[str, str] | None = None, timeout_s: float | None = None) -> str:
-    """Call git in a folder; return what it prints, without blanks around it.
+    """Call git in a folder; return its output without surrounding blanks.
 
     Args:
-        folder: Where it is called, which alone says which repository is meant.
-        words: What follows `git`.
-        environment: Variables besides, such as GIT_INDEX_FILE.
-        timeout_s: Seconds that it may take; None: as long as it likes.
+        folder: Folder in which git is called. It alone decides which repository is meant.
+        words: Arguments of git.
+        environment: Further variables, such as GIT_INDEX_FILE.
+        timeout_s: Seconds that the call may take; None for no limit.
 
     Raises:
-        GitError: there is no git, it took too long, or it failed.
+        GitError: git is missing, took too long, or failed.
     """
     try:
         done = _call(folder, words, {**without_git(os.environ), **QUIET, **(environment or {})}, timeout_s)
@@ -53,7 +53,7 @@ def git(folder: Path, *words: str, environment: Mapping[str, str] | None = None,
 
 
 def answer(folder: Path, *words: str, timeout_s: float | None = None) -> str | None:
-    """Call git as `git` does, and return None where it fails."""
+    """Call git as `git` does; return None if it fails."""
     try:
         return git(folder, *words, timeout_s=timeout_s)
     except GitError:
@@ -61,14 +61,14 @@ def answer(folder: Path, *words: str, timeout_s: float | None = None) -> str | N
 
 
 def without_git(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a process that are not those of one repository."""
+    """Return the variables of an environment that do not name a repository."""
     local = _local_variables()
     return {name: value for name, value in environment.items() if name not in local}
 
 
 @cache
 def _local_variables() -> frozenset[str]:
-    """Return the variables that belong to one repository, as git itself names them."""
+    """Return the names of variables that belong to one repository, as git lists them."""
     try:
         named = _call(Path(os.sep), ("rev-parse", "--local-env-vars"), dict(os.environ), None).stdout
     except OSError:
@@ -93,7 +93,7 @@ def _call(
 
 
 def _word(text: str) -> str:
-    """Return what git says in one line, from its complaint on: before that stands what it was about to do."""
+    """Return git's message in one line, from its first error on, without the progress before it."""
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     start = next((place for place, line in enumerate(lines) if line.startswith(("fatal:", "error:"))), 0)
     return " ".join(lines[start:]).removeprefix("fatal: ")

@@ -1,4 +1,4 @@
-"""Whether `git diff baselines/` is readable here: what `peftbench show --textconv` needs git to know."""
+"""Checks that git shows baselines by `peftbench show --textconv`, so that `git diff baselines/` is readable."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from peftbench.processes.git import GitError, answer, git
 
 DRIVER: Final = "peftbench"
 ATTRIBUTE: Final = f"baselines/*.json diff={DRIVER}"
-"""A line of .gitattributes, which is committed."""
+"""Line of .gitattributes, which is committed."""
 KEY: Final = f"diff.{DRIVER}.textconv"
 COMMAND: Final = f'git config {KEY} "peftbench show --textconv"'
-"""What each clone needs besides: git takes no command from a file that is committed."""
+"""Command that each clone needs, because git takes no command from a committed file."""
 
 
 def readable_diffs(folder: Path) -> list[str]:
-    """Return what is missing, a line each, or one line that says that nothing is; none outside a repository.
+    """Return a line for each thing that is missing, or one line that says that nothing is; none outside a repository.
 
     Args:
-        folder: One in the work tree, in which `baselines/` is, or will be.
+        folder: A folder in the work tree. `baselines/` is, or will be, in it.
     """
     try:
         found = git(folder, "check-attr", "diff", "--", "baselines/x.json")

@@ -1,4 +1,4 @@
-"""What was measured, as plain data: records, the run file, the journal, parts of a run and their joining.
+"""Measured results as plain data: records, the run file, the journal, and the parts of a run and their joining.
 
-It imports errors and text alone: neither torch nor pytest.
+It imports errors and text, and neither torch nor pytest.
 """

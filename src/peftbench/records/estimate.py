@@ -1,4 +1,4 @@
-"""Medians of rounds and their intervals: pure functions of sequences of seconds."""
+"""Medians, their intervals, and quantiles: pure functions of sequences of numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 CONFIDENCE: Final = 0.95
 LEAST_VALUES: Final = 6
-"""Fewer have no interval of that confidence: the range of five holds the median with 94 %, of four 88, of three 75."""
+"""Fewest values with a 95 % interval. The range holds the median with 94 % (five values), 88 (four) or 75 (three)."""
 QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -31,9 +31,9 @@ class Estimate:
 def median_estimate(values: Sequence[float]) -> Estimate:
     """Return the median with a distribution-free interval from order statistics.
 
-    The interval's coverage is at least `CONFIDENCE` for independent values; below `LEAST_VALUES` no pair of order
-    statistics reaches it, and the range of the values stands in, which covers less. Rounds of one process are not
-    independent, so this is the precision within a launch: between launches the spread is larger.
+    The interval's coverage is at least `CONFIDENCE` for independent values. With fewer than `LEAST_VALUES` values no
+    pair of order statistics reaches it. The interval is then the range of the values, which covers less. Rounds of one
+    process are not independent, so this is the precision within a launch; between launches the spread is larger.
     """
     ordered = sorted(values)
     low, high = _ranks(len(ordered))
@@ -41,7 +41,7 @@ def median_estimate(values: Sequence[float]) -> Estimate:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """Return the quantile of sorted values, linear between neighbours (Hyndman and Fan's type 7)."""
+    """Return the quantile of sorted values by linear interpolation (Hyndman and Fan's type 7)."""
     position = share * (len(ordered) - 1)
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)

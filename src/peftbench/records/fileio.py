@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with errors that say where."""
+"""Writes files atomically, and reads files with errors that give the line."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from peftbench.records.jsondata import Json
 
 
 class NotJsonError(UserError):
-    """A text is no JSON at all: cut off, garbled, or something else."""
+    """A text is no JSON: it is cut off, garbled, or something else."""
 
 
 _STRING_OR_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<constant>NaN|-?Infinity)')
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a UTF-8 file such that a reader, or a crash at any moment, sees the old text or the new one, never a part.
+    """Write a UTF-8 file, so that a reader or a crash at any moment finds the old text or the new text, never a part.
 
-    The text goes to a temporary file in the same folder (made if need be), to the disk, and then takes the name.
-    An existing file keeps its permissions; a link keeps pointing where it points. Only a plain file is replaced: a
-    pipe or a character device (/dev/stdout, /dev/null) is written to.
+    The text is written to a temporary file in the same folder, which is made if need be. After a flush to the disk the
+    temporary file is renamed. An existing file keeps its permissions, and a link its target. Only a plain file is
+    replaced; a pipe or a character device (/dev/stdout, /dev/null) is written to.
 
     Raises:
-        UserError: the file cannot be written; the old one is untouched, and nothing is left beside it.
+        UserError: the file cannot be written. The old file is untouched, and no temporary file is left.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short: the name itself may be as long as can be
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short, because the name may have the greatest length
     try:
         if is_stream(path):
             _pour(path, text)
@@ -58,10 +58,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Tell whether a path is written to from the front to the end, never replaced: a pipe or a character device.
+    """Tell whether a path is a pipe or a character device, which is written to and not replaced.
 
     Raises:
-        UserError: it is neither that nor a plain file (a folder, a disk, a socket), or cannot be looked at.
+        UserError: the path is neither that nor a plain file (a folder, a disk, a socket), or cannot be examined.
     """
     try:
         mode = path.stat().st_mode
@@ -79,7 +79,7 @@ def is_stream(path: Path) -> bool:
 
 def _pour(path: Path, text: str) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)  # blocking, it would wait for a reader
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)  # a blocking open would wait for a reader
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise UserError(f"{path}: nobody reads from it; start the reader first, or name a file") from error
@@ -101,12 +101,12 @@ def _flush_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path, *, timeout_s: float = 0.0) -> Iterator[None]:
-    """Keep a second writer of `path` out, on this machine and on others that share the folder.
+    """Lock `path` against other writers on this machine, and on others that share the folder.
 
-    The lock is a file beside `path`, gone at the end; one that a dead process left is taken over.
+    The lock is a file beside `path`, which is deleted at the end. The lock of a dead process is taken over.
 
     Raises:
-        UserError: somebody else holds the lock for longer than `timeout_s`, or the folder cannot be written.
+        UserError: another process holds the lock for longer than `timeout_s`, or the folder cannot be written.
     """
     from filelock import SoftFileLock, Timeout
 
@@ -132,7 +132,7 @@ def read_text(path: Path) -> str:
     """Return the text of a UTF-8 file.
 
     Raises:
-        UserError: it cannot be read, or is not UTF-8 text.
+        UserError: the file cannot be read, or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -143,7 +143,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path, *, what_to_do: str = "restore it, or make it again") -> Json:
-    """Return what a JSON file holds, refusing what JSON does not know (NaN) and what it leaves open (a name twice).
+    """Return the content of a JSON file. NaN, which is no JSON, and a name that stands twice are refused.
 
     Args:
         path: The file.
@@ -156,11 +156,11 @@ def read_json(path: Path, *, what_to_do: str = "restore it, or make it again") -
 
 
 def parse_json(text: str, *, source: str, line: int = 1, what_to_do: str = "restore it, or make it again") -> Json:
-    """Parse as `read_json` does; `text` begins on `line` of `source`, which errors name.
+    """Parse a text as `read_json` does. Errors name `source` and the line; `text` begins on `line`.
 
     Raises:
-        NotJsonError: it is no JSON at all.
-        UserError: it is JSON, and not as it may be here; says where.
+        NotJsonError: the text is no JSON.
+        UserError: the text is JSON with NaN or with a name twice; says where.
     """
 
     def refuse(position: int, problem: str, kind: type[UserError] = UserError) -> NoReturn:
@@ -182,16 +182,16 @@ def parse_json(text: str, *, source: str, line: int = 1, what_to_do: str = "rest
         name = json.dumps(str(error))
         places = [hit.start() for hit in re.finditer(re.escape(name) + r"\s*:", text)]
         refuse(places[1] if len(places) == 2 else 0, f"{name} stands twice in one object")  # noqa: PLR2004 - "twice"
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets in thousands
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
         refuse(0, f"not JSON that can be read ({error})", NotJsonError)
 
 
 class _ConstantError(Exception):
-    """NaN or an infinity, which Python's reader would let pass."""
+    """NaN or an infinity, which Python's reader accepts."""
 
 
 class _TwiceError(Exception):
-    """A name that stands twice in one object: the last would win silently."""
+    """A name that stands twice in one object. Python's reader takes the last one silently."""
 
 
 def _refuse_constant(text: str) -> NoReturn:

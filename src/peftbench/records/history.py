@@ -1,4 +1,4 @@
-"""The file of a history: what was compared with which options, a step a line; written after each step."""
+"""The file of a history: its options, states and steps. A step has one line, and the file is written after each."""
 
 from __future__ import annotations
 
@@ -17,49 +17,50 @@ from peftbench.records.versions import Migration, bring_up_to_date
 SCHEMA: Final = "peftbench/history/1"
 """Name and version of the format."""
 MIGRATIONS: Final[dict[int, Migration]] = {}
-"""Version -> the step from its form to the next one's."""
+"""Version -> the function that turns a file of it into one of the next version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A state of the code, in the order of the history."""
+    """One state of the code in a history."""
 
     name: str
-    """As it was asked for; of a commit in a range, its short hash."""
+    """Name that the user gave; the short hash of a commit in a range."""
     identity: str
-    """The commit and the requirements: what the name stood for."""
+    """Commit and requirements for which the name stood."""
     about: str = ""
-    """What a commit in a range says of itself."""
+    """Subject line of a commit in a range."""
     problem: str = ""
-    """Why it is left out: it cannot be installed or checked out."""
+    """Why the state cannot be installed or checked out, and is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Two neighbouring states in lock-step."""
+    """A comparison of two neighbouring states in lock-step."""
 
     base: str
-    """Identity of the older one."""
+    """Identity of the old state."""
     new: str
+    """Identity of the new state."""
     comparison: Mapping[str, Any] | None = None
-    """What --peftbench-diff-json wrote; None where nothing was compared."""
+    """Content that --peftbench-diff-json wrote; None if nothing was compared."""
     problem: str = ""
-    """Why not."""
+    """Why nothing was compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """All of it."""
+    """A chain of states, and the steps that are finished."""
 
     options: tuple[str, ...]
-    """Of pytest."""
+    """Options of pytest."""
     stages: tuple[Stage, ...]
     steps: tuple[Step, ...] = field(default=())
-    """Those that are finished, in the order in which they were; some may be of an earlier, other chain."""
+    """Finished steps, in the order in which they were made. Some may belong to an earlier chain of states."""
 
     @property
     def chain(self) -> list[tuple[Stage, Stage]]:
-        """The neighbouring states that are to be compared: a state that cannot be had is passed over."""
+        """Pairs of neighbouring states. A state that cannot be made is left out."""
         return list(pairwise(stage for stage in self.stages if not stage.problem))
 
     def step(self, base: Stage, new: Stage) -> Step | None:
@@ -68,7 +69,7 @@ class History:
         return next((step for step in self.steps if (step.base, step.new) == pair), None)
 
     def left(self) -> list[tuple[Stage, Stage]]:
-        """Return the neighbouring states that are not compared yet; those that had a problem are tried again."""
+        """Return the pairs that are not compared yet. Pairs that had a problem are tried again."""
 
         def finished(base: Stage, new: Stage) -> bool:
             step = self.step(base, new)
@@ -77,7 +78,7 @@ class History:
         return [pair for pair in self.chain if not finished(*pair)]
 
     def with_step(self, step: Step) -> History:
-        """Return the history with a step, which takes the place of an earlier try."""
+        """Return the history with a step, which replaces an earlier attempt."""
         others = [one for one in self.steps if (one.base, one.new) != (step.base, step.new)]
         return replace(self, steps=(*others, step))
 
@@ -88,12 +89,12 @@ def read(path: Path) -> History:
 
 
 def from_json(data: object, source: str) -> History:
-    """Read a history from JSON types; raises UserError, which says where it is wrong."""
+    """Return the history in JSON data; raises UserError, which says where it is wrong."""
     return decode(History, bring_up_to_date(data, SCHEMA, MIGRATIONS, source), source)
 
 
 def write(history: History, path: Path) -> None:
-    """Write a history, whole or not at all."""
+    """Write a history atomically."""
     data = {"schema": SCHEMA, **encode(history)}
     parts = []
     for name, value in data.items():
@@ -103,10 +104,10 @@ def write(history: History, path: Path) -> None:
 
 
 def continued(path: Path, options: Sequence[str], stages: Sequence[Stage]) -> History:
-    """Return the history that a file holds, to be taken up with these states; a new one where there is no file.
+    """Return the history in a file with `stages` as its states; a new history if there is no file.
 
     Raises:
-        UserError: the file is none of ours, or of other options.
+        UserError: the file is no history, or has other options.
     """
     if not path.exists():
         return History(tuple(options), tuple(stages))

@@ -1,4 +1,4 @@
-"""What a case is called: the one place that knows how the id of a case is spelled, and takes it apart again."""
+"""Writes and reads the ids of cases. No other module knows how an id is spelled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 Scalar = bool | int | float | str
-"""A value of a configuration as it can be written on the command line."""
+"""A value of a configuration that can be written on the command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Case:
 
     method: MethodSpec
     task: str
-    """A task's name, or several as `joint_task` writes them."""
+    """Name of a task, or of several tasks as `joint_task` writes them."""
     batch_size: int
     variant: tuple[tuple[str, Scalar], ...] = ()
-    """What a study varies besides: seed, learning rate, ..."""
+    """What a study varies in addition: seed, learning rate, ..."""
 
     @property
     def id(self) -> str:
@@ -40,20 +40,20 @@ class Case:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The names of its tasks."""
+        """Names of the tasks of the case."""
         return task_names(self.task)
 
     @property
     def group(self) -> str:
-        """Cases of one group share their batches and their reference."""
+        """Group of the case. Cases of one group share their batches and their reference."""
         return group_name(self.task, self.batch_size)
 
     def with_variant(self, **variant: Scalar) -> Case:
-        """Return the same case with what a study varies."""
+        """Return the same case with another variant."""
         return replace(self, variant=tuple(variant.items()))
 
     def varied(self, name: str) -> Scalar:
-        """Return the value that the study gives to `name`; KeyError if it varies no such thing."""
+        """Return the value of `name` in the variant; raises KeyError if the study does not vary it."""
         return dict(self.variant)[name]
 
     @property
@@ -78,12 +78,12 @@ class CaseId:
 
     @property
     def test(self) -> str:
-        """The test's name: the id without file and class, where it is a node id."""
+        """Name of the test. A node id has file and class before it."""
         return self.text.rpartition("::")[2]
 
     @property
     def function(self) -> str:
-        """The benchmark function: what stands before the parameters, with its file where the id is a node id."""
+        """Benchmark function: the id before the parameters. A node id includes the file."""
         return self.text.partition("[")[0]
 
     @property
@@ -91,7 +91,7 @@ class CaseId:
         return self.text.partition("[")[2].removesuffix("]")
 
     def method_among(self, names: Iterable[str]) -> str:
-        """Return the longest of some methods' names that the case can be of, or ''; `lora-fa` is not `lora`."""
+        """Return the longest of some names that can be the case's method, or ''; `lora-fa` is not `lora`."""
         parameters = f"-{self._parameters}"
         return next((name for name in sorted(names, key=len, reverse=True) if f"-{name}-" in parameters), "")
 
@@ -105,12 +105,12 @@ class CaseId:
 
 
 def group_name(task: str, batch_size: int) -> str:
-    """Return what the cases of one task and batch size share in their ids: `nli-bs8`."""
+    """Return the part that cases of one task and batch size share in their ids: `nli-bs8`."""
     return f"{task}-bs{batch_size}"
 
 
 def joint_task(names: Iterable[str]) -> str:
-    """Return how several tasks are written where a case is of all of them: `nli+ner`."""
+    """Return the name of several tasks together: `nli+ner`."""
     return "+".join(names)
 
 

@@ -1,4 +1,4 @@
-"""Runs to one run: launches of the same cases, or shards with different ones. Pure functions, no pytest, no torch."""
+"""Joins runs: launches of the same cases, or shards with different cases. Pure functions, no pytest, no torch."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from peftbench.records.estimate import median_estimate, quantile
 from peftbench.records.record import Metric, Record, Run, differences
 
 Sources = Mapping[str, Run]
-"""What to call each run in an error (a file), and the run."""
+"""Name of a run in errors, such as its file -> the run."""
 
 
 def merge_launches(runs: Sources) -> Run:
-    """Return one run of the launches of the same cases, with medians over launches.
+    """Return one run from launches of the same cases, with medians over launches.
 
     Raises:
         UserError: there is no run, or settings or fingerprints differ.
@@ -32,10 +32,10 @@ def merge_launches(runs: Sources) -> Run:
 
 
 def join(runs: Sources) -> Run:
-    """Return one run of runs that share no case, in their order.
+    """Return one run from runs that share no case, with the records in order.
 
     Raises:
-        UserError: there is no run, settings or fingerprints differ, or a case is in two of them.
+        UserError: there is no run, settings or fingerprints differ, or a case is in two runs.
     """
     require_alike(runs)
     holders: dict[str, list[str]] = defaultdict(list)
@@ -51,10 +51,10 @@ def join(runs: Sources) -> Run:
 
 
 def require_alike(runs: Sources) -> None:
-    """Refuse runs that were not taken under the same settings on machines that are alike.
+    """Refuse runs with different settings or fingerprints.
 
     Raises:
-        UserError: there is no run, or two differ; names both and all differences.
+        UserError: there is no run, or two runs differ; names both and all differences.
     """
     if not runs:
         raise UserError("there is no run to merge")
@@ -67,7 +67,10 @@ def require_alike(runs: Sources) -> None:
 
 
 def merge_records(records: Sequence[Record]) -> Record:
-    """Return one record of the launches of one case: those that failed leave a warning, unless all did."""
+    """Return one record from the launches of a case. A failed launch becomes a warning.
+
+    If all launches failed, the first record is returned.
+    """
     fine = [record for record in records if record.status == "ok"]
     if not fine:
         return records[0]
@@ -91,9 +94,9 @@ def merge_records(records: Sequence[Record]) -> Record:
 
 
 def merge_metrics(metrics: Sequence[Metric]) -> Metric:
-    """Return the median over launches with its interval; of an exact number, should launches differ, the best seen.
+    """Return the median over launches with its interval; for an exact number, the best value.
 
-    The best, since a counter that jitters must not fail a gate: it regressed when even its best is worse.
+    Launches may differ in a counter that jitters. Such a counter must not fail a gate unless its best value is worse.
     """
     known = [metric for metric in metrics if metric.value is not None]
     if len(known) <= 1:
@@ -114,13 +117,13 @@ def _listed(metrics: Sequence[Metric]) -> str:
 
 
 def _medians(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Return the median of each column; rows of another length than the first are left out."""
+    """Return the median of each column. Rows whose length differs from the first row's are left out."""
     alike = [row for row in rows if len(row) == len(rows[0])]
     return tuple(quantile(sorted(column), 0.5) for column in zip(*alike, strict=True))
 
 
 def _notes(notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the notes of all runs as one: seconds add up, the rest is the first one's."""
+    """Return the notes of all runs as one. Seconds are summed; the rest is taken from the first run."""
     return {
         **notes[0],
         "duration_s": sum(note.get("duration_s", 0.0) for note in notes),

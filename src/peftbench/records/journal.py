@@ -1,4 +1,4 @@
-"""The journal: each finished record is on the disk before the next case begins, so that a killed run loses none."""
+"""The journal, a file to which each record is written before the next case begins. A killed run loses no record."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from peftbench.records.workfolder import ELSE, owned
 KIND: Final = "peftbench/journal/"
 SCHEMA: Final = f"{KIND}1"
 DONE: Final = frozenset({"ok", "unsupported"})
-"""Records of another status are measured again when a run is resumed."""
+"""Statuses of records that a resumed run keeps. Other cases are measured again."""
 ADVICE: Final = "run without --peftbench-resume"
 _BEGINNING: Final = f'{{"{min(field.name for field in fields(Record))}": '.encode()
-"""How each record begins: names are sorted, and this one is never left out. Inside a text its quotes are escaped."""
+"""Start of each record: names are sorted, and this one is always there. Inside a text its quotes are escaped."""
 
 
 class Journal:
-    """An append-only file: a header that says what the records were taken with, then a record a line."""
+    """An append-only file: a header with settings and fingerprint, then one record a line."""
 
     def __init__(self, path: Path, header: Mapping[str, Any], *, resume: bool = False) -> None:
-        """Own the folder, and open the journal, anew or where a killed run left it.
+        """Own the folder, and open a new journal, or that of a killed run.
 
-        What was there before is kept beside it as `.old`. Until the new one is on the disk it keeps its name, too.
+        An earlier journal is kept as `.old`. It also keeps its own name until the new journal is on the disk.
 
         Raises:
-            UserError: another run owns the folder, the file is no journal of ours, or it cannot be written; under
-                `resume`: there is none, it is of other settings, or it cannot be read.
+            UserError: another run owns the folder, the file is no journal of ours, or it cannot be written. With
+                `resume` also: there is no journal, it has other settings, or it cannot be read.
         """
         head = {"schema": SCHEMA, **header}
         with ExitStack() as stack:
             stack.enter_context(owned(path.parent))
             self.broken: tuple[int, ...] = ()
-            """Numbers of lines that cannot be read: their cases are measured again."""
+            """Numbers of lines that cannot be read. Their cases are measured again."""
             self.finished: Mapping[str, Record] = {}
             if resume:
                 self.finished, self.broken = _read(path, head)
@@ -56,10 +56,10 @@ class Journal:
             self._resources = stack.pop_all()
 
     def append(self, record: Record) -> None:
-        """Write one record; when this returns it is on the disk.
+        """Write one record to the disk.
 
         Raises:
-            UserError: it cannot be written; no part of it is left behind, and what came before is whole.
+            UserError: the record cannot be written. No part of it is left, and earlier records are whole.
         """
         data = _record_line(record).encode()
         try:
@@ -74,15 +74,17 @@ class Journal:
         self._size += len(data)
 
     def close(self) -> None:
-        """Close the file, and let go of the folder; the journal stays where it is."""
+        """Close the file, and release the folder. The file stays."""
         self._resources.close()
 
 
 def readable(record: Record) -> Record:
-    """Return a record as it will be read back; of one that could not be (a number is not finite), that it failed.
+    """Return a record as it will be read back.
+
+    A record that cannot be read back, because a number is not finite, is replaced by one with the status `failed`.
 
     Raises:
-        UserError: not even that could be read: its id is too long.
+        UserError: the id is too long, so that the replacement cannot be read back either.
     """
     try:
         return _read_back(record)
@@ -120,7 +122,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _keep(path: Path, old: Path) -> None:
-    """Give a journal a second name, in place of the journal that has that name."""
+    """Give a journal a second name, which an older journal loses."""
     temporary = old.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         for file in (path, old):
@@ -152,10 +154,11 @@ def _is_ours(path: Path) -> bool:
 
 
 def read(path: Path, header: Mapping[str, Any]) -> dict[str, Record]:
-    """Return the finished records of a journal by id; lines that were cut off, or garbled, are left out.
+    """Return the finished records of a journal by id. Lines that are cut off or garbled are left out.
 
     Raises:
-        UserError: no journal, not one of ours, other settings (says which), or a line that is JSON and no record.
+        UserError: there is no journal, it is none of ours, it has other settings (says which), or a line is JSON and no
+            record.
     """
     return _read(path, header)[0]
 
@@ -166,7 +169,7 @@ def _read(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, Record], tup
     first, *lines = _lines(path)
     _compare_headers(path, _header(first, path, ADVICE), json.loads(_line(header)))
     if lines:
-        lines.pop()  # what follows the last newline: nothing, or a record that was cut off
+        lines.pop()  # after the last newline: nothing, or a record that was cut off
     records: dict[str, Record] = {}
     broken = []
     for number, line in enumerate(lines, start=2):
@@ -192,9 +195,9 @@ def _header(line: bytes, path: Path, what_to_do: str) -> Json:
 
 
 def _last_object(line: bytes, path: Path, number: int) -> Json | None:
-    """Return what a line holds; None where that is garbled.
+    """Return the record of a line as JSON data; None if the line is garbled.
 
-    Where an append was cut off and another one followed, the line ends with the whole record of the latter.
+    If an append was cut off and another one followed, the line ends with the whole record of the second append.
     """
     for begin in dict.fromkeys((0, max(line.rfind(_BEGINNING), 0))):
         with suppress(NotJsonError, UnicodeDecodeError):
@@ -203,10 +206,10 @@ def _last_object(line: bytes, path: Path, number: int) -> Json | None:
 
 
 def salvage(path: Path) -> Run:
-    """Return the finished records of a process that did not live to write its run file.
+    """Return the finished records of a process that died before it wrote its run file.
 
     Raises:
-        UserError: no journal, not one of ours, or a line that is JSON and no record.
+        UserError: there is no journal, it is none of ours, or a line is JSON and no record.
     """
     header = _header(_lines(path)[0], path, "run the benchmarks again")
     if not isinstance(header, Mapping) or header.get("schema") != SCHEMA:
@@ -238,7 +241,7 @@ def _compare_headers(path: Path, found: object, wanted: Mapping[str, Any]) -> No
 
 
 def _flat(header: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    """Return what settings and fingerprint hold, apart: both have a `device`."""
+    """Return the entries of settings and fingerprint by part and name, because both have a `device`."""
     return {
         (part, key): value
         for part, values in sorted(header.items(), reverse=True)  # settings first

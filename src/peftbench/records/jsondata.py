@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON types and back, checked field by field: one description of a format, in its types."""
+"""Turns frozen dataclasses into JSON types and back. The types of a dataclass describe its format."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from peftbench.errors import UserError
 
 T = TypeVar("T")
 Json = Any
-"""What a JSON text can hold."""
+"""Any value of a JSON text."""
 Kind = Any
-"""A type, or a form like `Mapping[str, int]`."""
+"""A type, including a generic one such as `Mapping[str, int]`."""
 Decoder = Callable[[Json], Any]
 
 
 MAX_TEXT: Final = 100_000
-"""Characters of one text or name: reports wrap and align what is read, which takes minutes of a text of many MB."""
+"""Longest text or name, in characters. Reports wrap and align texts, which takes minutes for many MB."""
 
 
 def encode(value: object) -> Json:
-    """Return the JSON types of a dataclass; fields that are empty (None or "") by default and in fact are left out."""
+    """Return a dataclass as JSON types. A field is left out if its value and its default are empty (None or "")."""
     if is_dataclass(value):
         pairs = ((name, getattr(value, name), optional) for name, optional in _fields(cast("Kind", type(value))))
         return {name: encode(item) for name, item, optional in pairs if not (optional and item in (None, ""))}
@@ -43,13 +43,14 @@ def _fields(kind: Kind) -> tuple[tuple[str, bool], ...]:
 
 
 def decode(kind: type[T], data: object, where: str) -> T:
-    """Build the dataclass, or the Struct of msgspec, `kind` from JSON types.
+    """Build `kind`, a dataclass or a Struct of msgspec, from JSON types.
 
-    Understands str, int, float (finite), `int | float`, bool, Any, Literal, `X | None`, Mapping[str, X], tuple[X, ...]
-    and dataclasses and Structs of these. A field that has a default may be missing; unknown fields are refused.
+    Fields may be str, int, float (finite), `int | float`, bool, Any, Literal, `X | None`, Mapping[str, X],
+    tuple[X, ...], and dataclasses and Structs of these. A field with a default may be missing; unknown fields are
+    refused.
 
     Raises:
-        UserError: the data are not of this form; begins with `where`, and says which field.
+        UserError: the data have another form; begins with `where`, and names the field.
     """
     try:
         return cast("T", _decoder(cast("Kind", kind))(data))
@@ -61,7 +62,7 @@ def decode(kind: type[T], data: object, where: str) -> T:
 
 
 class _MismatchError(Exception):
-    """Data of another form; gathers the way to it, from the inside out."""
+    """Data of another form. `path` holds the names of the fields around them, from the inside out."""
 
     def __init__(self, message: str, *path: str) -> None:
         super().__init__(message)
@@ -101,7 +102,7 @@ def _number(data: Json) -> float:
         finite = False
     if not finite:
         raise _expected("a finite number", data)
-    return cast("float", data)  # an int stays one: a count above 2**53 is exact
+    return cast("float", data)  # an int stays an int, so that a count above 2**53 is exact
 
 
 def _whole(data: Json) -> int:
@@ -178,7 +179,7 @@ def _mapping(inner: Decoder) -> Decoder:
 
 
 def _object(kind: Kind) -> Decoder:
-    """Read a class by the arguments that make one; what is one already passes, so that parts can be read beforehand."""
+    """Read a class by the arguments of its constructor. Instances pass, so that parts may be read beforehand."""
     hints, parameters = get_type_hints(kind), signature(kind).parameters
     readers = {name: _decoder(hints[name]) for name in parameters}
     required = {name for name, parameter in parameters.items() if parameter.default is Parameter.empty}

@@ -1,4 +1,4 @@
-"""The shapes of what settings, notes and variants hold where we read it again: all else in them is free."""
+"""The types of those entries of settings, notes and variants that peftbench reads again. Other entries are free."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Kind = Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardNote:
-    """Which part of a run its file holds."""
+    """The part of a run that a file holds."""
 
     part: int
     parts: int
     cases: int
-    """Of all parts together."""
+    """Number of cases of all parts."""
     planned: tuple[str, ...]
-    """Ids of its own cases."""
+    """Ids of the cases of this part."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownNotes:
-    """Of a run's notes."""
+    """Entries of a run's notes."""
 
     shard: ShardNote | None = None
     duration_s: float = 0.0
@@ -39,7 +39,7 @@ class KnownNotes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownSettings:
-    """Of a run's settings."""
+    """Entries of a run's settings."""
 
     target: str = ""
     learning_rates: tuple[float, ...] = ()
@@ -47,7 +47,7 @@ class KnownSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownVariant:
-    """Of what a training or a deployment varies."""
+    """Entries of the variant of a training or a deployment."""
 
     seed: int = 0
     lr: float = 0.0
@@ -57,10 +57,16 @@ class KnownVariant:
 
 
 def require(kind: Kind, free: Mapping[str, Any], where: str, *, never_missing: Iterable[str] = ()) -> None:
-    """Refuse what is not of the shape in which we wrote it.
+    """Refuse entries of another type than we write.
+
+    Args:
+        kind: Class with the known entries.
+        free: The entries.
+        where: What errors begin with.
+        never_missing: Names of entries that must be there.
 
     Raises:
-        UserError: an entry that `kind` knows has another shape, or is missing; begins with `where`, and says which.
+        UserError: an entry that `kind` knows has another type, or is missing; names it.
     """
     if missing := sorted(set(never_missing) - free.keys()):
         raise UserError(f"{where}: {missing[0]} is missing")

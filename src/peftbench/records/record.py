@@ -1,4 +1,4 @@
-"""What one case yielded, and the file that holds a run: plain data, no torch, no pytest."""
+"""The record of a case and the records of a run, as plain data without torch and pytest."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import decode, encode
 
 SCHEMA: Final = "peftbench/run/1"
-"""Name and version of the run file's format; it rises when a reader of the old one would misread the new one."""
+"""Name and version of the run file's format. The version rises when an old reader would misread a file."""
 
 NAMED: Final = 200
-"""Characters of an id that an error shows."""
+"""Most characters of an id that an error shows."""
 
 Status = Literal["ok", "unsupported", "out-of-memory", "invalid", "failed"]
 Better = Literal["lower", "higher", "neither"]
@@ -32,14 +32,14 @@ class Metric:
     """`exact`: equal from run to run; `timed`: has an interval; `sampled`: read off the machine."""
     low: float | None = None
     high: float | None = None
-    """Ends of the 95 % interval of the value, where it has one; of fewer than six values the range: it covers less."""
+    """Ends of the 95 % interval. With fewer than six values they are the range of the values, which covers less."""
     reason: str = ""
     """Why the value is None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What one process measured of one case: the unit of replication."""
+    """The measurement of one case by one process. It is the unit of replication."""
 
     session: str
     """Date and a random word, the same for launches made together."""
@@ -47,40 +47,40 @@ class Launch:
     time_s: float
     """Median time of a round."""
     reference_s: float | None = None
-    """Median time of the reference's rounds, taken in alternation."""
+    """Median time of the reference's rounds, which alternate with those of the case."""
     x: float | None = None
     """Median over rounds of ln(time of the case / time of the reference)."""
     anchor_s: float | None = None
-    """Median time of a fixed plain-torch block, against which the reference itself is gated."""
+    """Median time of the anchor, a fixed block of plain torch against which the reference is gated."""
 
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """A training at one of its evaluations; costs are counted from its start, evaluations left out."""
+    """A training at one of its evaluations. Costs are counted from its start, without evaluations."""
 
     step: int
     examples: int
     time_s: float
-    """Of the steps."""
+    """Time of the steps."""
     quality: float
-    """The score that the training is judged by; of several tasks, the mean of theirs."""
+    """Score by which the training is judged; the mean over several tasks."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """All scores by name; of several tasks, the judged one of each."""
+    """All scores by name. With several tasks, the judged score of each task."""
     loss: float | None = None
-    """Mean over the steps since the last point."""
+    """Mean loss of the steps since the last point."""
     flops: float | None = None
     energy_j: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one case yielded."""
+    """The result of one case."""
 
     id: str
     """`train_step[lora-nli-bs8]`, unique within a run of one model."""
     workload: str
     method: str
-    """With its overrides: `lora(r=16)`."""
+    """Method with its overrides: `lora(r=16)`."""
     task: str
     batch_size: int
     seq_len: int
@@ -90,9 +90,9 @@ class Record:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     launches: tuple[Launch, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
-    """Calls of each operator in one round, by name: tells what moved when a counter moves."""
+    """Calls of each operator in one round, by name. They explain a counter that moved."""
     operator_hash: str = ""
-    """Hash of the order of the operator calls: tells that they moved where no count did."""
+    """Hash of the order of the operator calls. It shows a new order when no count has moved."""
     modules: Mapping[str, int] = field(default_factory=dict)
     """Trainable parameters by module (layer numbers replaced by *)."""
     passes_s: Mapping[str, float] = field(default_factory=dict)
@@ -104,34 +104,34 @@ class Record:
     variant: Mapping[str, Any] = field(default_factory=dict)
     """What a study varies beside method, task and batch size: `seed`, `lr`, ..."""
     curve: tuple[CurvePoint, ...] = ()
-    """How a training went."""
+    """Quality and cost of a training at each evaluation."""
     warnings: tuple[str, ...] = ()
 
     @property
     def function(self) -> str:
-        """Name of the benchmark function: what stands before the parameters of the test's name."""
+        """Name of the benchmark function: the test's name without parameters."""
         return CaseId(self.id).function
 
     @property
     def group(self) -> str:
-        """Task and batch size: cases of one group are compared with each other."""
+        """Task and batch size. Cases of one group are compared with each other."""
         return group_name(self.task, self.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one run yielded."""
+    """The records of one run, with settings and fingerprint."""
 
     fingerprint: Mapping[str, str]
     """What must be equal for absolute numbers to be compared: device, driver, threads, versions, ..."""
     settings: Mapping[str, Any]
-    """What was asked for, as far as it changes a number: model, dtype, seed, attention, ..."""
+    """Settings that change measured numbers: model, dtype, seed, attention, ..."""
     records: tuple[Record, ...]
     notes: Mapping[str, Any] = field(default_factory=dict)
-    """About the run as a whole, for people: duration, share of timed rounds, load of the machine."""
+    """Notes on the whole run, for people: duration, seconds of each pass, load of the machine."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON types only, in the form of the published schema."""
+        """Return the run as JSON types, in the form of the published schema."""
         return {
             "schema": SCHEMA,
             "fingerprint": dict(self.fingerprint),
@@ -142,12 +142,12 @@ class Run:
 
 
 def differences(base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what differs: name -> (base, new), None where one does not have it."""
+    """Return the entries that differ: name -> (old value, new value). A missing value is None."""
     return {name: (base.get(name), new.get(name)) for name in sorted({*base, *new}) if base.get(name) != new.get(name)}
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """Return JSON types only."""
+    """Return the record as JSON types."""
     return cast("dict[str, Any]", encode(record))
 
 

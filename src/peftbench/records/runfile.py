@@ -1,4 +1,4 @@
-"""The run file: one JSON object, one record a line, in the form of `run.schema.json`."""
+"""Writes and reads the run file: one JSON object with one record a line, in the form of `run.schema.json`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from peftbench.records.record import SCHEMA, Record, Run, record_from_json
 from peftbench.records.versions import Migration, bring_up_to_date
 
 MIGRATIONS: Final[dict[int, Migration]] = {}
-"""Version -> the step from its form to the next one's; a rise of SCHEMA adds one."""
+"""Version -> the function that turns a file of it into one of the next version. A rise of SCHEMA adds one."""
 
 
 def save_run(run: Run, path: Path) -> None:
-    """Write a run, whole or not at all.
+    """Write a run atomically.
 
     Raises:
         UserError: the file cannot be written, two records share an id, or a number is not finite.
@@ -35,14 +35,14 @@ def load_run(path: Path) -> Run:
     """Read a run back.
 
     Raises:
-        UserError: the file cannot be read, is no run, or is of a newer format; says where in it and what to do.
+        UserError: the file cannot be read, is no run, or has a newer format; says where and what to do.
     """
     data = read_json(path, what_to_do="run the benchmarks again with --peftbench-json")
     return run_from_json(data, str(path))
 
 
 def run_from_json(data: object, source: str) -> Run:
-    """Read a run from JSON types; raises UserError as `load_run` does, `source` being the file."""
+    """Return the run in JSON data; raises UserError as `load_run` does. Errors name the file `source`."""
     content = bring_up_to_date(data, SCHEMA, MIGRATIONS, source)
     if isinstance(records := content.get("records"), list):  # one at a time, so that errors name the case
         content["records"] = tuple(record_from_json(record, f"{source}: ") for record in records)

@@ -1,4 +1,4 @@
-"""Temporary folders: gone at the end, and where a process is killed before, with the next run."""
+"""Temporary folders. They are deleted at the end, and those of a killed process by the next run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from filelock import FileLock, Timeout
 
 PREFIX: Final = "peftbench-"
 _LOCK: Final = "owner.lock"
-"""Held as long as the process lives that made the folder: the system lets go of it, however that ends."""
+"""File that the process locks for its life. The system releases the lock however the process ends."""
 _FILES: Final = "files"
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Within the context there is an empty folder, in the system's folder for temporary files.
+    """Give an empty folder in the system's folder for temporary files, and delete it when the context ends.
 
     Raises:
-        OSError: it cannot be made, or a file in it cannot be deleted.
+        OSError: the folder cannot be made, or a file in it cannot be deleted.
     """
     while True:
         with tempfile.TemporaryDirectory(prefix=PREFIX) as name, suppress(_TakenError), _owned(Path(name)) as folder:
@@ -32,7 +32,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def sweep() -> int:
-    """Delete the folders of processes that were killed; return how many there were. Nothing is raised."""
+    """Delete the folders of killed processes; return their number. No error is raised."""
     count = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError, Timeout):
@@ -45,7 +45,7 @@ def sweep() -> int:
 
 
 class _TakenError(Exception):
-    """Somebody has swept the folder away before it was locked."""
+    """Another process has deleted the folder before it was locked."""
 
 
 @contextmanager
@@ -64,6 +64,6 @@ def _owned(folder: Path) -> Iterator[Path]:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Return whether the folder is one of these, of this user: others have files of that name as well."""
+    """Tell whether a folder is a scratch folder of this user. Other programs may use the prefix, too."""
     owned = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
     return owned and not folder.is_symlink() and (folder / _LOCK).is_file()

@@ -1,4 +1,4 @@
-"""Cases to parts, the same on every machine, groups kept together where that can be; and parts to the whole."""
+"""Divides cases into shards, in the same way on every machine, and joins the runs of shards."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from peftbench.records.joining import join
 from peftbench.records.record import Run
 
 MOST: Final = 100
-"""Shards that are missing are listed up to so many."""
+"""Most missing shards that are listed."""
 NOTE: Final = "shard"
-"""What a run's notes say of the part that it is: number, how many there are, how many cases in all, its own."""
+"""Name of the note of a shard: its number, the number of shards, the number of all cases, and its own cases."""
 
 
 def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
-    """Return which cases each part takes, as places in the order of cases.
+    """Return the cases of each part, as positions in the order of cases.
 
-    Whole groups go to the part that has the fewest cases yet, the largest group first, since the cases of a group
-    share a model, batches and a reference. With fewer groups than parts, the cases are cut into stretches.
+    The cases of a group share a model, batches and a reference, so that they stay together. The largest group comes
+    first, and each group goes to the part with the fewest cases so far. With fewer groups than parts, the cases are cut
+    into consecutive parts.
 
     Args:
         groups: The group of each case, in order.
-        parts: How many parts; those that get no case are empty.
+        parts: Number of parts. Parts without cases are empty.
     """
     members: dict[str, list[int]] = defaultdict(list)
     for place, group in enumerate(groups):
@@ -42,20 +43,20 @@ def divide(groups: Sequence[str], parts: int) -> list[list[int]]:
 
 
 def own_part(groups: Sequence[str], part: int, parts: int) -> list[int]:
-    """Return which cases a part takes, counted from 1, as `divide` shares them; in a moment, however many parts."""
+    """Return the cases of one part, counted from 1, as `divide` does, but fast for any number of parts."""
     if len(set(groups)) < parts:
         return list(range(len(groups) * (part - 1) // parts, len(groups) * part // parts))
     return divide(groups, parts)[part - 1]
 
 
 def join_shards(runs: Mapping[str, Run]) -> tuple[Run, tuple[str, ...]]:
-    """Return the shards of a run as one, in their order, and what is missing: cases, and shards that had any.
+    """Join the shards of a run in their order; return the run, and a text for each missing case or set of shards.
 
     Args:
-        runs: By file, in any order; those that are no shards (the rest of a matrix) come last.
+        runs: File -> run, in any order. Runs that are no shards come last.
 
     Raises:
-        UserError: they differ in settings, fingerprint or number of parts, or a case is in two of them.
+        UserError: the runs differ in settings, fingerprint or number of parts, or a case is in two runs.
     """
     notes: dict[str, dict[str, Any]] = {name: run.notes.get(NOTE) or {} for name, run in runs.items()}
     for kind in ("parts", "cases"):
@@ -82,7 +83,7 @@ def _missing(shards: Sequence[Mapping[str, Any]], done: Collection[str]) -> Iter
 
 
 def _absent(present: Collection[int], parts: int) -> str:
-    """Return the parts that are not present: `2, 4-16`."""
+    """Return the parts that are not present, as text: `2, 4-16`."""
     borders = [0, *sorted(present), parts + 1]
     gaps = [(low + 1, high - 1) for low, high in pairwise(borders) if high - low > 1]
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in gaps)

@@ -1,4 +1,4 @@
-"""Versions of file formats: what is older is brought up to date in memory, what is newer is refused."""
+"""Versions of file formats. An older file is converted in memory; a newer one is refused."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def bring_up_to_date(data: object, schema: str, migrations: Mapping[int, Migration], source: str) -> dict[str, Any]:
-    """Return the content of a file of ours in the form of `schema`, without its "schema" entry.
+    """Return the content of a file in the form of `schema`, without its "schema" entry.
 
     Args:
         data: The parsed file, `{"schema": "peftbench/run/1", ...}`.
-        schema: What this release reads and writes: a kind and a version.
-        migrations: Version -> the step from its form to the next one's.
-        source: The file, for errors.
+        schema: Kind and version that this release reads and writes.
+        migrations: Version -> the function that converts to the next version.
+        source: Name of the file in errors.
 
     Raises:
-        UserError: the data are of another kind, or of a newer version.
+        UserError: the data have another kind or a newer version.
     """
     kind, _, current = schema.rpartition("/")
     found = data.get("schema") if isinstance(data, Mapping) else None

@@ -1,4 +1,4 @@
-"""The folder of what a run leaves besides what it was asked for: one run at a time owns it, and clears what it made."""
+"""The work folder of a run, for its journal and launches. One run at a time owns it, and clears it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from peftbench.records.fileio import read_json, write_atomically
 from peftbench.records.jsondata import decode
 
 LOCK: Final = "lock"
-"""A file that the operating system locks: a process that dies holds it no longer, however it died."""
+"""File that the owner locks. The operating system releases the lock when the process ends."""
 OWNER: Final = "owner.json"
-"""Who holds the lock, for people."""
+"""File that names the owner, for people."""
 MARK: Final = ".made-by-peftbench"
-"""A file that tells that a folder may be cleared."""
+"""File that marks a folder that may be cleared."""
 LEFT: Final = f".{16 * '[0-9a-f]'}.tmp"
-"""What `write_atomically` calls a file until it is whole; one that is there before a run begins was left by a kill."""
+"""Pattern of the temporary files of `write_atomically`. A killed run may leave one."""
 ELSE: Final = "give this run another folder with --peftbench-work"
 
 
@@ -40,7 +40,7 @@ def owned(folder: Path) -> Iterator[None]:
     """Own a folder, which is made if need be, until the context ends.
 
     Raises:
-        UserError: another run owns it (says which), or it cannot be made or locked.
+        UserError: another run owns the folder (says which), or it cannot be made or locked.
     """
     from filelock import FileLock, Timeout
 
@@ -67,20 +67,20 @@ def owned(folder: Path) -> Iterator[None]:
 def _owner(folder: Path) -> str:
     try:
         owner = decode(_Owner, read_json(folder / OWNER), "owner")
-    except UserError:  # it is just about to write this file, or has just deleted it
+    except UserError:  # the owner has not written this file yet, or has just deleted it
         return "another run"
     return f"another run (process {owner.pid} on {owner.host}, since {owner.since})"
 
 
 def make_ready(folder: Path, *, keep: bool = False) -> None:
-    """Make a folder, or clear one that was made here before.
+    """Make a folder, or clear one that peftbench has made before.
 
     Args:
-        folder: Inside a folder that is owned.
-        keep: Whether what is in it stays.
+        folder: The folder, inside a folder that is owned.
+        keep: Whether its content stays.
 
     Raises:
-        UserError: it is somebody else's, or a process that an earlier run has left is at work in it.
+        UserError: peftbench has not made the folder, or a process of an earlier run still works in it.
     """
     try:
         ours = (folder / MARK).is_file() and not folder.is_symlink()
@@ -109,5 +109,5 @@ def _clear(folder: Path) -> None:
     for entry in folder.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != MARK:  # it goes last, so that a folder that is half cleared is still ours
+        elif entry.name != MARK:  # the mark stays, so that a folder that is half cleared may still be cleared
             entry.unlink()

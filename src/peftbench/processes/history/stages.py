@@ -1,4 +1,4 @@
-"""Which states a history goes through: those that are listed, or every so many commits of a range."""
+"""The states of a history: those that the user lists, or every n-th commit of a range."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from peftbench.records.history import Stage
 from peftbench.text import masked, visible
 
 _COMMA: Final = re.compile(r",(?![^\[]*\])(?!\s*[<>=!~])")
-"""Divides two states: not within `peft[a,b]`, nor in `peft>=0.19,<0.20`."""
+"""Comma that separates two states, unlike those in `peft[a,b]` and `peft>=0.19,<0.20`."""
 LEAST: Final = 2
-"""States of which there is a step."""
+"""Fewest states of a history, because a step needs two."""
 _SHORT: Final = 12
-"""Digits of a hash that people see."""
+"""Digits of a hash that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A state that is to be had."""
+    """A state that a history asks for."""
 
     stage: Stage
     text: str
-    """What names it to --peftbench-against, with the credentials that are not kept."""
+    """Value of --peftbench-against for the state, with credentials, which are never stored."""
 
 
 def listed(text: str, folder: Path) -> list[Wanted]:
-    """Return the states that `--states` names, oldest first; one that is nothing has its problem.
+    """Return the states that `--states` names, oldest first. A state that cannot be read carries the problem.
 
     Raises:
         UserError: there are fewer than two, or one is named twice.
@@ -57,10 +57,10 @@ def _wanted(name: str, folder: Path) -> Wanted:
 
 
 def revisions(text: str, every: int, folder: Path) -> list[Wanted]:
-    """Return every so many commits of a range `v1..HEAD` along its first parents: both ends, and those between.
+    """Return both ends of a range `v1..HEAD`, and every n-th commit between along first parents.
 
     Raises:
-        UserError: it is no range, git does not know its ends, or there are fewer than two commits.
+        UserError: the text is no range, git does not know its ends, or there are fewer than two commits.
     """
     oldest, dots, newest = text.partition("..")
     if not dots or not oldest or text.startswith("-") or newest.startswith(("-", ".")):
@@ -77,13 +77,13 @@ def revisions(text: str, every: int, folder: Path) -> list[Wanted]:
 
 
 def between(repository: Repository, older: str, newer: str) -> list[str]:
-    """Return the commits after one and up to another along first parents, oldest first."""
+    """Return the commits after `older` up to `newer` along first parents, oldest first."""
     said = git(repository.root, "rev-list", "--first-parent", "--reverse", f"{older}..{newer}")
     return said.split()
 
 
 def subject(repository: Repository, commit: str) -> str:
-    """Return what a commit says of itself, in a line."""
+    """Return the subject line of a commit."""
     return visible(git(repository.root, "show", "--no-patch", "--format=%s", commit))
 
 

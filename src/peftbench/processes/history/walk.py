@@ -1,4 +1,4 @@
-"""Walks a history: each state is made ready, then each pair of neighbours runs in lock-step, in a pytest of its own."""
+"""Walks a history. Each state is made ready, then neighbours run in lock-step, each pair in a pytest of its own."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from peftbench.report.diffs import read_diff
 from peftbench.report.numbers import counted
 
 LOGS: Final = Path(".peftbench/history")
-"""Where what each pytest printed goes, relative to the folder in which the history is made."""
+"""Folder for the output of each pytest, relative to the folder in which the history is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Walker:
-    """Makes what is missing of a history."""
+    """Makes the missing steps of a history."""
 
     folder: Path
-    """Where pytest is run."""
+    """Folder in which pytest runs."""
     options: Sequence[str]
-    """Of pytest, with the credentials that are not kept."""
+    """Options of pytest, with credentials, which are never stored."""
     cache: Path
-    """Of work trees and environments."""
+    """Folder of work trees and environments."""
     output: Path
     say: Callable[[str], None]
-    """Tells the user, a line a state that cannot be had, and a line a step."""
+    """Prints a line for the user, one for each step and each state that cannot be made."""
 
     def prepared(self, wanted: Sequence[Wanted]) -> list[Stage]:
-        """Check out and install each state; return them, with the problem of each that cannot be had."""
+        """Check out and install each state; return the states, with a problem where that failed."""
         return [self._prepared(one) for one in wanted]
 
     def _prepared(self, wanted: Wanted) -> Stage:
@@ -53,11 +53,11 @@ class Walker:
         return replace(wanted.stage, problem=problem)
 
     def walk(self, history: History, texts: Mapping[str, str]) -> History:
-        """Run each step that is left, and write the file after each.
+        """Run each step that is left, and write the file after each step.
 
         Args:
-            history: What there is.
-            texts: What names each state, by its identity.
+            history: The history so far.
+            texts: Identity of a state -> its value of --peftbench-against.
         """
         write(history, self.output)
         for number, (base, new) in enumerate(history.left(), start=1):
@@ -95,7 +95,7 @@ class Walker:
 
 
 def _outcome(step: Step) -> str:
-    """Return how many cases have which verdict."""
+    """Return the number of cases, and the number of each verdict, as text."""
     diff = read_diff(step.comparison or {}, "")
     told = ", ".join(f"{count} {verdict}" for verdict, count in diff.counts.items())
     return f"{counted(len(diff.cases), 'case')} ({told})"

@@ -1,4 +1,4 @@
-"""One fresh process a launch: what it is told to do, how it is started, and what came of it.
+"""Launches: the assignment of a fresh process, its start and its end.
 
 It imports gate, records and report.
 """

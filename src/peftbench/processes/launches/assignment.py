@@ -1,4 +1,4 @@
-"""What a parent tells a child process to do: a small file."""
+"""The file by which a parent tells a child what to do."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from peftbench.records.fileio import read_json, write_atomically
 from peftbench.records.jsondata import decode, encode
 
 OPTION: Final = "--peftbench-assignment"
-"""Names the file that tells a child process what to do; not in the help."""
+"""Option that names the file of an assignment. It is not in the help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What a child process is to do."""
+    """What a child has to do."""
 
     session: str
     """Date and a random word, the same for launches made together."""
     nodes: tuple[str, ...]
-    """Node ids of the cases that are its own; it leaves out all other items."""
+    """Node ids of the cases to run. The child leaves out all other items."""
     known: tuple[str, ...] = ()
-    """Those of which an earlier process has taken all other passes: only their time is taken."""
+    """Node ids of cases of which only the time is taken, because an earlier process has taken the other passes."""
     folder: str
-    """Where its journal and its run file go."""
+    """Folder for its journal and its run file."""
     resume: bool = False
-    """Whether finished cases are taken from a journal that is there already."""
+    """Whether finished cases are taken from an existing journal."""
     parent: int = 0
-    """Process id of who waits for it; 0: not told, by an earlier revision."""
+    """Process id of the parent; 0 if a parent of an earlier revision does not give it."""
     device: str = ""
-    """In place of the user's --peftbench-device."""
+    """Device that replaces the user's --peftbench-device; empty if none does."""
     socket: int | None = None
-    """File descriptor over which a parent asks for rounds in lock-step; None: measure on its own."""
+    """File descriptor over which the parent asks for rounds in lock-step; None for an ordinary launch."""
     avoid: str = ""
     """Folder of another state of the code, from which nothing may be imported."""
     worktree: str = ""
-    """Folder of this state's own sources, which may lie in that one."""
+    """Folder of this state's own sources, which may lie inside `avoid`."""
 
     @property
     def journal(self) -> Path:
-        """Finished records, one by one."""
+        """File to which each finished record is added."""
         return Path(self.folder) / "journal.jsonl"
 
     @property
     def run_file(self) -> Path:
-        """The whole run, when it has ended."""
+        """File of the whole run, written at its end."""
         return Path(self.folder) / "run.json"
 
     def write(self) -> Path:
-        """Write it into its folder; return the file."""
+        """Write the assignment into its folder, with this process as parent; return the file."""
         path = Path(self.folder) / "assignment.json"
         write_atomically(path, json.dumps(encode(replace(self, parent=os.getpid()))))
         return path
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read it back, without what a later revision's parent may have added; raises UserError for any other file."""
+        """Read an assignment; raises UserError for any other file. Fields of later revisions are ignored."""
         data = read_json(path)
         if isinstance(data, Mapping):
             known = {item.name for item in fields(cls)}

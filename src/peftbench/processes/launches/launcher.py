@@ -1,4 +1,4 @@
-"""Runs cases in fresh processes, one launch after the other; one that dies costs that launch only."""
+"""Runs cases in fresh processes, one launch after the other. If a process dies, only its launch is lost."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from peftbench.report.numbers import counted
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A case as a launch knows it."""
+    """What a launch knows of a case."""
 
     id: str
-    """What it is called in a record."""
+    """Id of the case in records."""
     node: str
+    """Node id of pytest."""
     group: str
+    """Group of the case: its task and batch size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,28 +36,28 @@ class Launcher:
 
     command: Command
     folder: Path
-    """Where the processes' files go, a folder a launch."""
+    """Folder for the files of the processes. Each launch has a folder in it."""
     session: str
     say: Callable[[str], None]
-    """Tells the user, a line a launch."""
+    """Prints a line for the user, one for each launch."""
     devices: tuple[str, ...] = ()
-    """UUIDs of GPUs: a launch is one process on each, with a part of the cases; none: one process."""
+    """UUIDs of GPUs. A launch is one process on each GPU with a part of the cases. Without GPUs it is one process."""
     resume: bool = False
-    """Whether launches that were cut short before take up their journals."""
+    """Whether launches that were interrupted go on from their journals."""
 
     def launch(
         self, targets: Sequence[Target], count: int, *, after: int = 0, known: Set[str] = frozenset()
     ) -> list[Run]:
-        """Run the cases in `count` fresh processes, and return what those yielded that did not die at once.
+        """Run the cases in `count` launches; return a run for each launch that finished a case.
 
         Args:
             targets: The cases.
-            count: How many launches.
-            after: How many launches there were before, of this run.
-            known: Ids of the cases of which these have taken all passes: only their time is taken.
+            count: Number of launches.
+            after: Number of earlier launches of this run.
+            known: Ids of cases of which only the time is taken, because earlier launches have taken the other passes.
 
         Raises:
-            UserError: a child refused what it was asked for.
+            UserError: a child refused its options.
         """
         found = [self._one(targets, number, known) for number in range(after + 1, after + count + 1)]
         return [run for run in found if run is not None]
@@ -101,7 +103,7 @@ class Launcher:
         return self._salvaged(assignment, ending, name)
 
     def _salvaged(self, assignment: Assignment, ending: Ending, name: str) -> Run | None:
-        """Return the cases that were finished before a child died, if any."""
+        """Return a run of the cases that were finished before a child died; None if none was."""
         try:
             found = salvage(assignment.journal)
         except UserError:

@@ -1,4 +1,4 @@
-"""One child process: started, waited for without spinning, killed when it takes too long, and what became of it."""
+"""Starts a child process, waits for it without polling, kills it when it takes too long, and describes its end."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from peftbench.errors import UserError
 from peftbench.processes.git import without_git
 
 PATIENCE_S: Final = 10.0
-"""For which an interrupted child may put its affairs in order."""
+"""Seconds that an interrupted child has to end by itself."""
 
 _USAGE_ERROR: Final = re.compile(
     r"^(?:ERROR:|!+ _pytest\.outcomes\.Exit:) (?:peftbench: )?(?P<said>.+?)(?: !+)?$", re.MULTILINE
 )
-"""What pytest prints of a UsageError, and of `pytest.exit`."""
+"""Lines that pytest prints for a UsageError and for `pytest.exit`."""
 
 
 class ExitStatus(IntEnum):
-    """What pytest's exit statuses mean."""
+    """Exit statuses of pytest."""
 
     OK = 0
     TESTS_FAILED = 1
@@ -44,34 +44,34 @@ class Command:
 
     arguments: tuple[str, ...]
     folder: Path
-    """Its working directory."""
+    """Working directory of the child."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables that are added to this process's, of which those that a git hook has set are left out."""
+    """Variables that are added to those of this process. Variables of a git hook are removed."""
     timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What became of a child."""
+    """How a child ended."""
 
     problem: str
-    """Why it did not end in order, as words that follow a subject: `was killed by SIGKILL`; empty where it did."""
+    """What went wrong, as a predicate: `was killed by SIGKILL`. Empty if nothing did."""
     wall_s: float
     log: Path
-    """What it printed."""
+    """File with the output of the child."""
 
 
 def run(command: Command, log: Path, *, more: Sequence[str] = (), files: Sequence[int] = ()) -> Ending:
     """Run a child to its end.
 
     Args:
-        command: How it is started.
-        log: Where its output goes.
+        command: How the child is started.
+        log: File for its output.
         more: Arguments that follow those of the command.
-        files: Descriptors that it inherits.
+        files: File descriptors that the child inherits.
 
     Raises:
-        UserError: it refused what it was asked for; what it said.
+        UserError: the child refused its options; the message is that of the child.
     """
     start_s = time.monotonic()
     with started(command, log, more=more, files=files) as process, deadline(process, command.timeout_s) as expired:
@@ -87,7 +87,7 @@ def run(command: Command, log: Path, *, more: Sequence[str] = (), files: Sequenc
 def started(
     command: Command, log: Path, *, more: Sequence[str] = (), files: Sequence[int] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a child; it has ended when the context has, and is killed if that ends with an exception."""
+    """Start a child. The context waits for its end, and kills the child if an exception leaves the context."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - pytest, with the arguments that it was called with here
@@ -103,10 +103,10 @@ def started(
         yield process
     except BaseException as error:
         try:
-            if isinstance(error, KeyboardInterrupt):  # it has reached the child as well
+            if isinstance(error, KeyboardInterrupt):  # the child has got the interrupt, too
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(PATIENCE_S)
-        finally:  # interrupted again, it waits no longer
+        finally:  # a second interrupt ends the waiting
             process.kill()
         raise
     finally:
@@ -115,9 +115,9 @@ def started(
 
 @contextlib.contextmanager
 def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Iterator[threading.Event]:
-    """Kill a process that has not ended in time, and set the event; a thread sleeps until then, nothing polls.
+    """Kill a process that has not ended after `timeout_s` seconds, and set the event.
 
-    No thread can sleep for longer than `threading.TIMEOUT_MAX` (292 years), so that is as late as it gets.
+    A sleeping thread does that, without polling. The longest timeout is `threading.TIMEOUT_MAX` (292 years).
     """
     expired = threading.Event()
 
@@ -137,10 +137,10 @@ def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Itera
 
 
 def describe(status: int, log: Path) -> str:
-    """Return what is wrong with an exit status of pytest, or ''.
+    """Return what an exit status of pytest says went wrong, or ''.
 
     Raises:
-        UserError: it is that of a usage error; says what the child said.
+        UserError: the status is that of a usage error; the message is that of the child.
     """
     if status in (ExitStatus.OK, ExitStatus.TESTS_FAILED, ExitStatus.NO_TESTS_COLLECTED):
         return ""
@@ -156,7 +156,7 @@ def describe(status: int, log: Path) -> str:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something, shortened."""
+    """Return the last line that has text, without decoration, in at most 200 characters."""
     lines = [line.strip("=! \t") for line in text.splitlines()]
     return next((line for line in reversed(lines) if line), "it said nothing")[:200]
 

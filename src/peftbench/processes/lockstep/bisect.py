@@ -1,4 +1,4 @@
-"""At which of many states in a row a case became worse: the search, which knows neither processes nor git."""
+"""Searches the state at which a case became worse, in a sequence of states. It knows neither processes nor git."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Set as AbstractSet
 from peftbench.gate.origin import WorseSince
 
 Worse = Callable[[int, Sequence[str]], AbstractSet[str] | None]
-"""Tells which of some cases are worse at a place than at the first one; None where the place cannot be had."""
+"""Returns which of some cases are worse at a place than at the first place; None if the place cannot be made."""
 
 
 def first_worse(count: int, cases: Sequence[str], worse: Worse) -> dict[str, tuple[int, int]]:
-    """Return for each case the neighbouring places between which it became worse: the last good, the first bad one.
+    """Return for each case its last good and its first bad place.
 
-    The first place is good and the last is bad for every case; between, a case that is worse is taken to stay so. Each
-    place is asked for the cases alone that it can tell more of. A place that cannot be had is passed over, so that two
-    places need not be neighbours.
+    The first place is good and the last place is bad for every case. A case that is worse is assumed to stay worse.
+    `worse` is called for a place with only those cases that the place can decide. A place that cannot be made is
+    skipped, so that the two places of a case need not be neighbours.
 
     Args:
-        count: How many places there are, at least two.
+        count: Number of places, at least two.
         cases: The cases.
-        worse: Asked for places that are neither the first nor the last.
+        worse: Called for places that are neither the first nor the last.
     """
     found: dict[str, tuple[int, int]] = {}
     open_: list[tuple[int, int, list[str]]] = [(0, count - 1, list(cases))]
@@ -52,7 +52,7 @@ def _from_middle(good: int, bad: int) -> Iterator[int]:
 
 
 def origins(places: Sequence[str], found: Mapping[str, tuple[int, int]]) -> tuple[WorseSince, ...]:
-    """Return what was found with the names of the places."""
+    """Return the origin of each case, with the names of the places."""
     return tuple(
         WorseSince(case, places[good], places[bad], tuple(places[good + 1 : bad]))
         for case, (good, bad) in found.items()

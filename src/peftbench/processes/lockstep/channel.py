@@ -1,13 +1,13 @@
-r"""How a parent and a child in lock-step talk: one JSON object a line, a request and its answer, over a socket.
+r"""The protocol between a parent and a child in lock-step: requests and answers over a socket, a JSON object a line.
 
     parent                                      child
                                                 {"protocol": 1, "nodes": [...], ...}     when it is ready
-                                                 ... "knows": ["only_time"]              of later revisions
+                                                 ... "knows": ["only_time"]              from later revisions
     {"do": "case", "node": "..."}               {"ready": {"budget_s": 0.9, ...}}        built and warm
     {"do": "round", "number": 0}                {"wall_s": 0.0123, ...}
     {"do": "done"}                              {"record": {...}}                        also instead of "ready"
 
-Both block while they wait; a peer that dies is the end of the stream.
+Both block while they wait. The stream ends when the peer dies.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import socket
 from typing import Any, Final, Self
 
 PROTOCOL: Final = 1
-"""Rises when a child of an older revision would not understand."""
+"""Version of the protocol. It rises when a child of an older revision would not understand a request."""
 ONLY_TIME: Final = "only_time"
-"""In a case's request: leave out all passes but that of time. Older revisions take all, and do not name it."""
+"""Key of a case's request to take no pass but that of time. Older revisions do not know it, and take all passes."""
 
 
 class PeerLostError(Exception):
@@ -31,7 +31,7 @@ class PeerLostError(Exception):
 
 
 class Channel:
-    """One end of the line."""
+    """One end of the connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -39,18 +39,18 @@ class Channel:
 
     @classmethod
     def of_descriptor(cls, descriptor: int) -> Self:
-        """Open the end that a parent left in this process."""
+        """Open a file descriptor that a parent passed to this process."""
         return cls(socket.socket(fileno=descriptor))
 
     def send(self, message: dict[str, Any]) -> None:
-        """Write one message; raises PeerLostError if nobody is there to read it."""
+        """Send one message; raises PeerLostError if the peer has ended."""
         try:
             self._connection.sendall(json.dumps(message).encode() + b"\n")
         except OSError as error:
             raise PeerLostError(self) from error
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the next message; raises PeerLostError if there will be none."""
+        """Wait for the next message; raises PeerLostError if the peer ends before it comes."""
         try:
             line = self._reader.readline()
         except OSError as error:
@@ -66,6 +66,6 @@ class Channel:
         return self.receive()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close this end of the connection."""
         self._reader.close()
         self._connection.close()

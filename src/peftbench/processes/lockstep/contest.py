@@ -1,4 +1,4 @@
-"""What a pytest run that compares two states does: makes them ready, runs the pairs, and looks for what did it."""
+"""Compares two states of the code: makes them ready, runs pairs, and bisects what became worse."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Contest:
 
     settings: Settings
     command: Command
-    """How this pytest run is started again."""
+    """Command that starts this pytest run again."""
     root: Path
-    """Pytest's root directory, which tells the repository."""
+    """Root directory of pytest, inside the repository."""
     cache: Path
-    """Of work trees and environments."""
+    """Folder of work trees and environments."""
     folder: Path
-    """Where the processes' files go."""
+    """Folder for the files of the processes."""
     session: str
     say: Callable[[str], None]
 
     def judge(self, cases: Sequence[Target]) -> Judgement | None:
-        """Compare, and bisect what has become worse if that is asked for; None if no pair finished a case.
+        """Compare the two states, and bisect regressions if asked to; None if no pair finished a case.
 
         Raises:
-            UserError: a state cannot be had, or cannot run what it was asked for.
+            UserError: a state cannot be made, or refuses the options of the run.
         """
         settings = self.settings
         places = self._places() if settings.bisect else []
@@ -75,7 +75,7 @@ class Contest:
         return duel.judge(cases, self.settings.pairs, self.settings.gate_rule, strict=strict)
 
     def _places(self) -> list[Place]:
-        """Return the two states and what lies between; before anything is measured, since it may be refused."""
+        """Return the two states and those between. This may raise UserError, so it comes before measuring."""
         return between(Asked(self.settings.against, flag_name("against")), self._asked("candidate"), self.root)
 
     def _bisect(self, base: State, places: Sequence[Place], suspects: Sequence[Target]) -> tuple[WorseSince, ...]:

@@ -1,4 +1,4 @@
-"""Two states of the code against each other: pairs of processes, more of them for suspects, and what comes of it."""
+"""Compares two states of the code by pairs of processes, with more pairs for suspects."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from peftbench.records.record import Launch, Metric, Record, Run
 from peftbench.report.numbers import counted
 
 EXTRA_PAIRS: Final = 2
-"""Pairs that a suspect gets besides at most, for each of the first ones."""
+"""Most further pairs of a suspect, for each first pair."""
 COUNTINGS: Final = 2
-"""Pairs that count what a counter condemns: should it jitter, the least is compared."""
+"""Number of pairs that take counters of a case that fails by one. If a counter jitters, the smallest is compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What one pair of processes yielded."""
+    """The results of one pair of processes."""
 
     cases: tuple[PairedCase, ...]
     base: Run
@@ -45,7 +45,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Duel:
-    """Runs pairs of processes."""
+    """Compares two states by pairs of processes."""
 
     base: State
     new: State
@@ -54,12 +54,10 @@ class Duel:
     say: Callable[[str], None]
 
     def judge(self, targets: Sequence[Target], count: int, rule: Rule, *, strict: bool) -> Judgement | None:
-        """Run `count` pairs of all cases, more of suspects until they are cleared, and compare.
-
-        None if no pair finished a case.
+        """Run `count` pairs of all cases and further pairs of suspects, and compare; None if no pair finished a case.
 
         Raises:
-            UserError: a state cannot run what it was asked for.
+            UserError: a state refuses the options of the run.
         """
         pairs: list[Pair] = []
         again, planned = targets, (1 + EXTRA_PAIRS) * count if rule.more_launches else count
@@ -85,7 +83,7 @@ class Duel:
         return Judgement(new, comparison, f"{self.new.name} in lock-step with {self.base.name}", strict)
 
     def _pair(self, targets: Sequence[Target], number: int, known: Set[str]) -> Pair | None:
-        """Run one pair; one that dies is told of, and costs the cases that it had not finished."""
+        """Run one pair; None if it finished no case. If a process dies, the cases that are finished are kept."""
         cases: list[PairedCase] = []
         sides: dict[str, Side] = {}
         try:
@@ -113,7 +111,7 @@ class Duel:
 
 
 def against(case: PairedCase, new: Record, session: str) -> Record:
-    """Return the record of the new state, with its time related to that of the base."""
+    """Return the record of the new state, with its time as a ratio to that of the old state."""
     if case.rounds is None:
         return new
     x = median_estimate(case.rounds.log_ratios)
@@ -129,7 +127,7 @@ def against(case: PairedCase, new: Record, session: str) -> Record:
 
 
 def numbers(pairs: Sequence[Pair]) -> dict[str, list[float]]:
-    """Return by case the number of each pair: the median over rounds of ln(new / base)."""
+    """Return case -> number of each pair, which is the median over rounds of ln(new / old)."""
     found: dict[str, list[float]] = defaultdict(list)
     for pair in pairs:
         for case in pair.cases:
@@ -139,14 +137,21 @@ def numbers(pairs: Sequence[Pair]) -> dict[str, list[float]]:
 
 
 def suspects(found: Mapping[str, Sequence[float]], rule: Rule, first: int, last: int) -> list[str]:
-    """Return the cases that another pair may tell more of: of `first` pairs of all cases, and `last` of suspects."""
+    """Return the cases that need another pair.
+
+    Args:
+        found: Case -> number of each pair.
+        rule: The constants.
+        first: Pairs of every case.
+        last: Most pairs of a suspect.
+    """
     names = sorted(found)
     doubtful = pending(pair_shifts([found[name] for name in names], rule), rule, Looks(first, last))
     return [names[place] for place in np.flatnonzero(doubtful)]
 
 
 def _proven(pairs: Sequence[Pair]) -> frozenset[str]:
-    """Return the cases that some pair finished on each side that has them: the first that does so takes all passes."""
+    """Return the cases that a pair has finished on each side that has them. The first such pair takes all passes."""
     return frozenset(
         case.id
         for pair in pairs
@@ -156,7 +161,7 @@ def _proven(pairs: Sequence[Pair]) -> frozenset[str]:
 
 
 def _condemned(pairs: Sequence[Pair], rule: Rule) -> frozenset[str]:
-    """Return the cases that fail by a counter, whatever the clock says."""
+    """Return the cases that fail by a counter, whatever their time is."""
     if not pairs:
         return frozenset()
     base, new = merged([pair.base for pair in pairs]), merged([pair.new for pair in pairs])
@@ -165,7 +170,7 @@ def _condemned(pairs: Sequence[Pair], rule: Rule) -> frozenset[str]:
 
 
 def _comparable(base: Snapshot, new: Snapshot) -> tuple[Snapshot, Snapshot]:
-    """Return both without the settings that only one of two revisions has, and without what each is related to."""
+    """Return both without `reference`, and without settings that only one revision has."""
     common = (base.settings.keys() & new.settings.keys()) - {"reference"}
 
     def narrowed(side: Snapshot) -> Snapshot:

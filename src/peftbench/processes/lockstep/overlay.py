@@ -1,4 +1,7 @@
-"""An environment like this one, save for some packages: everything else is shared, so that it is made in seconds."""
+"""Makes an environment that differs from this one in some packages.
+
+It shares all other packages with this environment, so that it is made in seconds.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,19 @@ from peftbench.records.fileio import locked, write_atomically
 from peftbench.text import masked
 
 MOST_STEPS: Final = 5
-"""Times that what was installed may ask for more, before it is given up."""
+"""Most rounds of installing dependencies of what was installed."""
 
 _PINNED: Final = re.compile(r"@[0-9a-f]{40}(?:#|$)|#(?:.*&)?sha256=[0-9a-f]{64}", re.IGNORECASE)
-"""Ends an address that always gives the same: a commit of a repository, or a file's hash."""
+"""Part of an address whose content never changes: the commit of a repository, or the hash of a file."""
 
 
 def python_with(requirements: Sequence[str], cache: Path) -> Path:
-    """Return the interpreter of an environment in which the requirements hold; made if the cache has none.
+    """Return the interpreter of an environment that meets the requirements, and make it if the cache has none.
 
-    It sees all packages of this environment, except those that it has itself. The cache is keyed by this
-    environment's packages, the requirements and the files that they name. An environment with a requirement whose
-    address may give something else each time (a branch, a folder, a file on a server) is this process's own, and gone
-    with it.
+    The environment sees all packages of this environment, except those that it has itself. The key of the cache is made
+    of this environment's packages, the requirements and the files that they name. The content of some addresses may
+    change at any time (a branch, a folder, a file on a server). An environment with such a requirement is not shared,
+    and is deleted when this process ends.
 
     Raises:
         UserError: a requirement cannot be installed.
@@ -64,10 +67,10 @@ def python_with(requirements: Sequence[str], cache: Path) -> Path:
 
 
 def unsatisfied(requirements: Iterable[str], path: Sequence[str] | None = None) -> list[str]:
-    """Return the requirements that the packages on a path (by default this process's) do not meet.
+    """Return the requirements that the packages on a path (by default `sys.path`) do not meet.
 
     Raises:
-        UserError: one cannot be read.
+        UserError: a requirement cannot be read.
     """
     found: dict[str, Distribution] = {}
     for distribution in distributions() if path is None else distributions(path=list(path)):
@@ -76,7 +79,7 @@ def unsatisfied(requirements: Iterable[str], path: Sequence[str] | None = None) 
 
 
 def parse(text: str) -> Requirement:
-    """Read a requirement; raises UserError if it is none."""
+    """Read a requirement; raises UserError for any other text."""
     try:
         return Requirement(text)
     except InvalidRequirement as error:
@@ -84,7 +87,7 @@ def parse(text: str) -> Requirement:
 
 
 def _contents(requirement: Requirement) -> str | None:
-    """Return what tells apart the contents that one requirement may have at different times; None: nothing does."""
+    """Return a text that changes when the content of a requirement does; None if no such text is known."""
     url = urlsplit(requirement.url or "")
     if not url.scheme or _PINNED.search(url.geturl()):
         return ""
@@ -129,7 +132,7 @@ def _make(folder: Path, requirements: Sequence[str], python: Path) -> None:
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(  # noqa: S603 - uv, or this interpreter
         command,
-        env=without_git(os.environ),  # these call git as well, for an address that begins with git+
+        env=without_git(os.environ),  # both call git for an address that begins with git+
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""One pair of processes, one a state of the code: the parent's half of the rounds in turn."""
+"""Runs a pair of processes, one of each state of the code. This is the parent's half of lock-step."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from peftbench.records.record import Record, record_from_json
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """A state of the code, and how a pytest run of it is started."""
+    """A state of the code, and how pytest is started on it."""
 
     name: str
-    """For people: a revision, requirements, or `this checkout`."""
+    """Name for people: a revision, requirements, or `this checkout`."""
     command: Command
     avoid: str = ""
-    """Folder of the other state's sources: a process that imports from it does not run this state."""
+    """Folder of the other state's sources. A process of this state must not import from it."""
     worktree: str = ""
-    """Folder of its own sources, where that is not `command`'s checkout."""
+    """Folder of this state's own sources; empty if it is this checkout."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairedCase:
-    """What one pair yielded of one case."""
+    """The result of one pair for one case."""
 
     id: str
     base: Record | None
-    """None where the state does not have the case."""
+    """None if the state does not have the case; likewise `new`."""
     new: Record | None
     rounds: Rounds | None
-    """Of the new state, those of the base being the reference; None where a side has none."""
+    """Rounds of the new state, with those of the old state as reference; None if a side has none."""
 
 
 class CaseLostError(Exception):
-    """A case failed in a round; the process goes on."""
+    """A case failed in a round. Its process goes on."""
 
     def __init__(self, side: Side, record: Record | None) -> None:
         super().__init__()
@@ -62,12 +62,12 @@ class Side:
         self._asked = False
         self.nodes: frozenset[str] = frozenset()
         self.knows: frozenset[str] = frozenset()
-        """What it understands beyond the protocol's first words."""
+        """Optional parts of the protocol that the process understands."""
         self.fingerprint: Mapping[str, str] = {}
         self.settings: Mapping[str, Any] = {}
 
     def greet(self) -> None:
-        """Wait until the process has collected; raises UserError if it does not understand us."""
+        """Wait until the process has collected its cases; raises UserError if it has another protocol."""
         hello = self._channel.receive()
         if hello.get("protocol") != PROTOCOL:
             raise UserError(f"{self._state.name}: its peftbench speaks another protocol; take a later revision")
@@ -76,13 +76,16 @@ class Side:
         self.fingerprint, self.settings = hello["fingerprint"], hello["settings"]
 
     def begin(self, node: str, *, only_time: bool) -> None:
-        """Ask for a case, or for its time alone, and do not wait."""
+        """Ask for a case, or for its time alone, without waiting for the answer."""
         self._asked = node in self.nodes
         if self._asked:
             self._channel.send({"do": "case", "node": node, "only_time": only_time})
 
     def ready(self) -> RoundPlan | Record | None:
-        """Wait until the case is warm; return its plan, or the record that says why there are no rounds."""
+        """Wait until the case is warm; return its plan, or its record if it has no rounds.
+
+        None if the state does not have the case.
+        """
         if not self._asked:
             return None
         answer = self._channel.receive()
@@ -111,11 +114,11 @@ class Side:
 
 @contextmanager
 def running(state: State, assignment: Assignment) -> Iterator[Side]:
-    """Start a process of a state; it has ended when the context has.
+    """Start a process of a state. The context waits for its end.
 
     Raises:
-        UserError: it refused what it was asked for.
-        PeerLostError: it died; says how.
+        UserError: the process refused its options.
+        PeerLostError: the process died; says how.
     """
     ours, theirs = socket.socketpair()
     log = Path(assignment.folder) / "log.txt"
@@ -127,7 +130,7 @@ def running(state: State, assignment: Assignment) -> Iterator[Side]:
             process = stack.enter_context(started(command, log, more=[f"{OPTION}={path}"], files=files))
         expired = stack.enter_context(deadline(process, command.timeout_s))
         channel = Channel(ours)
-        stack.callback(channel.close)  # whereupon the process ends, if it has not
+        stack.callback(channel.close)  # a process that still runs ends then
         try:
             yield Side(state, channel)
         except PeerLostError as error:
@@ -149,14 +152,14 @@ def _described(status: int, log: Path, state: State) -> str:
 def run_pair(
     base: Side, new: Side, cases: Sequence[Target], *, seed: str, known: Set[str] = frozenset()
 ) -> Iterator[PairedCase]:
-    """Run the rounds of each case in turn, in an order that is drawn anew for each round.
+    """Run the rounds of each case in lock-step. The order of the two states is drawn anew for each round.
 
-    Of cases that are known, by their ids, only the time is taken: on both sides or on none, since what a process did
-    before its rounds may show in them, and an older revision takes all passes whatever it is asked for.
+    Only the time is taken of cases whose ids are in `known`, if both processes can do that. An older revision always
+    takes all passes. Then both do, because what a process does before its rounds may change their times.
 
     Raises:
         UserError: a process runs the wrong code.
-        PeerLostError: a process died; the cases before it are done.
+        PeerLostError: a process died; the cases before have been yielded.
     """
     for side in (base, new):
         side.greet()
@@ -177,10 +180,10 @@ def _pair_up(base: Side, new: Side, case_id: str, *, seed: str) -> PairedCase:
         else:
             for side, state in states.items():
                 if isinstance(state, RoundPlan):
-                    side.round(0)  # alone, since a record needs one
+                    side.round(0)  # the other side has no rounds, and a record needs one
     except CaseLostError as lost:
         states[lost.side] = lost.record
     records = {side: side.finish() if isinstance(state, RoundPlan) else state for side, state in states.items()}
-    # A child collects whole files, and may have to tell tests of one name apart that its parent need not.
+    # A child collects whole files. It may have to distinguish equal names that its parent did not collect.
     named = {side: record and replace(record, id=case_id) for side, record in records.items()}
     return PairedCase(case_id, named[base], named[new], rounds)

@@ -1,4 +1,4 @@
-"""What lies between two states of the code: commits along first parents, or the releases that the index offers."""
+"""The states between two states of the code: commits along first parents, or releases on the package index."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from peftbench.processes.lockstep.states import THIS, Asked, StateParts, parts
 from peftbench.text import visible
 
 _OFFERED: Final = re.compile(r"^Available versions:(?P<versions>.*)$", re.MULTILINE)
-"""What `pip index versions` says."""
+"""Line in which `pip index versions` lists versions."""
 _LINE: Final = "--format=%H %s"
-"""How git prints a commit: hash and subject."""
+"""Option with which git prints hash and subject of a commit."""
 _SHORT: Final = 12
-"""Digits of a hash that people see."""
+"""Digits of a hash that are shown."""
 CANNOT: Final = (
     "--peftbench-bisect needs two states between which others lie: a revision of this repository, "
     "or one package with its version, 'peft==0.20.0'"
@@ -36,24 +36,24 @@ CANNOT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A state between two others, or one of the two."""
+    """One of the states that a bisection searches."""
 
     name: str
-    """For people."""
+    """Name for people."""
     text: str
-    """What names it to --peftbench-against; '' for this checkout."""
+    """Value of --peftbench-against for the state; '' for this checkout."""
 
 
 def between(against: Asked, candidate: Asked | None, folder: Path) -> list[Place]:
-    """Return the states from the one that is compared with to the one that is compared, both included.
+    """Return the states from the old to the new one, both included.
 
     Args:
-        against: The former.
-        candidate: The latter; None: this checkout.
-        folder: One in this checkout's repository.
+        against: The old state.
+        candidate: The new state; None for this checkout.
+        folder: A folder in this checkout's repository.
 
     Raises:
-        UserError: the two are not of one kind; or git, or the index, cannot tell what lies between.
+        UserError: the two are not of one kind; or git, or the index, cannot list the states between.
     """
     old, new = parts(against, folder), parts(candidate, folder) if candidate is not None else None
     if old.repository and old.commit and not old.packages:
@@ -105,7 +105,7 @@ def _releases(requirement: str, new: StateParts | None) -> list[Place]:
 
 
 def _pinned(text: str) -> tuple[str, str]:
-    """Return the package and the version that a requirement pins."""
+    """Return the package and the version that a requirement pins; raises UserError if it is no plain pin."""
     requirement = parse(text)
     pins = [one.version for one in requirement.specifier if one.operator == "==" and not one.version.endswith("*")]
     if len(pins) != 1 or len(requirement.specifier) != 1 or requirement.extras or requirement.marker:
@@ -114,7 +114,7 @@ def _pinned(text: str) -> tuple[str, str]:
 
 
 def within(versions: Sequence[str], first: str, last: str) -> list[str]:
-    """Return the versions between two, in the order in which one gets from the first to the last."""
+    """Return the versions between two, both excluded, in order from the first to the last."""
     ends = sorted((Version(first), Version(last)))
     known = {_version(text): text for text in versions}
     inner = sorted(one for one in known if one is not None and ends[0] < one < ends[1])
@@ -129,7 +129,7 @@ def _version(text: str) -> Version | None:
 
 
 def offered(name: str) -> list[str]:
-    """Return the versions of a package that pip's index offers; raises UserError with pip's word if it has none."""
+    """Return the versions of a package on pip's index; raises UserError with pip's message if pip cannot list them."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "index", "versions", name]
     done = subprocess.run(  # noqa: S603 - this interpreter
         command, env=without_git(os.environ), capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""A git revision, checked out beside the user's own files, and what it needs that is not installed here."""
+"""Checks out a git revision outside the user's work tree, and finds its requirements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from peftbench.processes.lockstep.sources import place
 from peftbench.records.fileio import locked
 
 _ABSOLUTE: Final = re.compile(r"(?:^|(?<=[=,:])|(?<=^-\w))/[^=,:]*")
-"""An absolute path in an argument: alone, after an option, in a list, before a test's name."""
+"""An absolute path in an argument: alone, after an option, in a list, or before a test's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class Repository:
 
     @classmethod
     def of(cls, folder: Path) -> Repository:
-        """Return the repository that a folder is in; raises GitError where there is none that git would use."""
+        """Return the repository that a folder is in; raises GitError if git finds none."""
         return cls(Path(git(folder, "rev-parse", "--show-toplevel")))
 
     def commit(self, revision: str) -> str:
-        """Return the hash of a revision; raises GitError if there is none of this name."""
+        """Return the hash of a revision; raises GitError if there is no such revision."""
         try:
             return git(self.root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
         except GitError as error:
@@ -43,10 +43,11 @@ class Repository:
             raise GitError(f"{revision!r} is no revision of {self.root} (git: {error}{hint})") from None
 
     def checked_out(self, commit: str, cache: Path) -> Path:
-        """Return a work tree of a commit in the cache folder; made if it is not there.
+        """Return a work tree of a commit in the cache folder, and make it if the cache has none.
 
-        It is a repository of its own, which borrows the objects of this one: nothing is written to this one, neither
-        to its index nor to its list of work trees, and git answers for the commit to programs that ask in there.
+        The work tree is a repository of its own, which borrows the objects of this one. Thus nothing is written to this
+        repository, neither to its index nor to its list of work trees. Programs that call git in the work tree see the
+        commit.
 
         Raises:
             GitError: git cannot make it.
@@ -55,7 +56,7 @@ class Repository:
         folder = cache / "worktrees" / f"{self.root.name}-{place}-{commit[:12]}"
         with locked(folder, timeout_s=60.0):
             if answer(folder, "rev-parse", "HEAD^{commit}", "--show-toplevel") != f"{commit}\n{folder.resolve()}":
-                shutil.rmtree(folder, ignore_errors=True)  # of an earlier clone, or cut short
+                shutil.rmtree(folder, ignore_errors=True)  # left by an earlier clone or an interrupted call
                 try:
                     self._fill(folder.resolve(), commit)
                 except GitError as error:
@@ -63,7 +64,7 @@ class Repository:
         return folder
 
     def _fill(self, folder: Path, commit: str) -> None:
-        """Write the files with this repository's filters and line ends, and an index of their own; HEAD comes last."""
+        """Write the files, with this repository's filters and line ends, and an index of their own. HEAD is last."""
         own = folder / ".git"
         kind = git(self.root, "rev-parse", "--show-object-format")
         folder.mkdir(parents=True)
@@ -83,16 +84,16 @@ class Repository:
 
 
 def moved(command: Command, root: Path, worktree: Path, path: Iterable[str] = ()) -> Command:
-    """Return a command as it would be given in another work tree, with its sources first on the path.
+    """Return a command as a user would give it in another work tree, with its sources first on the path.
 
-    Whatever of `root` is on this process's path is taken from the work tree instead, whether it came there by
-    PYTHONPATH, by an editable installation or by a configuration.
+    Entries of `path` inside `root` are replaced by those of the work tree. They may come from PYTHONPATH, from an
+    editable installation or from a configuration.
 
     Args:
-        command: How the same is started in `root`.
+        command: How the pytest run is started in `root`.
         root: The user's checkout.
-        worktree: The other one.
-        path: This process's path.
+        worktree: The other work tree.
+        path: `sys.path` of this process.
     """
 
     def elsewhere(text: str | Path) -> str | None:
@@ -112,7 +113,7 @@ def moved(command: Command, root: Path, worktree: Path, path: Iterable[str] = ()
 
 
 def requirements(worktree: Path, root: Path) -> list[str]:
-    """Return what a work tree's project asks for: its dependencies, and pins that are not those of this checkout."""
+    """Return the requirements of a work tree's project: its dependencies, and pins that this checkout does not have."""
     dependencies = _project(worktree).get("dependencies", [])
     ours = set(_pins(root))
     return [*dependencies, *(pin for pin in _pins(worktree) if pin not in ours)]

@@ -1,4 +1,4 @@
-"""Which files are sources of a checkout: what the other state of the code takes from its own work tree."""
+"""Tells which files are sources of a checkout. Each state takes its sources from its own work tree."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = frozenset({"site-packages", "dist-packages"})
-"""Folders of installed packages, which all states share, wherever the environment lies."""
+"""Names of folders of installed packages. All states share these packages, wherever the environment lies."""
 
 
 def place(path: str | Path, checkout: Path, worktree: Path | None = None) -> Path | None:
-    """Return where in a checkout one of its sources lies, or None if it is something else; links are followed.
+    """Return the path of a source relative to its checkout, or None if a path is no source. Links are followed.
 
-    Environments are no sources, though they may lie in the checkout; nor is the other state's work tree, which does
-    if the cache folder does.
+    Files of environments are no sources, even inside the checkout. Nor are files of the other state's work tree, which
+    lies inside the checkout if the cache folder does.
 
     Args:
-        path: A source lies here, if this is absolute.
-        checkout: The user's.
-        worktree: The other state's.
+        path: The path. A relative path is no source.
+        checkout: The user's checkout.
+        worktree: Work tree of the other state.
     """
     if not Path(path).is_absolute():
         return None

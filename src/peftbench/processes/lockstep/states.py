@@ -1,4 +1,4 @@
-"""What `--peftbench-against` names, made ready to run: a git revision, other packages, or both."""
+"""Makes the state that `--peftbench-against` names ready to run: a git revision, other packages, or both."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ from peftbench.text import masked
 THIS: Final = "this checkout"
 EXAMPLE: Final = "a requirement such as 'peft==0.20.0'"
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:/")
-"""Begins an address."""
+"""Start of an address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What names a state, and where it was asked for."""
+    """The text that names a state, and the option that it came from."""
 
     text: str
-    """A git revision, requirements, or one and the others, separated by blanks."""
+    """A git revision, requirements, or a revision and requirements, separated by blanks."""
     option: str = ""
-    """Begins each error."""
+    """Option that errors name first; empty if there is none."""
 
     @property
     def name(self) -> str:
-        """For people, and for files."""
+        """Name of the state for people and for files, without credentials."""
         return masked(self.text)
 
     def problem(self, text: object) -> UserError:
-        """Return an error that says where the state was asked for."""
+        """Return an error that names the option."""
         return UserError(f"{self.option}: {text}" if self.option else str(text))
 
 
 @dataclass(frozen=True, slots=True)
 class StateParts:
-    """What a text names."""
+    """The parts of the text that names a state."""
 
     repository: Repository | None
     commit: str
-    """Of the repository; '' where no revision is named."""
+    """Hash of the commit; '' if the text names no revision."""
     packages: tuple[str, ...]
     """Requirements."""
 
     @property
     def text(self) -> str:
-        """What names it, wherever the branch that it was named by is later."""
+        """Text that names the same state for ever, since a branch is replaced by its commit."""
         return " ".join(filter(None, [self.commit, *self.packages]))
 
 
 def parts(asked: Asked, folder: Path) -> StateParts:
-    """Return what a text names.
+    """Split a text into a revision and requirements.
 
     Args:
         asked: The text.
-        folder: One in this checkout's repository.
+        folder: A folder in this checkout's repository.
 
     Raises:
-        UserError: it names nothing; says what git says of it.
+        UserError: a word is neither a revision nor a requirement; the message holds that of git.
     """
     words = asked.text.split()
     if not words:
@@ -84,13 +84,13 @@ def other_state(asked: Asked, command: Command, folder: Path, cache: Path, say: 
 
     Args:
         asked: The text.
-        command: How the same is started in this checkout.
-        folder: One in this checkout's repository.
-        cache: Where work trees and environments are kept.
-        say: Tells the user what takes a while.
+        command: How the pytest run is started in this checkout.
+        folder: A folder in this checkout's repository.
+        cache: Folder in which work trees and environments are kept.
+        say: Prints a line for the user about what takes long.
 
     Raises:
-        UserError: it names nothing, or cannot be made.
+        UserError: the text names no state, or the state cannot be made.
     """
     found = parts(asked, folder)
     packages, avoid, own = list(found.packages), "", ""
@@ -110,7 +110,7 @@ def other_state(asked: Asked, command: Command, folder: Path, cache: Path, say: 
 
 
 def _revision(word: str, folder: Path, asked: Asked) -> tuple[Repository | None, str]:
-    """Return the repository and the commit that a word names, or neither where it is a requirement instead."""
+    """Return the repository and the commit that a word names; None and '' if the word is a requirement."""
     if word.startswith("-"):
         raise asked.problem(f"{word!r} is an option, and no revision; nor is it {EXAMPLE}")
     try:
@@ -128,10 +128,10 @@ def _revision(word: str, folder: Path, asked: Asked) -> tuple[Repository | None,
 
 
 def is_requirement(text: str) -> bool:
-    """Tell whether a word says which version of a package, or where it lies.
+    """Tell whether a word names a package with a version or an address.
 
-    A bare name does not: it is a mistyped revision more often than a wish for a package's latest version. Nor does
-    `HEAD@{1}`, which packaging would read as a package and its address.
+    A bare name does not count, because it is more often a mistyped revision than a package. `HEAD@{1}` does not
+    count either, although packaging reads it as a package and its address.
     """
     try:
         requirement = parse(text)
