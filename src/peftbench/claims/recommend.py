@@ -20,8 +20,8 @@ Objective = Literal["cost-to-quality", "latency", "storage"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 OPEN_ENDED: Final = {
-    "above": " (target never reached in some runs: at least so much)",
-    "both": " (target never reached in some runs, in others not by full: more or less than that)",
+    "above": " (a lower bound: some trainings never reached the target)",
+    "both": " (no bound: some trainings never reached the target, and some of full did not)",
 }
 """Side on which a cost is censored -> text that is added to its reason."""
 TRAINING: Final = (CONVERGENCE, "train_step")
@@ -117,7 +117,7 @@ def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     for method, seen in found.items():
         lost = OPEN_ENDED.get(seen.censored, "")
         scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the {goals}{lost}")
-    return _with_full(scored, evidence, f"the measure of all others: {goals}")
+    return _with_full(scored, evidence, f"the reference of all others: {goals}")
 
 
 def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
@@ -151,7 +151,7 @@ def _by_storage(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
         if method == FULL:
             total, how = tasks * backbone, f"{tasks} full models"
         elif base_name(method) == MTL:
-            total, how = size, "one model with a head a task, as it was measured"
+            total, how = size, "one model with one head for each task, as measured"
         else:
             total, how = backbone + mixed + tasks * size, f"one backbone and {tasks} checkpoints of {size:,.0f} bytes"
             how += f", and the adapters that they mix, {mixed:,.0f} bytes" if mixed else ""

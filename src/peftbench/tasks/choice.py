@@ -87,6 +87,6 @@ TASKS: tuple[Task, ...] = (
         name="copa",
         max_length=256,
         hub=HubSource(path="aps/super_glue", configuration="copa"),
-        summary="Which of two is the cause, or the effect, of the premise? A score a choice.",
+        summary="Which of two is the cause, or the effect, of the premise? One score for each choice.",
     ),
 )

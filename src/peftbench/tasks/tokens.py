@@ -152,6 +152,6 @@ TASKS: tuple[Task, ...] = (
         labels=("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"),
         max_length=256,
         hub=HubSource(path="unimelb-nlp/wikiann", configuration="en"),
-        summary="Which words name persons, organisations, places? A BIO tag a word.",
+        summary="Which words name persons, organisations, places? One BIO tag for each word.",
     ),
 )

@@ -147,7 +147,7 @@ class _Proof:
             f"{len(promises.trained) - len(still)} trained tensors received gradients and changed {steps}"
         )
         self.facts.append(f"{len(promises.frozen)} frozen tensors stayed as they were, bit by bit")
-        self.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
+        self.notes.extend(f"{name} did not change: the plain model's loss does not depend on it" for name in still)
         return training.steps
 
     def evaluate(self, model: torch.nn.Module) -> Outputs:

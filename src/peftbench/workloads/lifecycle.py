@@ -198,7 +198,7 @@ def left_bytes(subject: Subject) -> Metric:
     model: Any = subject.fresh_model()
     device = model.device
     if device.type != "cuda":
-        return Metric(None, "B", noise="sampled", reason=f"no allocator tells what is allocated on {device.type}")
+        return Metric(None, "B", noise="sampled", reason=f"PyTorch does not report allocated bytes of {device.type}")
     before_bytes = release(device)
     try:
         model = subject.method.remove(subject.method.apply(model, subject.application))
