@@ -49,7 +49,7 @@ def parse_method(text: str) -> MethodSpec:
     """Read `lora` or `lora(r=16,target_modules=all-linear)`.
 
     Raises:
-        UserError: the parentheses or an override cannot be read.
+        UserError: the text is too long, it or an override cannot be read, or an override is given twice.
     """
     if len(text) > LONGEST:
         raise UserError(f"method {shown(text)} cannot be read: it is longer than {LONGEST} characters")

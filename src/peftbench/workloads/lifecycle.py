@@ -162,7 +162,7 @@ class Merge(Lifecycle):
     """True: a round merges. False: a round unmerges."""
 
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return why the method cannot be merged, or ''."""
+        """Return the reason why the method cannot be merged, or ''."""
         del precision
         return method.why_not_merged
 
