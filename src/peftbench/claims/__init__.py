@@ -1,4 +1,4 @@
-"""What records say about the paper's claims, and which method they recommend.
+"""The verdicts of records on the paper's claims, and the methods that they recommend.
 
-It imports the trainings' results and records: neither torch nor pytest.
+It imports the trainings' results and records, but neither torch nor pytest.
 """

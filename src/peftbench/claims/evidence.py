@@ -1,4 +1,4 @@
-"""The records that bear on claims, seen under one choice of learning rates and with one target."""
+"""The records on which claims are judged, with one choice of learning rates and one target."""
 
 from __future__ import annotations
 
@@ -35,54 +35,54 @@ from peftbench.studies.training.results import (
 from peftbench.studies.training.stopping import Cost, cost
 
 NO_ADAPTERS: Final = frozenset({FULL, MTL, "head", "bitfit"})
-"""Methods that put nothing into the model."""
+"""Methods that add nothing to the model."""
 VARIED: Final[Mapping[str, Sequence[str]]] = {
     CONVERGENCE: (),
     MULTITASK: (),
     ADDING: ("replay",),
     DEPLOYMENT: ("by", "n"),
 }
-"""Workload -> what each of its records varies, beside seed and learning rate."""
+"""Workload -> keys of its records' variants, besides seed and learning rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One case that bears on a claim."""
+    """The observations of one case for a claim."""
 
     method: str
     where: str
-    """Which task, batch size, ...: the rest of the case's name."""
+    """Task, batch size and so on: the rest of the case's name."""
     observed: Mapping[object, Observation]
-    """By seed, or by launch."""
+    """Observation by seed, or by launch."""
 
     @property
     def case(self) -> str:
-        """Its name."""
+        """The name of the case."""
         return f"{self.method} {self.where}"
 
 
 @dataclass(frozen=True, slots=True)
 class JointTraining:
-    """The training of a multi-task model."""
+    """One training of a multi-task model."""
 
     training: Training
 
     @property
     def groups(self) -> dict[str, str]:
-        """The group in which each of its tasks is trained alone, by task."""
+        """Task -> group in which the task is trained alone."""
         record = self.training.record
         return {task: group_name(task, record.batch_size) for task in task_names(record.task)}
 
     @property
     def addition(self) -> str:
-        """Which task is added to which ones, and how."""
+        """A text that names the old tasks, the task that is added, and the share that is replayed."""
         *old, new = self.groups
         return f"of {joint_task(old)} given {new}, {self.training.record.variant['replay']:.0%} replayed"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Records under one choice of learning rates, with one target."""
+    """Records, with one choice of learning rates and one target."""
 
     records: Sequence[Record]
     policy: Policy
@@ -105,19 +105,19 @@ class Evidence:
         return {group: self.target.quality(full_quality(self._trainings, group)) for group in groups}
 
     def single(self, method: str, group: str, seed: int) -> Training | None:
-        """Return one training on one task, if there is one."""
+        """Return the training of a method on one task with one seed, or None."""
         return self._singles.get((method, group, seed))
 
     def adapters(self) -> list[Training]:
-        """Return the trainings on one task of all methods that are adapters."""
+        """Return the trainings of all adapters on one task each."""
         return [one for one in self._singles.values() if is_adapter(one.method)]
 
     def adapter_methods(self) -> list[str]:
-        """Return the adapters that were trained."""
+        """Return the names of the adapters that were trained."""
         return list(dict.fromkeys(one.method for one in self.adapters()))
 
     def joint(self, workload: str = MULTITASK) -> Iterator[JointTraining]:
-        """Yield the trainings of multi-task models; those that differ in replay choose their rates apart."""
+        """Yield the trainings of multi-task models. The learning rate is chosen separately for each share of replay."""
         found = trainings(self.records, workload)
         for replay in dict.fromkeys(one.record.variant.get("replay") for one in found):
             alike = [one for one in found if one.record.variant.get("replay") == replay]
@@ -125,11 +125,16 @@ class Evidence:
                 yield from map(JointTraining, members)
 
     def goal(self, group: str) -> float | None:
-        """Return the quality that is to be reached; None where full fine-tuning, which sets it, is missing."""
+        """Return the target quality of a group; None if full fine-tuning, which sets it, is missing."""
         return self._goals.get(group)
 
     def cost(self, training: Training | None, what: str) -> Cost | None:
-        """Return what it took to reach the goal of the training's group."""
+        """Return the cost of a training to reach the target of its group; None if one of them is missing.
+
+        Args:
+            training: The training.
+            what: The field of a `CurvePoint` that holds the cost.
+        """
         goal = self.goal(training.group) if training else None
         return None if training is None or goal is None else cost(training.curve, goal, what)
 
@@ -139,9 +144,12 @@ class Evidence:
         return value(training.record, "checkpoint_bytes") if training else None
 
     def added_bytes(self, records: Sequence[Record]) -> float | None:
-        """Return what a method stores beside the backbone for several tasks, given a record of each; None: not known.
+        """Return the bytes that a method stores besides the backbone for several tasks; None if they are not known.
 
         The adapters that a fusion mixes are stored once.
+
+        Args:
+            records: One record for each task.
         """
         sizes = [value(record, "checkpoint_bytes") for record in records]
         mixed = [self.mixed_bytes(record) for record in records]
@@ -150,9 +158,10 @@ class Evidence:
         return math.fsum(filter(None, sizes)) + max(filter(None, mixed), default=0.0)
 
     def mixed_bytes(self, record: Record) -> float | None:
-        """Return the bytes of the frozen adapters that a checkpoint needs and does not hold: those of a fusion.
+        """Return the bytes of the frozen adapters that the checkpoint of a fusion needs but does not hold.
 
-        They are what a model has more parameters than the plain one, those left out that it trains; None: not known.
+        They are the parameters that the model has beyond the plain model's and beyond those that it trains. The result
+        is 0 for other methods, and None if it is not known.
         """
         if base_name(record.method) != FUSION:
             return 0.0
@@ -164,7 +173,13 @@ class Evidence:
         return (fused - trained - plain) * plain_bytes / plain
 
     def twin(self, record: Record, method: str, **changes: object) -> Record | None:
-        """Return the record of another method that is like this one otherwise, learning rates left out."""
+        """Return the record of another method whose variant is the same (learning rates may differ), or None.
+
+        Args:
+            record: The record whose twin is looked for.
+            method: The other method.
+            changes: Entries of the variant that differ in the twin.
+        """
         variant = {**record.variant, **changes}
         if record.workload == CONVERGENCE:
             variant.pop("lr", None)
@@ -182,7 +197,7 @@ class Evidence:
 
 
 def is_adapter(method: str) -> bool:
-    """Tell whether a method, with or without overrides, puts something into the model."""
+    """Return whether a method, given with or without overrides, adds something to the model."""
     return base_name(method) not in NO_ADAPTERS
 
 
@@ -192,17 +207,17 @@ def base_name(method: str) -> str:
 
 
 def value(record: Record | None, name: str) -> float | None:
-    """Return a metric's value, if the record has it."""
+    """Return a metric's value, or None if the record does not have it."""
     metric = record.metrics.get(name) if record else None
     return metric.value if metric else None
 
 
 def load_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read runs whose numbers can be taken together.
+    """Read runs whose numbers can be pooled.
 
     Raises:
-        UserError: a file cannot be read, or they are of different models, data or devices, or differ in another setting
-            that changes a number.
+        UserError: a file cannot be read, or the runs differ in model, data, device or another setting that changes
+            numbers.
     """
     runs = [load_run(path) for path in paths]
     for path, run in zip(paths, runs, strict=True):
@@ -220,25 +235,25 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def _comparable(run: Run) -> dict[str, object]:
-    """Return the settings that must be equal in runs taken together; those of trainings where the run has some."""
+    """Return the settings that must be equal in pooled runs; those of studies only if the run has trainings."""
     trains = any(trainings(run.records, workload) for workload in (CONVERGENCE, MULTITASK, ADDING))
     left_out = {name for name, option in options().items() if option.pools or (option.studies and not trains)}
     return {name: value for name, value in run.settings.items() if name not in left_out}
 
 
 def target_of(text: str | None, runs: Sequence[Run]) -> QualityTarget:
-    """Return the target that is given, else the runs' own."""
+    """Return the target in `text`; if it is None, the target of the runs."""
     return QualityTarget.read(text or next((run.settings["target"] for run in runs if "target" in run.settings), "97%"))
 
 
 def shared_lr(runs: Sequence[Run]) -> float:
-    """Return the learning rate that every method was trained at: the first that was asked for."""
+    """Return the learning rate at which every method was trained: the first in the runs' settings."""
     rates = (run.settings.get("learning_rates") for run in runs)
     return next((float(found[0]) for found in rates if found), Optimization().learning_rate)
 
 
 def distinct(records: Iterable[Record]) -> tuple[Record, ...]:
-    """Return the records of several runs that have numbers, of one id the last."""
+    """Return the records with status `ok`. If several have one id, the last one is returned."""
     return tuple({record.id: record for record in records if record.status == "ok"}.values())
 
 

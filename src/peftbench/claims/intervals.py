@@ -1,4 +1,4 @@
-"""Differences with their intervals, some of them known from one side only: pure functions."""
+"""Differences with intervals, some of them censored: pure functions."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ CONFIDENCE: Final = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A difference (or the log of a ratio) that was seen once: with one seed, in one launch."""
+    """A difference (or the log of a ratio) that was observed once: with one seed, or in one launch."""
 
     value: float
     low: float = -math.inf
     high: float = math.inf
-    """What is known of the true value from this observation alone; both ends equal the value where it is exact."""
+    """Ends of the interval of the true value, given this observation alone. Both equal an exact value."""
     censored: Literal["", "above", "below", "both"] = ""
-    """Where the true value lies, if what was to be seen never happened; a mean of several can be open on both sides."""
+    """Side of `value` on which the true value lies if a target was never reached. A mean can be open on both sides."""
 
     @classmethod
     def exactly(cls, value: float) -> Observation:
-        """Return an observation that would be the same again: a count, a size."""
+        """Return an observation without error, such as a count or a size."""
         return cls(value, value, value)
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean, with the ends of its 95 % interval; infinite where nothing is known."""
+    """A mean, with the ends of its 95 % interval. An end that is not known is infinite."""
 
     value: float
     low: float
@@ -42,8 +42,8 @@ class Interval:
 def interval(observations: Sequence[Observation]) -> Interval:
     """Return the mean of independent observations (at least one) with Student's t interval.
 
-    One observation has the interval that it brought along. What is censored bounds the mean from one side only: the
-    other end is infinite, and nothing is claimed there.
+    A single observation keeps its own interval. A censored one bounds the mean from one side only. The end on the
+    other side is infinite.
     """
     mean = fmean(one.value for one in observations)
     low, high = _bounds(observations, mean)
@@ -52,13 +52,13 @@ def interval(observations: Sequence[Observation]) -> Interval:
 
 
 def open_ends(observations: Sequence[Observation]) -> tuple[bool, bool]:
-    """Return whether the true mean may lie anywhere above, and anywhere below."""
+    """Return whether the true mean has no upper bound, and whether it has no lower bound."""
     sides = {one.censored for one in observations}
     return bool(sides & {"above", "both"}), bool(sides & {"below", "both"})
 
 
 def as_observation(observations: Sequence[Observation]) -> Observation:
-    """Return what several observations of one case say together."""
+    """Return the mean of the observations of one case, with its interval, as one observation."""
     found, whole = interval(observations), together(observations)
     return Observation(found.value, found.low, found.high, whole.censored)
 
@@ -70,14 +70,14 @@ def _bounds(observations: Sequence[Observation], mean: float) -> tuple[float, fl
     from scipy.stats import t
 
     spread = stdev(one.value for one in observations)
-    if spread == 0:  # scores of few examples are coarse: that they agree does not mean that they are exact
+    if spread == 0:  # scores on few examples are coarse, so equal ones need not be exact
         return -math.inf, math.inf
     half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
     return mean - half, mean + half
 
 
 def together(observations: Iterable[Observation]) -> Observation:
-    """Return the mean over several cases, each seen with the same seed (or in the same launch)."""
+    """Return the mean over several cases that were observed with the same seed (or in the same launch)."""
     seen = list(observations)
     above, below = open_ends(seen)
     return Observation(
@@ -89,9 +89,9 @@ def together(observations: Iterable[Observation]) -> Observation:
 
 
 def log_ratio(cost: Cost | None, reference: Cost | None) -> Observation | None:
-    """Return by what factor a cost exceeds another one, as its log; None where nothing can be said.
+    """Return ln(cost / reference); None if one is missing or not positive, or if both are censored.
 
-    A cost that was never completed is larger than what was spent: then the ratio is known from one side only.
+    A censored cost is a lower bound. The ratio is then a bound, too.
     """
     if cost is None or reference is None or (cost.censored and reference.censored):
         return None
@@ -102,7 +102,7 @@ def log_ratio(cost: Cost | None, reference: Cost | None) -> Observation | None:
 
 
 def added_up(costs: Iterable[Cost | None]) -> Cost | None:
-    """Return the cost of several things together; more than that if one of them was never completed."""
+    """Return the sum of costs; None if one is missing. The sum is censored if one of them is."""
     parts = list(costs)
     known = [part for part in parts if part is not None]
     if len(known) < len(parts) or not parts:

@@ -21,21 +21,23 @@ Scale = Literal["ratio", "difference"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is claimed, and what would show or refute it."""
+    """A claim of the paper, and the inequality that shows or refutes it."""
 
     name: str
     says: str
-    """In words."""
+    """The claim in words."""
     measured: str
-    """What the number is."""
+    """The measured number in words."""
     bound: float
-    """The margin is part of it."""
+    """The bound of the number, with a margin."""
     at_least: bool
-    """Whether the number must be at least the bound, or at most."""
+    """True: the number must be at least the bound. False: at most."""
     scale: Scale
+    """Whether the number is a ratio (samples are its logs) or a difference."""
     samples: Callable[[Evidence], Iterable[Sample]]
+    """Returns the observations, one sample for each case."""
     trained: bool = True
-    """Whether the number depends on how the learning rate is chosen."""
+    """Whether the number depends on the choice of the learning rate."""
 
     @property
     def inequality(self) -> str:
@@ -43,7 +45,7 @@ class Claim:
         return f"{self.measured} {'>=' if self.at_least else '<='} {self.bound:g}"
 
     def verdict(self, found: Interval) -> Verdict:
-        """Return what an interval, on the claim's scale, says."""
+        """Return the verdict of an interval, which is on the claim's scale."""
         if (found.low >= self.bound) if self.at_least else (found.high <= self.bound):
             return "holds"
         if (found.high < self.bound) if self.at_least else (found.low > self.bound):
@@ -53,30 +55,30 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class CaseFinding:
-    """What one case says."""
+    """The result of one case."""
 
     case: str
     found: Interval
     verdict: Verdict
     observations: int
     censored: int
-    """How many of them are known from one side only."""
+    """Number of observations that are censored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a run says about a claim."""
+    """The result of a run for a claim."""
 
     claim: Claim
     policy: Policy | None
-    """How learning rates were chosen; None where it does not matter."""
+    """The choice of learning rates; None if it does not matter."""
     verdict: Verdict
     found: Interval | None
-    """Over all cases; None where there is none."""
+    """Mean and interval over all cases; None if there is no case."""
     cases: tuple[CaseFinding, ...] = field(default=())
 
     def speaking(self, verdict: Verdict) -> list[str]:
-        """Return the cases of one verdict."""
+        """Return the names of the cases with one verdict."""
         return [case.case for case in self.cases if case.verdict == verdict]
 
 
@@ -214,10 +216,10 @@ CLAIMS: Final = (
 
 
 def judge(runs: Sequence[Run], target: QualityTarget, claims: Sequence[Claim] = CLAIMS) -> list[Finding]:
-    """Return what runs say about each claim, under each choice of learning rates that they hold.
+    """Return the findings of runs for each claim and each choice of learning rates that the runs allow.
 
     Raises:
-        UserError: the target is above what is possible.
+        UserError: the target is higher than any quality can be.
     """
     records, shared = distinct(record for run in runs for record in run.records), shared_lr(runs)
     policies = _policies(records, shared)
@@ -226,7 +228,7 @@ def judge(runs: Sequence[Run], target: QualityTarget, claims: Sequence[Claim] = 
 
 
 def _findings(claim: Claim, evidence: Mapping[Policy, Evidence]) -> list[Finding]:
-    """Return a finding for each choice of learning rates; a single one where that is of no matter, or data lack."""
+    """Return one finding for each choice of learning rates; only one if it does not matter or there is no case."""
     if not claim.trained:
         return [_finding(claim, next(iter(evidence.values())), None)]
     found = [_finding(claim, one, policy) for policy, one in evidence.items()]
@@ -255,10 +257,10 @@ def _case(claim: Claim, sample: Sample) -> CaseFinding:
 
 
 def _by_unit(seen: Sequence[Sample]) -> Iterator[Observation]:
-    """Yield the mean over the cases, seed by seed: what shares a seed is not independent.
+    """Yield the mean over cases for each seed, since observations that share a seed are not independent.
 
-    Cases that lack a seed would shift that seed's mean, so only those seeds count that all cases have; where there is
-    none, the cases' own intervals are averaged.
+    Only seeds that all cases have are used, since a missing case would shift the mean of its seed. If there is no such
+    seed, the mean of the cases' own intervals is yielded.
     """
     common = set.intersection(*(set(sample.observed) for sample in seen))
     if not common:

@@ -1,4 +1,4 @@
-"""Which method to use: the methods of a run, ranked by one objective, with the reason for each place."""
+"""A recommendation: the methods of a run, ranked by one objective, with the reason for each rank."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ Objective = Literal["cost-to-quality", "latency", "storage"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 OPEN_ENDED: Final = {
-    "above": " (target never reached in some runs: at least so much)",
-    "both": " (target never reached in some runs, in others not by full: more or less than that)",
+    "above": " (a lower bound: some trainings never reached the target)",
+    "both": " (no bound: some trainings never reached the target, and some of full did not)",
 }
-"""Where a cost is censored -> what is said of it."""
+"""Side on which a cost is censored -> text that is added to its reason."""
 TRAINING: Final = (CONVERGENCE, "train_step")
-"""Workloads whose memory is that of a training."""
+"""Workloads whose memory metrics are those of a training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A method, and what speaks for or against it."""
+    """A method, its score for the objective, and the reason for its rank."""
 
     method: str
     score: float
-    """The objective relative to full fine-tuning (of storage: in bytes): lower is better."""
+    """Lower is better. Cost and latency are relative to full fine-tuning; storage is in bytes."""
     low: float
     high: float
     memory_bytes: float | None
     reason: str
     fits: bool = True
     reached: bool = True
-    """Whether the target was; the score is less than the truth if not."""
+    """False if the score is censored: the method or full fine-tuning missed the target in a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,11 @@ class _Scored:
 
 
 def parse_bytes(text: str) -> float:
-    """Read `16GiB`, `800MB` or a number of bytes; for argparse."""
+    """Return the bytes of `16GiB`, `800MB` or a plain number.
+
+    Raises:
+        ArgumentTypeError: the text is no size.
+    """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?B|B|)", text.strip().upper())
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 16GiB, 800MB or a number of bytes")
@@ -66,14 +70,16 @@ def recommend(
     memory_bytes: float | None = None,
     tasks: int = 8,
 ) -> list[Choice]:
-    """Return the methods, the best first; then those that never reached the target, then those that do not fit.
+    """Return the methods in order of their score.
+
+    Methods whose score is censored come after all others. Methods that do not fit into memory come last.
 
     Args:
-        runs: of one model.
-        objective: what is to be low.
-        target: the quality to which costs are compared.
-        memory_bytes: that a training may take; None: any.
-        tasks: that are stored.
+        runs: Runs of one model.
+        objective: The quantity that should be low.
+        target: The quality to which costs are compared.
+        memory_bytes: Memory that a training may take; None: no limit.
+        tasks: Number of tasks that are stored.
     """
     evidence = Evidence(distinct(record for run in runs for record in run.records), "tuned", shared_lr(runs), target)
     scored = SCORING[objective](evidence, tasks)
@@ -93,7 +99,7 @@ def _choice(method: str, found: _Scored, records: Sequence[Record], limit: float
 
 
 def _memory(method: str, records: Sequence[Record]) -> float | None:
-    """Return the most that a training of the method took: what the device reserved, or what tensors held."""
+    """Return the largest memory of the method's trainings: reserved bytes of the device, or else `peak_bytes`."""
     needs = [
         value(record, "peak_reserved_bytes") or value(record, "peak_bytes")
         for record in records
@@ -103,7 +109,7 @@ def _memory(method: str, records: Sequence[Record]) -> float | None:
 
 
 def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
-    """Return seconds of steps to the target over those of full fine-tuning, the mean over tasks."""
+    """Score methods by seconds of steps to the target over those of full fine-tuning, the mean over tasks."""
     del tasks
     found = _relative(samples.cost_ratios(evidence, what="time_s"))
     goals = "seconds of steps to the target, against full"
@@ -111,11 +117,11 @@ def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     for method, seen in found.items():
         lost = OPEN_ENDED.get(seen.censored, "")
         scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the {goals}{lost}")
-    return _with_full(scored, evidence, f"the measure of all others: {goals}")
+    return _with_full(scored, evidence, f"the reference of all others: {goals}")
 
 
 def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
-    """Return time of an inference over that of the plain model; merged, where the run has that and it is faster."""
+    """Score methods by time of an inference over that of the plain model, merged if that was measured and is faster."""
     del tasks
     scored = {
         method: _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the latency of the plain model")
@@ -128,7 +134,7 @@ def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
 
 
 def _by_storage(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
-    """Return the bytes of so many tasks: full models, or one backbone and an adapter a task."""
+    """Score methods by the bytes of `tasks` tasks: full models, or one backbone and one checkpoint for each task."""
     largest: dict[str, tuple[float, Record]] = {}
     for record in evidence.records:
         size = value(record, "checkpoint_bytes")
@@ -145,7 +151,7 @@ def _by_storage(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
         if method == FULL:
             total, how = tasks * backbone, f"{tasks} full models"
         elif base_name(method) == MTL:
-            total, how = size, "one model with a head a task, as it was measured"
+            total, how = size, "one model with one head for each task, as measured"
         else:
             total, how = backbone + mixed + tasks * size, f"one backbone and {tasks} checkpoints of {size:,.0f} bytes"
             how += f", and the adapters that they mix, {mixed:,.0f} bytes" if mixed else ""
@@ -161,7 +167,7 @@ SCORING: Final[Mapping[Objective, Callable[[Evidence, int], dict[str, _Scored]]]
 
 
 def _relative(found: samples.Samples) -> dict[str, Observation]:
-    """Return the mean over a method's cases, as a log."""
+    """Return the mean log ratio over the cases of each method, by method."""
     cases: dict[str, list[Observation]] = {}
     for sample in found:
         cases.setdefault(sample.method, []).append(as_observation(list(sample.observed.values())))

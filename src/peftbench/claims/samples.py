@@ -1,4 +1,4 @@
-"""What is observed for each claim: functions of the evidence, each yielding a sample a case."""
+"""The observations for each claim: functions of the evidence, each of which returns one sample for each case."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Samples = Iterator[Sample]
 
 
 class _Found:
-    """Gathers observations case by case, and leaves out what could not be observed."""
+    """Gathers observations by case. A missing observation (None) is left out."""
 
     def __init__(self) -> None:
         self._observed: dict[tuple[str, str], dict[object, Observation]] = {}
@@ -35,7 +35,7 @@ class _Found:
 
 
 def cost_ratios(evidence: Evidence, *, what: str) -> Samples:
-    """Return cost to quality of each adapter over that of full fine-tuning with the same seed, as logs."""
+    """Return the cost to quality of each adapter over that of full fine-tuning with the same seed, as logs."""
     found = _Found()
     for one in evidence.adapters():
         full = evidence.single(FULL, one.group, one.seed)
@@ -45,7 +45,7 @@ def cost_ratios(evidence: Evidence, *, what: str) -> Samples:
 
 
 def trained_shares(evidence: Evidence) -> Samples:
-    """Return parameters that each adapter trains over those of full fine-tuning, heads left out, as logs."""
+    """Return the trained parameters of each adapter over those of full fine-tuning, without heads, as logs."""
     found = _Found()
     for record in evidence.records:
         mine, theirs = value(record, "trainable_body"), value(evidence.twin(record, FULL), "trainable_body")
@@ -55,7 +55,7 @@ def trained_shares(evidence: Evidence) -> Samples:
 
 
 def latency_ratios(evidence: Evidence) -> Samples:
-    """Return time of inference with each adapter over that of the plain fine-tuned model, as logs."""
+    """Return the time of inference with each adapter over that of the plain fine-tuned model, as logs."""
     found = _Found()
     for record in filter(lambda record: is_adapter(record.method), evidence.records):
         if record.workload == "inference":
@@ -69,7 +69,7 @@ def latency_ratios(evidence: Evidence) -> Samples:
 
 
 def merged_ratios(evidence: Evidence) -> Samples:
-    """Return time of inference with each adapter merged over that of the plain fine-tuned model, as logs."""
+    """Return the time of inference with each adapter merged over that of the plain fine-tuned model, as logs."""
     found = _Found()
     for record in evidence.records:
         if record.workload == "merged_inference" and is_adapter(record.method):
@@ -80,7 +80,7 @@ def merged_ratios(evidence: Evidence) -> Samples:
 
 
 def transfer_gaps(evidence: Evidence) -> Samples:
-    """Return by how much each adapter's quality on a further test set is above full fine-tuning's."""
+    """Return the quality of each adapter on each test set minus that of full fine-tuning with the same seed."""
     found = _Found()
     for one in evidence.adapters():
         full = evidence.single(FULL, one.group, one.seed)
@@ -91,7 +91,7 @@ def transfer_gaps(evidence: Evidence) -> Samples:
 
 
 def joint_gaps(evidence: Evidence) -> Samples:
-    """Return by how much a multi-task model's quality is above each adapter's, task by task."""
+    """Return the quality of a multi-task model on each task minus that of each adapter with the same seed."""
     found = _Found()
     for joint in evidence.joint():
         for method in evidence.adapter_methods():
@@ -103,7 +103,7 @@ def joint_gaps(evidence: Evidence) -> Samples:
 
 
 def joint_costs(evidence: Evidence, *, what: str) -> Samples:
-    """Return cost to quality of a multi-task model over that of one adapter a task, all together, as logs."""
+    """Return the cost to quality of a multi-task model over the summed costs of one adapter for each task, as logs."""
     found = _Found()
     for joint in evidence.joint():
         training = joint.training
@@ -119,7 +119,7 @@ def joint_costs(evidence: Evidence, *, what: str) -> Samples:
 
 
 def joint_sizes(evidence: Evidence) -> Samples:
-    """Return bytes of a multi-task model over those of one full model and an adapter a task, as logs."""
+    """Return the bytes of a multi-task model over those of one full model and one adapter for each task, as logs."""
     found = _Found()
     for joint in evidence.joint():
         seed, groups = joint.training.seed, list(joint.groups.values())
@@ -134,7 +134,7 @@ def joint_sizes(evidence: Evidence) -> Samples:
 
 
 def added_gaps(evidence: Evidence) -> Samples:
-    """Return by how much the quality of a task that was added to mtl is above that of an adapter for it."""
+    """Return the quality of a task that was added to `mtl` minus that of each adapter for it, with the same seed."""
     found = _Found()
     for case, added, alone in _added(evidence):
         found.add(MTL, case, added.seed, Observation(added.quality - alone.quality))
@@ -142,7 +142,7 @@ def added_gaps(evidence: Evidence) -> Samples:
 
 
 def added_costs(evidence: Evidence, *, what: str) -> Samples:
-    """Return cost to quality of adding a task to mtl over that of training an adapter for it, as logs."""
+    """Return the cost to quality of adding a task to `mtl` over that of training an adapter for it, as logs."""
     found = _Found()
     for case, added, alone in _added(evidence):
         goal = evidence.goal(alone.group)
@@ -152,7 +152,7 @@ def added_costs(evidence: Evidence, *, what: str) -> Samples:
 
 
 def forgetting(evidence: Evidence) -> Samples:
-    """Return what the old tasks lose, on average, when one is added."""
+    """Return the mean loss of quality of the old tasks when one is added."""
     found = _Found()
     for joint in evidence.joint(ADDING):
         lost = value(joint.training.record, "forgetting")
@@ -161,7 +161,7 @@ def forgetting(evidence: Evidence) -> Samples:
 
 
 def _added(evidence: Evidence) -> Iterator[tuple[str, Training, Training]]:
-    """Yield case, training of the task that is added to mtl, and of an adapter for it with the same seed."""
+    """Yield the case's name, the training that adds a task to `mtl`, and that of an adapter with the same seed."""
     for joint in evidence.joint(ADDING):
         *_, group = joint.groups.values()
         for method in evidence.adapter_methods():
@@ -171,12 +171,15 @@ def _added(evidence: Evidence) -> Iterator[tuple[str, Training, Training]]:
 
 
 def _served_alike(record: Record) -> str:
-    """Return the way in which adapters answer as full models do: request by request, or task by task of a lot."""
+    """Return the way to serve adapters that is compared with full models.
+
+    It is request by request for single requests, and task by task for lots.
+    """
     return "switch" if record.batch_size == 1 else "grouped"
 
 
 def _inference(record: Record, full: Record | None) -> Mapping[int, Observation | None]:
-    """Return the log ratio of each launch; of a single one with the interval of its rounds."""
+    """Return the log ratio of each launch. If there is only one launch, it has the interval of its rounds."""
     pairs = [
         (mine.x, theirs.x)
         for mine, theirs in zip(record.launches, full.launches if full else (), strict=False)
@@ -188,7 +191,7 @@ def _inference(record: Record, full: Record | None) -> Mapping[int, Observation 
 
 
 def _quotient(record: Record, full: Record | None, name: str) -> Observation | None:
-    """Return the log of a metric over that of another record, between the worst cases of both intervals."""
+    """Return the log of a metric over that of another record. Its interval spans the extremes of both intervals."""
     mine, theirs = record.metrics.get(name), full.metrics.get(name) if full else None
     if not (mine and theirs and mine.value and theirs.value):
         return None

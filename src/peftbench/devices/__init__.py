@@ -1,4 +1,4 @@
-"""The machine: devices, precision, seeds, compiling, and what goes wrong on a device.
+"""The machine: devices, precision, seeds, compiling, and failures of a device.
 
-It imports config and what is below it.
+It imports config and the rooms below it.
 """

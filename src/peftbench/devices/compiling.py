@@ -1,7 +1,7 @@
-"""torch.compile as a setting: what a round calls, when it is left out, and why it could not be done.
+"""torch.compile as a setting: compiling a model, running it eagerly, and the reason why it cannot be compiled.
 
-Each model is compiled apart from all others, and a fallback to eager code for good, which would pass unnoticed, is an
-error: a row of a compiled run is compiled, or says why not. Validity and counters describe the eager model.
+Each model is compiled apart from all others. torch.compile would fall back to eager code for good without notice; here
+that is an error, so a row of a compiled run is compiled or says why not. Validity and counters describe eager code.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     import torch
 
 SHARED_LIMIT: Final = 256
-"""Of recompilations, where torch cannot keep models apart: then all models of an architecture have one together."""
+"""Limit of recompilations if torch cannot keep models apart. All models of an architecture then share one limit."""
 
 _PACKAGES: Final = ("torch._dynamo.", "torch._inductor.", "torch._functorch.")
-"""Where the exceptions of torch.compile are defined."""
+"""Prefixes of the modules that define the exceptions of torch.compile."""
 _BREAKS: Final = ("graph_break", "unimplemented")
-"""The counters of torch.compile that are kept by reason."""
+"""Names of torch.compile's counters whose keys are reasons of graph breaks."""
 _HINTS: Final = {"InvalidCxxCompiler": "; on a CPU torch.compile needs a C++ compiler: install g++, or set CXX to one"}
 
 
 def compiled(model: torch.nn.Module) -> Callable[..., Any]:
-    """Return `model` such that its first calls compile it."""
+    """Return a function that compiles `model` in its first calls and runs it."""
     import torch
 
     options: dict[str, Any] = {"isolate_recompiles": True} if _keeps_models_apart() else {}
@@ -41,7 +41,7 @@ def compiled(model: torch.nn.Module) -> Callable[..., Any]:
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Within the context, reaching the limit of recompilations is an error; at its end compiled code is dropped."""
+    """Within the context, reaching the limit of recompilations is an error. At its end compiled code is dropped."""
     from torch import _dynamo  # its configuration has no public name
 
     limits = {} if _keeps_models_apart() else {"recompile_limit": SHARED_LIMIT}
@@ -53,14 +53,14 @@ def compiling() -> Iterator[None]:
 
 
 def reset() -> None:
-    """Drop compiled code, also that of models that are gone."""
+    """Drop all compiled code, also that of models that no longer exist."""
     import torch
 
     torch.compiler.reset()
 
 
 def eager() -> AbstractContextManager[object]:
-    """Within the context, what is compiled runs as it was written, and nothing is traced."""
+    """Within the context, compiled models run as eager code, and nothing is traced."""
     import torch
 
     stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
@@ -69,16 +69,16 @@ def eager() -> AbstractContextManager[object]:
 
 @dataclass(frozen=True, slots=True)
 class Compilation:
-    """What torch.compile did within one call."""
+    """The graphs that torch.compile made within one call."""
 
     graphs: int
-    """More than one where a graph had to end before the model did; what stands between two runs as eager code."""
+    """Number of graphs. More than one means graph breaks: the code between two graphs runs as eager code."""
     breaks: tuple[str, ...]
-    """The reasons, a line each, as far as torch tells them."""
+    """The reasons of graph breaks, a line each, as far as torch reports them."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what a reader of the numbers must know, a line each."""
+        """Return the warnings for the record, a line each."""
         notes = ["counters and peak_bytes describe the eager model"]
         if self.graphs > 1:
             reasons = ", ".join(self.breaks) or "torch gives no reason"
@@ -88,8 +88,8 @@ class Compilation:
 
 @contextmanager
 def from_scratch() -> Iterator[Callable[[], Compilation]]:
-    """Within the context, nothing is taken from torch's caches on disk; gives what tells what was compiled so far."""
-    from torch._dynamo.utils import counters  # torch tells it nowhere else
+    """Within the context, torch's caches on disk are not used. Yields a function: it returns the compilation so far."""
+    from torch._dynamo.utils import counters  # torch has no public name for them
     from torch._inductor.utils import fresh_cache
 
     counters.clear()
@@ -112,7 +112,7 @@ def faults() -> Iterator[None]:
 
 
 def why_not(error: Exception) -> str:
-    """Return in one line why torch.compile failed, or '' for an error that is not its own."""
+    """Return the reason why torch.compile failed, in one line; '' for an error of something else."""
     if not any(kind.__module__.startswith(_PACKAGES) for kind in type(error).__mro__):
         return ""
     cause: BaseException = getattr(error, "inner_exception", None) or error.__cause__ or error

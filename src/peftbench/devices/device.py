@@ -1,4 +1,4 @@
-"""Which devices can be measured here."""
+"""The devices that can be measured on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def device_named(name: str) -> torch.device:
-    """Return the device called `name` (`cpu`, `cuda`, `cuda:1`); plain `cuda` is the first one.
+    """Return the device called `name` (`cpu`, `cuda`, `cuda:1`). Plain `cuda` is `cuda:0`.
 
     Raises:
         UserError: there is no such device here.
@@ -32,10 +32,10 @@ def device_named(name: str) -> torch.device:
 
 
 def require_device(device: torch.device) -> None:
-    """Refuse a device that cannot be measured here.
+    """Check that a device can be measured here.
 
     Raises:
-        UserError: not the CPU nor a CUDA device that this process sees, or kernel launches are blocking.
+        UserError: it is neither the CPU nor a CUDA device that this process sees, or kernel launches are blocking.
     """
     import torch
 
@@ -57,7 +57,8 @@ def require_device(device: torch.device) -> None:
 def visible_gpus() -> tuple[str, ...]:
     """Return the UUIDs of the GPUs that this process sees, in the order of their indices.
 
-    A process that was given a MIG instance sees that one alone; CUDA leaves out the prefix that tells it from a GPU.
+    A process that uses a MIG instance sees only that one. CUDA's UUID of it lacks the prefix `MIG-`, so the name in
+    CUDA_VISIBLE_DEVICES is returned.
     """
     import torch
 
@@ -69,11 +70,11 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def choose_gpus(wanted: Sequence[str], visible: Callable[[], Sequence[str]] = visible_gpus) -> tuple[str, ...]:
-    """Return the UUIDs that `all`, indices and UUIDs stand for, each once.
+    """Return the UUIDs of the GPUs that were named, each once.
 
     Args:
-        wanted: `all`, indices as this process sees them, UUIDs (`GPU-...`, `MIG-...`: not looked up).
-        visible: Returns the UUIDs that there are; asked only where it matters.
+        wanted: Words: `all`, indices as this process sees them, or UUIDs (`GPU-...`, `MIG-...`), which are not checked.
+        visible: Returns the UUIDs of the visible GPUs. It is called only if a word is no UUID.
 
     Raises:
         UserError: there is no such GPU, or one is named twice.

@@ -1,4 +1,4 @@
-"""What a number depends on besides the code: versions and machine (the fingerprint), and how busy the machine is."""
+"""The fingerprint of a run (versions and machine), and the load of the machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES: Final = ("torch", "transformers", "peft", "peftbench")
-"""Their versions determine the counters."""
+"""Packages whose versions determine the counters."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that determine what is computed."""
+    """Return the versions of Python and of `PACKAGES`."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def fingerprint(device: torch.device, *, threads: int) -> dict[str, str]:
-    """Return what must be equal for absolute times to be compared."""
+    """Return the properties that must be equal for absolute times to be compared."""
     return {
         **versions(),
         "machine": platform.machine(),
@@ -39,7 +39,7 @@ def fingerprint(device: torch.device, *, threads: int) -> dict[str, str]:
 
 
 def noise() -> dict[str, float]:
-    """Return how busy the machine is: load average, and the share of time in which something waited for a core."""
+    """Return the load of the machine: load average (1 min), and percent of time in which a task waited for a core."""
     found: dict[str, float] = {}
     if hasattr(os, "getloadavg"):
         found["load_1min"] = round(os.getloadavg()[0], 2)
@@ -51,7 +51,7 @@ def noise() -> dict[str, float]:
 
 
 def resident_bytes() -> int:
-    """Return the memory of this process that is in RAM now."""
+    """Return the present resident set size of this process."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)

@@ -1,4 +1,4 @@
-"""What an exception in a case means: a row in the table, the end of the launch, or a fault to be shown."""
+"""The meaning of an exception in a case: a row in the table, the end of the launch, or a fault to be shown."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ UNITS: Final = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**
 OUT_OF_MEMORY: Final = re.compile(
     r"out of memory|can't allocate memory|Cannot allocate memory|Unable to allocate|_STATUS_ALLOC_FAILED"
 )
-"""In texts of torch's allocators, of the CUDA runtime, of the system, of NumPy, and of cuBLAS, cuDNN and cuSPARSE."""
+"""Matches texts of torch's allocators, the CUDA runtime, the system, NumPy, cuBLAS, cuDNN and cuSPARSE."""
 ASKED: Final = re.compile(r"(?:[Tt]ried|Unable) to allocate (\d+(?:\.\d+)?) (bytes|[KMGT]iB)")
 
 DISK_FULL: Final = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|No usable temporary directory|file write failed"
 )
-"""In texts of the system, of Rust's libraries (safetensors), of `tempfile`, and of torch's archive writer."""
+"""Matches texts of the system, of Rust's libraries (safetensors), of `tempfile`, and of torch's archive writer."""
 
 POISON: Final = re.compile(
     r"device-side assert triggered|illegal memory access|unspecified launch failure|misaligned address"
     r"|illegal instruction|hardware stack error|invalid program counter|launch timed out"
     r"|not supported on global/shared address space|uncorrectable (?:ECC|NVLink) error|context is destroyed"
 )
-"""CUDA errors that are sticky: each later call of the process fails with the same error."""
+"""Matches CUDA errors that are sticky: each later call of the process fails with the same error."""
 
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -48,25 +48,25 @@ class PoisonedError(Exception):
 class Failure:
     """Why a case has no result.
 
-    It holds no reference to the exception, whose traceback holds the tensors of the frames it went through: drop the
-    exception, then `release` the device, before the next case.
+    It holds no reference to the exception, since the frames of its traceback hold tensors. Before the next case, drop
+    the exception and then `release` the device.
     """
 
     kind: Kind
-    """`poison`: nothing can run on the device in this process any more, so the launch must end."""
+    """`poison` means that nothing can run on the device in this process any more, so the launch must end."""
     reason: str
-    """One line, with the phase."""
+    """One line that names the phase."""
     asked_bytes: int | None = None
-    """How much did not fit, where the error says so."""
+    """Size of the allocation that failed, if the error states it."""
 
 
 def classify(error: BaseException, phase: str = "", *, alive: Callable[[], bool] = lambda: True) -> Failure:
-    """Say what an exception means for its case.
+    """Return what an exception means for its case.
 
     Args:
-        error: What was raised.
-        phase: Where: `model build`, `first step`, ...
-        alive: Tries the device where the text of the error does not tell (`context_is_alive`).
+        error: The exception.
+        phase: The phase in which it was raised: `model build`, `first step`, ...
+        alive: Returns whether the device still works (`context_is_alive`). It is called if the error's text is unknown.
     """
     place = f" in {phase}" if phase else ""
     if is_out_of_memory(error):
@@ -90,7 +90,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether a disk was full, as the error or one that it came from says: no fault of what was to be saved."""
+    """Return whether the error, or one that caused it, says that a disk was full."""
     seen: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in seen:
@@ -104,12 +104,12 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def is_sticky(error: BaseException) -> bool:
-    """Return whether a CUDA error has left the context unusable: a failed assertion, an illegal access, ..."""
+    """Return whether a CUDA error leaves the context unusable, as a failed assertion or an illegal access does."""
     return isinstance(error, RuntimeError) and POISON.search(str(error)) is not None
 
 
 def context_is_alive(device: torch.device) -> bool:
-    """Try the device: a context that a sticky error has poisoned fails again."""
+    """Return whether the device still works. A context with a sticky error fails again. Memory may be full."""
     import torch
 
     if device.type != "cuda":
@@ -124,7 +124,7 @@ def context_is_alive(device: torch.device) -> bool:
 
 
 def asked_bytes(message: str) -> int | None:
-    """Return how much memory an out-of-memory message says was asked for."""
+    """Return the size of the failed allocation in an out-of-memory message, or None if it states none."""
     found = ASKED.search(message)
     return round(float(found[1]) * UNITS[found[2]]) if found else None
 

@@ -1,4 +1,4 @@
-"""The settings that change what a device computes, and how fast: dtype, autocast, TF32, attention, optimizer."""
+"""The settings that change results and speed of a device: dtype, autocast, TF32, attention, optimizer."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ if TYPE_CHECKING:
     from peftbench.config.settings import Settings
 
 AMPERE: Final = (8, 0)
-"""Compute capability from which a GPU has bfloat16, TF32 and what flash attention needs."""
+"""Least compute capability of a GPU for bfloat16, TF32 and flash attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precision:
-    """How a model computes; all of it belongs in the record."""
+    """How a model computes. All fields belong in the record."""
 
     dtype: str = "float32"
     autocast: bool = False
-    """Weights stay in float32, and operators run in `dtype` where that is safe; else `dtype` is that of the weights."""
+    """True: weights are float32, and operators run in `dtype` where that is safe. False: weights are in `dtype`."""
     tf32: bool = False
-    """Float32 matrix products and convolutions with 10 bits of mantissa, on tensor cores."""
+    """Whether float32 matrix products and convolutions run on tensor cores with 10 bits of mantissa."""
     attention: str = "sdpa"
     optimizer: str = "fused"
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return how the model computes; raises UserError for settings that exclude each other."""
+        """Return the precision of the settings.
+
+        Raises:
+            UserError: settings exclude each other.
+        """
         return cls(
             dtype=settings.dtype,
             autocast=settings.autocast,
@@ -63,7 +67,7 @@ class Precision:
 
     @property
     def untrainable(self) -> str:
-        """The reason why a model cannot be trained so, or ''."""
+        """The reason why a model cannot be trained at this precision, or ''."""
         if self.dtype == "float16" and not self.autocast:
             return "float16 weights cannot be trained: small gradients vanish, and a scaler needs float32 weights"
         return ""
@@ -73,10 +77,10 @@ class Precision:
         return asdict(self)
 
     def require(self, device: torch.device) -> None:
-        """Refuse what `device` cannot do.
+        """Check that `device` supports the settings.
 
         Raises:
-            UserError: says which setting, and what the device lacks.
+            UserError: it does not; names the setting, and what the device lacks.
         """
         if device.type == "cuda":
             self._require_capability(device)
@@ -103,7 +107,7 @@ class Precision:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Switch TF32 on or off for the process, and back at the end."""
+        """Switch TF32 on or off for the process, and restore it at the end."""
         import torch
 
         matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
@@ -116,7 +120,7 @@ class Precision:
             torch.backends.cudnn.allow_tf32 = convolution
 
     def forward_context(self, device: torch.device) -> AbstractContextManager[object]:
-        """Return the context in which forward and loss run; backward runs outside."""
+        """Return the context of forward and loss. Backward runs outside of it."""
         import torch
 
         if not self.autocast:
@@ -124,7 +128,7 @@ class Precision:
         return torch.autocast(device.type, dtype=getattr(torch, self.dtype))
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler | None:
-        """Return the loss scaler that float16 needs, where one is needed."""
+        """Return the loss scaler that float16 autocast needs, or None."""
         import torch
 
         if not (self.autocast and self.dtype == "float16"):

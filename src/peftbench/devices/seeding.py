@@ -1,4 +1,4 @@
-"""Randomness that follows from a seed, and leaves the caller's as it was."""
+"""Random numbers from a seed, without a change of the caller's generators."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Within the context torch draws from `seed`, on the CPU and on `device`; afterwards as if nothing had been drawn.
+    """Within the context, torch's generators on the CPU and on `device` start from `seed`. They are put back later.
 
-    Other devices are not touched: `torch.manual_seed` would reseed every one of them for good.
+    Other devices are not touched, as they would be by `torch.manual_seed`.
     """
     import torch
 

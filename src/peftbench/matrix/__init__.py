@@ -1,4 +1,4 @@
-"""Which cases there are: the catalogue of methods, tasks, models and workloads, and what is chosen of it.
+"""The catalogue of methods, tasks, models and workloads, and the cases that are chosen from it.
 
-It imports studies and what is below them.
+It imports studies and the rooms below them.
 """

@@ -1,4 +1,4 @@
-"""Words that name a folder and something else: which one is meant, and how to get the other, as git tells it."""
+"""Words that name both a folder and something else: a sentence says which one is taken, and how to get the other."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def ambiguities(settings: Settings, presets: Mapping[str, Preset], tasks: Iterable[Task]) -> Iterator[str]:
-    """Yield a sentence for each word of the settings that names a folder too; the folder is not taken.
+    """Yield a sentence for each word of the settings that also names a folder. The folder is not taken.
 
     Args:
-        settings: The user's.
-        presets: Of models, by name.
-        tasks: Those that are run.
+        settings: The user's settings.
+        presets: Model presets by name.
+        tasks: The tasks of the run.
 
     Raises:
-        UserError: there is no such data.
+        UserError: the data does not exist.
     """
     yield from of_model(settings.model, presets)
     if settings.data in data.WORDS and folder_of(settings.data):
@@ -33,13 +33,13 @@ def ambiguities(settings: Settings, presets: Mapping[str, Preset], tasks: Iterab
 
 
 def of_model(name: str, presets: Mapping[str, Preset]) -> Iterator[str]:
-    """Yield a sentence where a model that somebody named is a preset, and a folder is called so as well."""
+    """Yield a sentence if `name` is both a preset and a folder."""
     if name in presets and folder_of(name):
         yield _sentence("model", name, "the preset")
 
 
 def _of_sets(source: data.Source, tasks: Iterable[Task], names: Iterable[str]) -> Iterator[str]:
-    """Yield a sentence for each further set that is a split of the data, where a folder called so has data as well."""
+    """Yield a sentence for each test set that is a split of the data, if a folder of this name has data as well."""
     for name in names:
         folder = None if is_path(name) or source.folder is None else folder_of(name)
         other = data.Source("folder", folder)

@@ -1,4 +1,4 @@
-"""The matrix: which method x task x batch size a workload is measured on, how cases are called and ordered."""
+"""The matrix of cases: method x task x batch size, from the names that were asked for."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ DEFAULT_METHODS: Final = (
     "vera",
     "oft",
 )
-"""What the family `default` stands for."""
+"""Methods of the family `default`."""
 
 FAMILIES: Final = ("default", "all")
-"""Stand for several methods, beside the families that methods say they belong to."""
+"""Families besides those that methods name themselves."""
 
 ALL: Final = "all"
-"""Stands for every task or workload that is known."""
+"""Word for every task or workload in the catalogue."""
 
 LONGEST: Final = 1000
-"""Characters of a method with its overrides: they are part of ids."""
+"""Largest length of a method with its overrides, in characters, since it is part of ids."""
 
 _SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
 
@@ -49,7 +49,7 @@ def parse_method(text: str) -> MethodSpec:
     """Read `lora` or `lora(r=16,target_modules=all-linear)`.
 
     Raises:
-        UserError: the parentheses or an override cannot be read.
+        UserError: the text is too long, it or an override cannot be read, or an override is given twice.
     """
     if len(text) > LONGEST:
         raise UserError(f"method {shown(text)} cannot be read: it is longer than {LONGEST} characters")
@@ -68,7 +68,11 @@ def parse_method(text: str) -> MethodSpec:
 
 
 def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple[MethodSpec, ...]:
-    """Return the methods that names, names with overrides, and families stand for, each once, in the order given."""
+    """Return the methods for names, names with overrides, and families: each once, in the order given.
+
+    Raises:
+        UserError: a text cannot be read, or there is no such method or family.
+    """
     chosen: dict[MethodSpec, None] = {}
     families = dict.fromkeys([*FAMILIES, *(family for method in methods.values() for family in method.family.split())])
     for text in texts:
@@ -83,7 +87,11 @@ def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple
 
 
 def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, ...]:
-    """Return `names`, each once; all that are known where none is given, or `all`; UserError for an unknown one."""
+    """Return `names`, each once. Without names, or with `all` among them, all known ones are returned.
+
+    Raises:
+        UserError: a name is not known.
+    """
     for name in names:
         if name not in known and name != ALL:
             raise unknown(kind, name, known)
@@ -91,7 +99,7 @@ def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tupl
 
 
 def known(settings: Settings, catalogue: Catalogue) -> Settings:
-    """Return settings without the methods, tasks and workloads that a catalogue does not have."""
+    """Return the settings without methods, tasks and workloads that are not in the catalogue."""
     return replace(
         settings,
         methods=_accepted(settings.methods, lambda name: select_methods([name], catalogue.methods)),
@@ -114,10 +122,10 @@ def _accepted(names: Sequence[str], choose: Callable[[str], object]) -> tuple[st
 def matrix(
     catalogue: Catalogue, *, methods: Sequence[str], tasks: Sequence[str], batch_sizes: Sequence[int]
 ) -> tuple[Case, ...]:
-    """Return every case, group by group (task, then batch size), methods in the order given.
+    """Return every case, ordered by task, then batch size, then method, each in the order given.
 
     Raises:
-        UserError: an unknown name.
+        UserError: a name is not known.
     """
     groups = product(select("task", tasks, catalogue.tasks), dict.fromkeys(batch_sizes))
     specs = select_methods(methods, catalogue.methods)

@@ -1,7 +1,7 @@
-"""What can be benchmarked: methods, tasks, model presets, workloads and anatomies, found through entry points.
+"""The catalogue: methods, tasks, model presets, workloads and anatomies, which are found through entry points.
 
-The built-in ones are entry points as well, listed here so that a checkout that was never installed has them too.
-Loading the catalogue imports no torch: the definitions are light, and import what they need where they are used.
+The built-in ones are entry points, too. They are listed here, so that a checkout that is not installed has them.
+Loading the catalogue imports no torch, since definitions import what they need when they are used.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
     }
 )
-"""Entry-point group -> objects, each a named definition or an iterable of them, in the order of listing."""
+"""Entry-point group -> objects, each a named definition or an iterable of them, in the order of listings."""
 
 
 class Named(Protocol):
-    """Anything that a catalogue can hold."""
+    """A definition that a catalogue can hold."""
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """The name by which users refer to it."""
 
 
 T = TypeVar("T", bound=Named)
@@ -66,10 +66,10 @@ T = TypeVar("T", bound=Named)
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Every method, task, model preset and workload that is known, by name, in a stable order."""
+    """All known methods, tasks, model presets and workloads, by name, in a stable order."""
 
     methods: Mapping[str, Method]
-    """Those that need to know a model's anatomy know all that are known."""
+    """Methods that need a model's anatomy have been given all known anatomies."""
     tasks: Mapping[str, Task]
     models: Mapping[str, Preset]
     workloads: Mapping[str, Workload]
@@ -100,15 +100,27 @@ class Catalogue:
         )
 
     def method(self, name: str) -> Method:
-        """Return a method by name; UserError with the nearest name if there is none."""
+        """Return a method by name.
+
+        Raises:
+            UserError: there is no such method; names the nearest one.
+        """
         return _get("method", name, self.methods)
 
     def task(self, name: str) -> Task:
-        """Return a task by name; UserError with the nearest name if there is none."""
+        """Return a task by name.
+
+        Raises:
+            UserError: there is no such task; names the nearest one.
+        """
         return _get("task", name, self.tasks)
 
     def workload(self, name: str) -> Workload:
-        """Return a workload by name; UserError with the nearest name if there is none."""
+        """Return a workload by name.
+
+        Raises:
+            UserError: there is no such workload; names the nearest one.
+        """
         return _get("workload", name, self.workloads)
 
 

@@ -1,4 +1,4 @@
-"""What can be benchmarked, described in JSON types: methods, tasks, model presets and workloads."""
+"""The contents of a catalogue, described in JSON types: methods, tasks, model presets, workloads and gate rules."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Task
 
 Description = dict[str, Any]
-"""A definition in JSON types; `name` is what users call it."""
+"""A definition in JSON types. `name` is the name by which users refer to it."""
 
 
 def methods(catalogue: Catalogue, model: str, task: str | None) -> Iterator[Description]:
-    """Describe the methods, as they are on a model.
+    """Describe the methods for a model.
 
     Args:
-        catalogue: what there is.
-        model: a preset, a local folder or a hub id; no weights of it are read.
-        task: whose head the model gets for the parameters to be counted, by really applying each method; None: they
-            are not counted, and of a preset or folder no library needs to be imported.
+        catalogue: The catalogue.
+        model: A preset, a local folder or a hub id. Its weights are not read.
+        task: Each method is applied to the model with the head of this task, and its parameters are counted. None:
+            parameters are not counted; for a preset or a folder, no library is then imported.
 
     Raises:
-        UserError: no such model or task.
+        UserError: there is no such model or task.
     """
     source = models.resolve(model, catalogue.models)
     architecture = _architecture(source)
@@ -111,7 +111,7 @@ def _architecture(source: ModelSource) -> str:
 
 
 def _counting(source: ModelSource, task: Task, architecture: str) -> Callable[[Method], Description]:
-    """Return what counts the parameters that a method trains in the body and in the head of a model."""
+    """Return a function that counts the parameters that a method trains in the body and in the head of a model."""
     from peftbench.measure.counters.parameters import count_parameters
     from peftbench.methods.base import Application, head_names
     from peftbench.models import building
@@ -126,7 +126,7 @@ def _counting(source: ModelSource, task: Task, architecture: str) -> Callable[[M
     def count(method: Method) -> Description:
         if reason := method.unsupported(task, architecture=architecture):
             return {"reason": reason}
-        with suppress(Exception):  # a few methods start from the values of weights, which are not there
+        with suppress(Exception):  # a few methods need the values of weights, which an unloaded model lacks
             return counted(method, building.build_unloaded(source, task))
         try:
             return counted(method, copy.deepcopy(real()))

@@ -1,4 +1,4 @@
-"""From rounds to the metrics of a record: pure functions, no torch."""
+"""The time metrics of a record, computed from rounds: pure functions, no torch."""
 
 from __future__ import annotations
 

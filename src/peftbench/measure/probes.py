@@ -152,7 +152,7 @@ class CudaProbes:
         if trial.prepare is None:
             busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize)
         else:
-            busy = Reading(None, "what prepares a round, outside its time, would be counted too")
+            busy = Reading(None, "the energy of each round's preparation would be counted, too")
         metrics = energy_metrics(busy, self._idle, tokens=tokens)
         queued_s = CudaClock(self._device).queued_s(partial(trial.run, 0), time_s) if trial.prepare is None else None
         metrics["queued_s"] = Metric(queued_s, "s", noise="sampled", reason="" if queued_s else "could not be queued")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 BATCHES: Final = 4
-"""Number of batches in rotation. All have one shape, so rounds are alike. No round finds its input in a cache."""
+"""Number of batches in rotation, all of one shape. No round uses the batch of the round before it, still in a cache."""
 
 Mark = Callable[[], None]
 """A function that a round calls at the end of each phase. It costs one clock reading (CPU) or event record (CUDA)."""

@@ -1,4 +1,4 @@
-"""One case after the other: the passes in their order, and a record whatever happens.
+"""The runner of cases: it takes the passes in order, and returns a record whatever happens.
 
-It imports validity and what is below it.
+It imports validity and the rooms below it.
 """

@@ -1,4 +1,4 @@
-"""The passes of one case, each apart from the others: the cold first step, counters, memory, time, energy."""
+"""The passes of one case, one after the other: the cold first step, counters, memory, time, energy."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Measurement, Workload
 
 PRESET_CPU_BUDGET_S: Final = 0.9
-"""For the rounds of a case and its reference, preset on a CPU: the default matrix ends within minutes."""
+"""Seconds for the rounds of a case and its reference with random weights on a CPU. The default matrix takes minutes."""
 BUDGET_S: Final = 5.0
-"""The same for everything else."""
+"""Seconds for the rounds of a case and its reference otherwise."""
 
 
 class Take(Protocol):
     """Takes the rounds of a case."""
 
     def __call__(self, case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
-        """Call both as often as the plan says."""
+        """Call case and reference until the plan ends the rounds; `seed` determines their order."""
         ...
 
 
@@ -57,11 +57,11 @@ class Passes:
         self._references = References(backend.settings.reference, self.timed)
 
     def forget(self) -> None:
-        """Let go of the references, which a group of cases shares."""
+        """Drop the references that the cases of a group share."""
         self._references.drop()
 
     def timed(self, trial: Trial) -> TimedRound:
-        """Return the trial's round as one call that says how long it took; preparation stays outside."""
+        """Return a function that prepares and times one round of the trial. The preparation is timed apart."""
         run, prepare, time_run = trial.run, trial.prepare, self._clock.time
 
         def timed(number: int) -> Timing:
@@ -83,14 +83,14 @@ class Passes:
         measurement: Measurement,
         take: Take,
     ) -> Record:
-        """Return the record of a trial.
+        """Take all passes of a trial and return its record.
 
         Args:
-            workload: What the trial is of.
-            trial: What is run.
-            group: What the case shares with others.
-            measurement: The record so far, and who learns of the passes.
-            take: How rounds of case and reference are taken.
+            workload: The workload of the trial.
+            trial: The trial, not yet run.
+            group: The group of the case.
+            measurement: The blank record, the observer of rounds, and the stopwatch of passes.
+            take: Takes the rounds of case and reference.
         """
         blank, watch = measurement.blank, measurement.watch
         timed = self.timed(trial)
@@ -133,7 +133,7 @@ class Passes:
         )
 
     def _facts(self, workload: Workload, trial: Trial, group: Group, measurement: Measurement) -> Record:
-        """Return the record of a trial with what no clock tells: counters, parameters and memory."""
+        """Return the record of a trial with all metrics that need no clock: counters, parameters and memory."""
         watch = measurement.watch
         heads = head_names(group.template)
         with watch.during("counters"):
@@ -151,16 +151,16 @@ class Passes:
         )
 
     def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
-        """Return how long the first, cold round takes, and what is compiled in it."""
+        """Return the time of the first, cold round, and what it compiled (None if models are not compiled)."""
         if not (self._backend.settings.compile and workload.runs_model):
             return timed(0).wall_s, None
         with compiling.from_scratch() as compilation:
             return timed(0).wall_s, compilation()
 
     def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
-        """Return what the fullest round does, warm, preparation left out.
+        """Return the counters of a warm representative round, without its preparation; None if rounds differ.
 
-        A model that is compiled runs as it was written.
+        A compiled model runs as eager code here.
         """
         if not workload.counted:
             return None
@@ -172,7 +172,7 @@ class Passes:
             return counters.count(run, trial.model, heads=heads, reset=ready_after_previous)
 
     def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
-        """Return what the device says, and the exact sum of what is held and what a round adds at the most."""
+        """Return the probe's memory metrics and `peak_bytes`: weights, optimizer state and the peak of a round."""
         found = self._probes.memory(trial, timed)
         if counted is None:
             return found
@@ -180,7 +180,7 @@ class Passes:
         return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
 
     def _warmed(self, timed: TimedRound, workload: Workload, group: Group) -> tuple[TimedRound | None, str]:
-        """Warm up a case beside its reference, or alone where both do not fit; return reference and warning."""
+        """Warm up a case beside its reference, or alone if both do not fit. Return reference and warning."""
         reference, alone = self._references.of(workload, group)
         try:
             warm_up(timed)
@@ -189,7 +189,7 @@ class Passes:
                 raise
         else:
             return reference, alone
-        del reference  # it holds the model
+        del reference  # it refers to the reference's model
         self._references.drop()
         release(self._backend.device)
         warm_up(timed)
@@ -207,7 +207,7 @@ class Passes:
 
 
 def _telling(trial: Trial, phases: Sequence[str], watch: Stopwatch) -> Trial:
-    """Return the trial, which tells the watch in which phase of its first round it is: what did not fit shows there."""
+    """Return a trial that reports the phase of its first round to the watch, so that a failure can name the phase."""
 
     def run(number: int, mark: Mark) -> object:
         coming = iter(phases)

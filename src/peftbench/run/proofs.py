@@ -1,4 +1,4 @@
-"""What methods have proven: each once on a task, for the workloads and batch sizes that follow."""
+"""The results of validity passes. Each method is proven once on a task, for all workloads and batch sizes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Proofs:
-    """Remembers what the validity pass found: it looks at the first few rows only, whatever the batch size."""
+    """Remembers the result of each validity pass. It holds for all batch sizes: the pass uses the first rows only."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[MethodSpec, str], validity.Validity | str] = {}
-        """Of what failed, the reason alone: an error would keep the frames that it went through, models and all."""
+        """Result by method and task; if it failed, the reason. An error would keep its frames and their models."""
 
     def of(self, case: Case, subject: Subject) -> validity.Validity:
-        """Return what the method of a case has proven on its task.
+        """Return the validity of the case's method on its task.
 
         Raises:
-            ValidityError: it does not do what it claims to.
+            ValidityError: the method does not do what it claims to.
         """
         key = (case.method, case.task)
         if key not in self._found:

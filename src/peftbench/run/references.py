@@ -1,4 +1,4 @@
-"""The reference of each workload in a group: built when first asked for, alternated with every case of the group."""
+"""The references of a group, one for each workload. Each is built at its first use and shared by the group's cases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from peftbench.workloads.subject import Subject
 
 METHODS: Final = {"base": MethodSpec("head"), "full": MethodSpec("full")}
-"""What `--peftbench-reference` stands for; the base step trains the head on a frozen backbone (`TrainStep`: how)."""
+"""Value of `--peftbench-reference` -> method. `TrainStep.reference_trial` makes the base step from `head`."""
 ALONE: Final = "timed alone: the reference does not fit on the device beside the case"
 
 
@@ -31,13 +31,13 @@ class References:
         self._trials: dict[str, tuple[Workload, Trial]] = {}
 
     def drop(self) -> None:
-        """Let go of all of them."""
+        """Close and drop all references."""
         for _, trial in self._trials.values():
             trial.close()
         self._trials.clear()
 
     def of(self, workload: Workload, group: Group) -> tuple[TimedRound | None, str]:
-        """Return the warm reference of a workload, or None, and what the record must say about it."""
+        """Return the warm reference of a workload (None if there is none), and a warning for the record, or ''."""
         if self._method is None or not workload.paired:
             return None, ""
         try:

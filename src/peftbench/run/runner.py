@@ -1,4 +1,4 @@
-"""Measures one case after the other: the passes in their order, and a record whatever happens."""
+"""The runner: it measures one case after the other, and returns a record whatever happens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Runner:
-    """Measures cases on one backend; keeps what the cases of a group share until another group begins."""
+    """Measures cases on one backend. What the cases of a group share is kept until another group begins."""
 
     def __init__(self, backend: Backend, *, session: str) -> None:
         self.backend = backend
@@ -49,20 +49,20 @@ class Runner:
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
         self._watch = Stopwatch()
-        """Of the last case."""
+        """The stopwatch of the last case."""
         threads = () if backend.settings.compile else (process.THREADS,)
         self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
-        """What a case can change for those after it, beside the batches."""
+        """The state that a case can change for later cases, besides the batches."""
         self._batches: tuple[Seen, ...] = ()
-        """What is in the batches of the group."""
+        """The contents of the group's batches, as they were built."""
         self._changes: tuple[str, ...] = ()
-        """What the last case changed for those after it, a line each."""
+        """Changes of state by the last case, a line each."""
         self._held_bytes = 0
-        """What stays allocated between cases: the batches of the group."""
+        """Bytes that stay allocated between cases: the batches of the group."""
         self._lost = False
         """Whether the device can run nothing more in this process."""
         self._left_open = False
-        """Whether an error ended the last case: as long as it is on its way, its frames hold models."""
+        """Whether an error ended the last case. While the error is propagated, its frames hold models."""
         self._resources = ExitStack()
         self._resources.enter_context(backend.precision.applied())
         if backend.settings.compile:
@@ -70,22 +70,22 @@ class Runner:
         self._resources.callback(gc.unfreeze)
 
     def take_rounds_by(self, take: Take) -> None:
-        """From now on, take the rounds of a case and its reference in another way."""
+        """Replace the function that takes the rounds of a case and its reference."""
         self._take = take
 
     def close(self) -> None:
-        """Forget everything that is held."""
+        """Release everything that is held."""
         self.release()
         self._probes.close()
         self._resources.close()
 
     def fingerprint(self) -> dict[str, str]:
-        """Return what must be equal for absolute times to be compared."""
+        """Return the properties that must be equal for absolute times to be compared."""
         backend = self.backend
         return {**fingerprint(backend.device, threads=backend.settings.threads), **self._probes.fingerprint()}
 
     def release(self) -> None:
-        """Forget what the cases of the present group share."""
+        """Release what the cases of the present group share."""
         self._group, self._batches = None, ()
         self._forget()
         if self.backend.settings.compile:
@@ -103,20 +103,20 @@ class Runner:
         records: Iterable[Record] = (),
         only_time: bool = False,
     ) -> Record:
-        """Return what one case yields; a case that cannot be measured is a record with the reason.
+        """Measure one case and return its record. If it cannot be measured, the record holds the reason.
 
         Args:
-            case: What is measured.
-            benchmark: How.
-            id: What the case is called in its record.
+            case: The case.
+            benchmark: The workload or study that measures it.
+            id: The id of the case in its record.
             observer: Wraps the timed rounds.
-            records: What the run has yielded so far; a study may look at them.
+            records: The records of the run so far, which a study may read.
             only_time: Whether an earlier process has proven and counted the case, and only its time is wanted.
 
         Raises:
-            UserError: a study that cannot be done as asked.
-            PoisonedError: the device is of no more use to this process.
-            Exception: a fault that is neither the case's nor the machine's.
+            UserError: a study cannot be done as asked.
+            PoisonedError: this process cannot use the device any more.
+            Exception: any other error, such as a fault of a method's code.
         """
         self._watch, self._changes = Stopwatch(), ()
         blank = self.blank(case, benchmark, id)
@@ -135,7 +135,7 @@ class Runner:
         return replace(record, warnings=(*record.warnings, *self._changes, *filter(None, [left])))
 
     def failed(self, case: Case, benchmark: Benchmark, error: BaseException, *, id: str) -> Record:  # noqa: A002 - see above
-        """Return the record of a case that `measure` raised an error for: what, in which pass, and what it changed."""
+        """Return the record of a case for which `measure` raised `error`, with the pass and the changes of state."""
         where = self._watch.current
         place = f" (in {where})" if where and not isinstance(error, PoisonedError) else ""
         reason = visible(f"{told(error)}{place}")
@@ -143,9 +143,9 @@ class Runner:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """Put back what a case changes for those after it, however it ends, and remember what that was.
+        """Put back the state that a case changes, however it ends, and remember the changes.
 
-        What was built meanwhile, and is shared, is built anew.
+        If there are any, objects that cases share are dropped and built anew.
         """
         before = look(self._facets)
         try:
@@ -157,12 +157,12 @@ class Runner:
                 self._forget()
 
     def _forget(self) -> None:
-        """Let go of what cases of a group share beside its batches and its template."""
+        """Drop what cases of a group share, except its batches and its template."""
         self._passes.forget()
         self._shared.clear()
 
     def _outcome(self, case: Case, benchmark: Benchmark, bench: Workbench, measurement: Measurement) -> Record:
-        """Return what a case yields, or the record with the reason why it yields nothing."""
+        """Return the record of a case, or a record with the reason why it has no numbers."""
         blank = measurement.blank
         try:
             with compiling.faults():
@@ -188,7 +188,7 @@ class Runner:
             return replace(blank, status=status, reason=failure.reason)
 
     def try_once(self, case: Case, benchmark: Benchmark) -> None:
-        """Do the least of a case, and measure nothing.
+        """Run the shortest version of a case, and measure nothing.
 
         Raises:
             UnsupportedError: the case cannot be run; says why.
@@ -199,7 +199,7 @@ class Runner:
             benchmark.try_once(case, self._workbench(()), self._take_round)
 
     def blank(self, case: Case, benchmark: Benchmark, id: str) -> Record:  # noqa: A002 - the record's own word
-        """Return the record of a case of which nothing is known yet."""
+        """Return the record of a case without metrics."""
         return Record(
             id=id,
             workload=benchmark.name,
@@ -212,16 +212,15 @@ class Runner:
         )
 
     def _clean_up(self) -> int:
-        """Give back what the last case held, and return the bytes that stay allocated on the device.
+        """Release the memory of the last case, and return the bytes that stay allocated on the device.
 
-        What is still there then is not looked at again after each case.
-
-        Without freezing, each collection walks through all that torch and transformers have ever made (0.2 s).
+        Objects that survive are frozen, so that later collections skip them. Otherwise each collection would walk
+        through all objects of torch and transformers (0.2 s).
 
         Raises:
-            PoisonedError: an error of the device that nobody had waited for shows now.
+            PoisonedError: an asynchronous error of the device shows only now.
         """
-        if self._lost:  # the device would only raise the error again, in place of the one that says which case it was
+        if self._lost:  # the device would raise again, and hide the error that names the case
             return self._held_bytes
         if self._probes.exclusive:
             self._passes.forget()

@@ -1,4 +1,4 @@
-"""What is learned: rows, examples, batches, labels and scores of each task.
+"""The tasks: rows, examples, batches, labels and scores of each.
 
-It imports devices and what is below it.
+It imports devices and the rooms below it.
 """

@@ -1,4 +1,4 @@
-"""What a task is: it fixes the head, the shape of a batch, the data and the metric."""
+"""The base of tasks. A task fixes the head, the shape of a batch, the data and the metric."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Row = Mapping[str, Any]
-"""One example as text, as it stands in a data file."""
+"""One example as text, as in a data file."""
 Features = dict[str, Any]
-"""One tokenised example: lists of integers (for multiple choice: one list a choice), not yet padded."""
+"""One tokenised example, not yet padded: lists of integers (for multiple choice: one list for each choice)."""
 Batch = dict[str, "torch.Tensor"]
-"""What a model is called with, labels included: input_ids, attention_mask, ... as int64 tensors on the CPU."""
+"""Arguments of a model's forward: input_ids, attention_mask, labels, ... as int64 tensors. Tasks make CPU tensors."""
 
 
 class Head(StrEnum):
@@ -31,44 +31,46 @@ class Head(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What synthetic examples need to know of a model's token ids."""
+    """The token ids of a model that examples need."""
 
     size: int
+    """Number of token ids."""
     pad: int
+    """Id of the padding token."""
     start: int
-    """[CLS] or <s>."""
+    """Id of [CLS] or <s>."""
     separator: int
-    """[SEP] or </s>."""
+    """Id of [SEP] or </s>."""
     segments: int
-    """Number of token types of the model; `token_type_ids` are given where it is 2 or more."""
+    """Number of token types of the model. Batches have `token_type_ids` if it is 2 or more."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """Where the task's data lives on the hub: repository, configuration, revision and the names of its columns."""
+    """The place of a task's data on the hub: repository, configuration and the names of its columns."""
 
     path: str
     configuration: str | None = None
     columns: Mapping[str, str] | None = None
-    """Our field name -> theirs, where they differ."""
+    """Field of the task -> column on the hub, if the names differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """What is learned."""
+    """A task: it makes examples and batches from rows, or from a seed."""
 
     name: str
     head: Head
     labels: tuple[str, ...]
-    """Names of the classes, in the order of their ids; empty where there are none (span, multiple choice)."""
+    """Names of the classes, in the order of their ids; empty for span and multiple-choice tasks."""
     max_length: int
-    """Longest sequence in tokens, as the paper sets it; longer examples are cut, or split with a stride."""
+    """Largest length of a sequence in tokens, as in the paper. Longer examples are cut, or split with a stride."""
     fields: tuple[str, ...]
     """Fields that each row of a data file must have."""
     metric: str
     """Name of the headline metric: `accuracy` or `f1`."""
     peft_task_type: str | None
-    """The name of PEFT's task type, None where PEFT has none (multiple choice)."""
+    """The name of PEFT's task type; None if PEFT has none (multiple choice)."""
     hub: HubSource
     summary: str = ""
 
@@ -79,7 +81,7 @@ class Task(ABC):
     def named(self, names: Sequence[str]) -> Self:
         """Return the task with the classes that its training file names, in the order of their ids there.
 
-        Numbers from 0 on are no names: the task's own stay, if they are as many.
+        If the names are the numbers from 0 on, and as many as the task's classes, the task keeps its own names.
 
         Raises:
             UserError: the task cannot have a class of such a name.
@@ -87,22 +89,22 @@ class Task(ABC):
         return self if list(names) == [str(number) for number in range(len(self.labels))] else self.with_labels(names)
 
     def fitted(self, rows: Iterable[Row]) -> Self:
-        """Return the task with the classes of its training rows, where the data decides them; rows are not checked.
+        """Return the task with the classes of its training rows, if the data decides them. Rows are not checked.
 
-        It is asked where the training file does not name its classes itself.
+        It is called if the training file does not name its classes itself.
         """
         del rows
         return self
 
     def unfolded(self, row: Row) -> Iterable[tuple[str, object]]:
-        """Return the rows that a row of a data file holds, each with its place in it (`, question 2`); mostly itself.
+        """Return the rows within a row of a data file, each with its place in it (`, question 2`).
 
-        They are not checked: `problem` is asked for each of them.
+        For most tasks it is the row itself, with the place ''. The rows are not checked: `problem` does that.
         """
         return [("", row)]
 
     def problem(self, row: Row) -> str:
-        """Return why a row of a data file cannot be used, or ''."""
+        """Return the reason why a row of a data file cannot be used, or ''."""
         missing = [name for name in self.fields if row.get(name) is None]
         if not missing:
             return ""
@@ -110,12 +112,12 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
-        """Tokenise rows with the model's own fast tokenizer; no example is longer than `seq_len` tokens."""
+        """Tokenise rows with the model's own fast tokenizer. No example is longer than `seq_len` tokens."""
 
     @abstractmethod
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
-        """Make `count` examples from a seed alone; lengths vary, and the first is exactly `seq_len` long."""
+        """Make `count` examples from a seed alone. Lengths vary. The first example has exactly `seq_len` tokens."""
 
     @abstractmethod
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
-        """Pad examples into one batch, to the longest of them or to `pad_to` tokens, labels included."""
+        """Make one batch of examples with their labels, padded to the longest of them or to `pad_to` tokens."""

@@ -20,7 +20,7 @@ CHOICES: Final = ("choice1", "choice2")
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceTask(Task):
-    """Chooses among continuations: the model gives each a score, so an example is a list of sequences."""
+    """Chooses among continuations. The model scores each of them, so an example is a list of sequences."""
 
     head: Head = Head.MULTIPLE_CHOICE
     labels: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class ChoiceTask(Task):
     peft_task_type: str | None = None
 
     def problem(self, row: Row) -> str:
-        """Return why a row cannot be used, or ''."""
+        """Return the reason why a row cannot be used, or ''."""
         return (
             super().problem(row)
             or text_problem(row, ("premise", *CHOICES, "question"))
@@ -37,7 +37,7 @@ class ChoiceTask(Task):
         )
 
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
-        """Tokenise the premise with each choice, the word `cause` or `effect` before it, as the paper's code does."""
+        """Tokenise the premise with each choice. The word `cause` or `effect` precedes it, as in the paper's code."""
         columns = [
             encode_texts(
                 tokenizer,
@@ -53,7 +53,7 @@ class ChoiceTask(Task):
         ]
 
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
-        """Make premises with two choices of differing lengths; the first choice of the first is of full length."""
+        """Make premises with two choices of different lengths. The first choice of example 0 has the full length."""
         random = synthetic.source(self.name, seed)
         examples = []
         for number in range(count):
@@ -67,7 +67,7 @@ class ChoiceTask(Task):
         return examples
 
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
-        """Pad into `input_ids`, `attention_mask`, (`token_type_ids`) [B, choices, L] and `labels` [B]."""
+        """Return `input_ids`, `attention_mask`, (`token_type_ids`) [B, choices, L] and `labels` [B]."""
         choices = [
             dict(zip(INPUTS, values, strict=True))
             for feature in features
@@ -87,6 +87,6 @@ TASKS: tuple[Task, ...] = (
         name="copa",
         max_length=256,
         hub=HubSource(path="aps/super_glue", configuration="copa"),
-        summary="Which of two is the cause, or the effect, of the premise? A score a choice.",
+        summary="Which of two is the cause, or the effect, of the premise? One score for each choice.",
     ),
 )

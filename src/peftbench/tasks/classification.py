@@ -27,16 +27,16 @@ class ClassificationTask(Task):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The one or two fields that hold text; the last field is the label."""
+        """The one or two fields that hold text. The last field is the label."""
         return self.fields[:-1]
 
     def problem(self, row: Row) -> str:
-        """Return why a row cannot be used, or ''."""
+        """Return the reason why a row cannot be used, or ''."""
         label = self.fields[-1]
         return super().problem(row) or text_problem(row, self.texts) or class_problem(label, row[label], self.labels)
 
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
-        """Tokenise the texts; of a pair that is too long, the longer text is cut first."""
+        """Tokenise the texts. If a pair is too long, the longer text is cut first."""
         first, *rest = ([row[name] for row in rows] for name in self.texts)
         features = encode_texts(tokenizer, first, rest[0] if rest else None, seq_len)
         return [
@@ -45,7 +45,7 @@ class ClassificationTask(Task):
         ]
 
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
-        """Make examples whose labels go round all classes."""
+        """Make examples whose labels rotate over all classes."""
         random = synthetic.source(self.name, seed)
         return [
             {**self._inputs(random, vocabulary, seq_len, number), "labels": number % len(self.labels)}
@@ -61,7 +61,7 @@ class ClassificationTask(Task):
         return synthetic.pair(words[:cut], words[cut:], vocabulary)
 
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
-        """Pad into `input_ids`, `attention_mask`, (`token_type_ids`) [B, L] and `labels` [B]."""
+        """Return `input_ids`, `attention_mask`, (`token_type_ids`) [B, L] and `labels` [B]."""
         return {**pad_inputs(features, vocabulary, pad_to), **stacked(features, "labels")}
 
 

@@ -1,4 +1,4 @@
-"""Text -> features, with the model's own tokenizer."""
+"""Conversion of text to features, with the model's own tokenizer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 INPUTS = ("input_ids", "token_type_ids")
-"""Inputs of a model that have one value a token, as far as features hold them; the attention mask follows from them."""
+"""Inputs of a model that features hold, with one value for each token. The attention mask follows from them."""
 
 
 def encode_texts(
     tokenizer: PreTrainedTokenizerFast, first: Sequence[str], second: Sequence[str] | None, seq_len: int
 ) -> list[Features]:
-    """Tokenise texts, or pairs of texts; of a pair that is too long, the longer text is cut first."""
+    """Tokenise texts, or pairs of texts. If a pair is too long, the longer text is cut first."""
     encoding = tokenizer(
         list(first),
         None if second is None else list(second),
@@ -30,6 +30,6 @@ def encode_texts(
 
 
 def inputs(encoding: BatchEncoding) -> list[Features]:
-    """Return what a tokenizer made of several examples as one dictionary an example."""
+    """Return the encoding of several examples as one dictionary for each."""
     columns = {name: encoding[name] for name in INPUTS}
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -1,4 +1,4 @@
-"""Features -> tensors: the one place where examples are padded."""
+"""Conversion of features to tensors. Only this module pads examples."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import torch
 
 IGNORED: Final = -100
-"""The label of a token that does not count in the loss, as torch's cross entropy has it by default."""
+"""The label of a token that does not count in the loss: the default `ignore_index` of torch's cross entropy."""
 
 
 def padded(sequences: Sequence[Sequence[int]], value: int, length: int) -> torch.Tensor:
-    """Return the sequences, each filled up with `value` to `length`, as int64 [number, length]."""
+    """Return the sequences, each padded with `value` to `length`, as int64 [number of sequences, length]."""
     import torch
 
     rows = [[*sequence, *[value] * (length - len(sequence))] for sequence in sequences]
@@ -23,7 +23,7 @@ def padded(sequences: Sequence[Sequence[int]], value: int, length: int) -> torch
 
 
 def pad_inputs(features: Sequence[Features], vocabulary: Vocabulary, pad_to: int | None) -> Batch:
-    """Return what a model reads: `input_ids`, `attention_mask` and, where it has them, `token_type_ids`, as [B, L]."""
+    """Return `input_ids`, `attention_mask` and, if the model has token types, `token_type_ids`, each [B, L]."""
     ids = [feature["input_ids"] for feature in features]
     length = pad_to or max(map(len, ids))
     batch = {
@@ -36,7 +36,7 @@ def pad_inputs(features: Sequence[Features], vocabulary: Vocabulary, pad_to: int
 
 
 def stacked(features: Sequence[Features], *names: str) -> Batch:
-    """Return the named numbers, one an example, as [B]."""
+    """Return the named numbers, one for each example, as int64 [B]."""
     import torch
 
     return {name: torch.tensor([feature[name] for feature in features], dtype=torch.int64) for name in names}

@@ -1,4 +1,4 @@
-"""Predictions and references -> scores between 0 and 1: plain functions on plain data."""
+"""Scores between 0 and 1 of predictions, given references: plain functions on plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def class_scores(predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-    """Return `accuracy` and `macro_f1` (the mean over the classes that occur) of one class an example."""
+    """Return `accuracy` and `macro_f1` (the mean over the classes that occur), given one class for each example."""
     from sklearn.metrics import accuracy_score, f1_score
 
     return {
@@ -23,7 +23,7 @@ def class_scores(predictions: Sequence[int], references: Sequence[int]) -> dict[
 
 
 def entity_scores(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Return `precision`, `recall` and `f1` of whole entities, given a BIO tag a word (as seqeval, CoNLL-2003)."""
+    """Return `precision`, `recall` and `f1` of whole entities, given the BIO tag of each word (seqeval, CoNLL-2003)."""
     from seqeval.metrics import f1_score, precision_score, recall_score
 
     tags = [list(row) for row in references], [list(row) for row in predictions]
@@ -35,9 +35,10 @@ def entity_scores(predictions: Sequence[Sequence[str]], references: Sequence[Seq
 
 
 def answer_scores(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Return `exact_match` and `f1` of answers as SQuAD's script does, but of 1: the best over each one's references.
+    """Return `exact_match` and `f1` of answers, as SQuAD's script but between 0 and 1.
 
-    A question without a reference has no answer: the empty prediction is right.
+    The best of a question's references counts. A question without a reference has no answer, so an empty prediction is
+    right.
     """
     pairs = [(answer, known or [""]) for answer, known in zip(predictions, references, strict=True)]
     return {
@@ -47,12 +48,12 @@ def answer_scores(predictions: Sequence[str], references: Sequence[Sequence[str]
 
 
 def normalize(answer: str) -> str:
-    """Lower-case; drop punctuation, then articles; single blanks (the order of SQuAD's script)."""
+    """Return the answer in lower case, without punctuation and articles, with single blanks (as SQuAD's script)."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def word_f1(prediction: str, reference: str) -> float:
-    """Return the harmonic mean of precision and recall of the words, repeated words counted."""
+    """Return the harmonic mean of precision and recall of the words. A repeated word counts each time."""
     predicted, true = normalize(prediction).split(), normalize(reference).split()
     if not predicted or not true:
         return float(predicted == true)

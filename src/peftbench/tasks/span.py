@@ -17,29 +17,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 STRIDE: Final = 128
-"""Tokens that two neighbouring windows of one context share, as the paper sets it; fewer where windows are short."""
+"""Tokens that two neighbouring windows of one context share, as in the paper; fewer if windows are short."""
 MAX_QUESTION: Final = 64
-"""Tokens of a question that are kept, as BERT's SQuAD code has it; fewer where windows are short."""
+"""Largest number of tokens of a question, as in BERT's SQuAD code; smaller if windows are short."""
 MAX_SYNTHETIC_ANSWER: Final = 10
+"""Largest number of tokens of a synthetic answer."""
 
 Characters = tuple[int, int]
-"""First character, and the one after the last, within the context."""
+"""First character and end (exclusive) within the context."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextWindow:
-    """One of the stretches of a context that together cover it: an example for the model."""
+    """A question with one window of its context, as an example. The windows of a context overlap and cover it."""
 
     features: Features
     row: int
-    """Number of the row that it was cut from."""
+    """Index of the row of the context."""
     offsets: tuple[Characters | None, ...]
-    """The characters of the context that each token stands for; None for tokens that are not of the context."""
+    """Characters of the context for each token; None for a token that is not of the context."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpanTask(Task):
-    """Finds the first and the last token of the answer; a window without the answer points at its first token."""
+    """Finds the first and the last token of the answer. In a window without the answer both are the first token."""
 
     head: Head = Head.QUESTION_ANSWERING
     labels: tuple[str, ...] = ()
@@ -48,14 +49,15 @@ class SpanTask(Task):
     peft_task_type: str | None = "QUESTION_ANS"
 
     def unfolded(self, row: Row) -> Iterable[tuple[str, object]]:
-        """Return the questions of an article, or of a paragraph, of SQuAD's own files; else the row, answers gathered.
+        """Return the questions of an article or a paragraph in SQuAD's own files; for any other row, the row itself.
 
-        Their answers are lists of objects with a text and a start, and none for what cannot be answered.
+        There, answers are a list of objects with a text and a start, empty if there is no answer. The list is turned
+        into two lists, of texts and of starts.
         """
         return list(_questions(row))
 
     def problem(self, row: Row) -> str:
-        """Return why a row cannot be used, or ''."""
+        """Return the reason why a row cannot be used, or ''."""
         return (
             super().problem(row)
             or text_problem(row, ("context", "question"))
@@ -63,11 +65,11 @@ class SpanTask(Task):
         )
 
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
-        """Tokenise questions with their contexts; a long context becomes several examples."""
+        """Tokenise questions with their contexts. A long context becomes several examples."""
         return [window.features for window in self.windows(rows, tokenizer, seq_len)]
 
     def windows(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[ContextWindow]:
-        """Tokenise as `encode` does, and keep what turns a predicted span back into text."""
+        """Tokenise as `encode` does, and keep the offsets that turn a predicted span back into text."""
         room = seq_len - tokenizer.num_special_tokens_to_add(pair=True)
         max_question = min(MAX_QUESTION, room // 2)
         encoding = tokenizer(
@@ -96,7 +98,7 @@ class SpanTask(Task):
         return windows
 
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
-        """Make pairs of a short and a long text, with a span of up to ten tokens in the long one."""
+        """Make pairs of a short and a long text. The long one holds an answer of up to ten tokens."""
         random = synthetic.source(self.name, seed)
         examples = []
         for number in range(count):
@@ -110,12 +112,12 @@ class SpanTask(Task):
         return examples
 
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
-        """Pad into `input_ids`, `attention_mask`, (`token_type_ids`) [B, L], `start_positions`, `end_positions` [B]."""
+        """Return `input_ids`, `attention_mask`, (`token_type_ids`) [B, L], `start_positions`, `end_positions` [B]."""
         return {**pad_inputs(features, vocabulary, pad_to), **stacked(features, "start_positions", "end_positions")}
 
 
 def _questions(row: Row) -> Iterator[tuple[str, object]]:
-    """Yield the rows within an article or a paragraph with their places, or the row itself; broken ones as they are."""
+    """Yield the rows within an article or a paragraph with their places, or the row itself. Broken ones are kept."""
     for place, paragraph in _parts(row, "paragraphs", "paragraph"):
         for inner, question in _parts(paragraph, "qas", "question"):
             found = question
@@ -127,7 +129,7 @@ def _questions(row: Row) -> Iterator[tuple[str, object]]:
 
 
 def _parts(whole: object, key: str, name: str) -> Iterator[tuple[str, object]]:
-    """Yield what a list within an object holds, with its places; the whole itself where there is no such list."""
+    """Yield the items of the list `whole[key]` with their places; `whole` itself if there is no such list."""
     inner = whole.get(key) if isinstance(whole, Mapping) else None
     if isinstance(inner, list):
         yield from ((f", {name} {number}", part) for number, part in enumerate(inner, start=1))
@@ -136,14 +138,14 @@ def _parts(whole: object, key: str, name: str) -> Iterator[tuple[str, object]]:
 
 
 def _gathered(answers: Sequence[object]) -> object:
-    """Return SQuAD's answers, an object each, as two lists; anything else as it is."""
+    """Return a list of SQuAD's answer objects as two lists, of texts and of starts; anything else as it is."""
     if not all(isinstance(answer, Mapping) and {"text", "answer_start"} <= set(answer) for answer in answers):
         return answers
     return {name: [answer[name] for answer in answers] for name in ("text", "answer_start")}  # type: ignore[index] # mappings
 
 
 def _cut(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_tokens: int) -> list[str]:
-    """Cut texts after so many tokens."""
+    """Cut texts after `max_tokens` tokens."""
     encoding = tokenizer(
         list(texts), add_special_tokens=False, truncation=True, max_length=max_tokens, return_offsets_mapping=True
     )
@@ -154,7 +156,7 @@ def _cut(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, max_tokens: i
 
 
 def answer_of(row: Row) -> Characters | None:
-    """Return the characters of the first answer without the blanks around it, None if the row has no answer."""
+    """Return the characters of the first answer, without blanks around it; None if the row has no answer."""
     answers = row["answers"]
     if not answers["text"] or not (text := answers["text"][0].strip()):
         return None
@@ -163,7 +165,7 @@ def answer_of(row: Row) -> Characters | None:
 
 
 def _tokens(offsets: Sequence[Characters | None], answer: Characters | None) -> tuple[int, int] | None:
-    """Return the first and the last token of the answer, None if the window does not hold the whole of it."""
+    """Return the first and the last token of the answer; None if the window does not hold the whole answer."""
     context = [(token, characters) for token, characters in enumerate(offsets) if characters is not None]
     if answer is None or not context:
         return None

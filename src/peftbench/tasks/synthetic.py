@@ -1,4 +1,4 @@
-"""Examples out of a seed: no files, no tokenizer, the shapes of real ones."""
+"""Synthetic examples from a seed, with the shapes of real ones. They need no files and no tokenizer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from peftbench.tasks.base import Features, Vocabulary
 
 
 def source(task: str, seed: int) -> Random:
-    """Return a task's random source: the same on every machine and in every process."""
+    """Return a task's random generator. It is the same on every machine and in every process."""
     return Random(f"{task}:{seed}")
 
 
 def length(random: Random, number: int, seq_len: int) -> int:
-    """Return the tokens of example `number`: all of `seq_len` for the first, a quarter to all of it for others."""
+    """Return the number of tokens of example `number`: `seq_len` for the first, a quarter of it or more for others."""
     return seq_len if number == 0 else random.randint(max(seq_len // 4, MIN_LENGTH), seq_len)
 
 
@@ -23,19 +23,19 @@ MIN_LENGTH = 6
 
 
 def ids(random: Random, vocabulary: Vocabulary, count: int) -> list[int]:
-    """Return random ids of ordinary tokens: from the longest run of ids without a special one."""
+    """Return `count` random ids of ordinary tokens, from the longest range of ids without a special one."""
     borders = sorted({-1, vocabulary.pad, vocabulary.start, vocabulary.separator, vocabulary.size})
     low, high = max(pairwise(borders), key=lambda run: run[1] - run[0])
     return random.choices(range(low + 1, high), k=count)
 
 
 def text(first: list[int], vocabulary: Vocabulary) -> Features:
-    """Return one text with its special tokens: two tokens longer than it."""
+    """Return one text with its special tokens, which are two."""
     return _features([vocabulary.start, *first, vocabulary.separator], [])
 
 
 def pair(first: list[int], second: list[int], vocabulary: Vocabulary) -> Features:
-    """Return two texts with their special tokens: three tokens longer than both."""
+    """Return two texts with their special tokens, which are three."""
     return _features([vocabulary.start, *first, vocabulary.separator], [*second, vocabulary.separator])
 
 

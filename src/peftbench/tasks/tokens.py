@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 BIO: Final = re.compile(r"O|[BI]-(.+)")
-"""A tag: outside of an entity, or its first (B) or a further (I) word, with the entity's type."""
+"""A tag: O is outside of an entity, B is the first and I a further word of one, with the entity's type."""
 MAX_SUB_WORDS: Final = 3
-"""Longest word of a synthetic example, in tokens."""
+"""Largest number of tokens of a word in a synthetic example."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A row of words as an example for the model."""
+    """A row of words as an example, and the words that have a label in it."""
 
     features: Features
     words: tuple[int, ...]
-    """Number of the word that each label is of: some words can have no token."""
+    """Index of the word of each label, in order. A word without a token is missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenTask(Task):
-    """Gives each word a class, on its first token; its other tokens do not count in the loss."""
+    """Gives each word a class, on its first token. The other tokens of a word do not count in the loss."""
 
     head: Head = Head.TOKEN_CLASSIFICATION
     fields: tuple[str, ...] = ("tokens", "ner_tags")
@@ -44,9 +44,10 @@ class TokenTask(Task):
     peft_task_type: str | None = "TOKEN_CLS"
 
     def named(self, names: Sequence[str]) -> Self:
-        """Take the tags that the file names; raises UserError for one that is no BIO tag, whose entities are not known.
+        """Return the task with the tags that the file names. Mere numbers stand for the task's own tags.
 
-        Numbers alone stand for the task's own tags.
+        Raises:
+            UserError: a name is no BIO tag.
         """
         found = super().named(names)
         if strange := next((name for name in found.labels if not BIO.fullmatch(name)), None):
@@ -54,7 +55,7 @@ class TokenTask(Task):
         return found
 
     def fitted(self, rows: Iterable[Row]) -> Self:
-        """Take the entity types of the rows where they have others than the task; O comes first, then by name."""
+        """Return the task with the entity types of the rows, if one is not the task's own. O is first, then by name."""
         tags = {tag for row in rows for tag in _names(row.get("ner_tags"))}
         if tags <= set(self.labels):
             return self
@@ -62,7 +63,7 @@ class TokenTask(Task):
         return self.with_labels(["O", *(f"{place}-{kind}" for kind in types for place in "BI")])
 
     def problem(self, row: Row) -> str:
-        """Return why a row cannot be used, or ''."""
+        """Return the reason why a row cannot be used, or ''."""
         return super().problem(row) or _words_problem(row["tokens"], row["ner_tags"]) or self._tag_problem(row)
 
     def _tag_problem(self, row: Row) -> str:
@@ -70,11 +71,11 @@ class TokenTask(Task):
         return next(filter(None, problems), "")
 
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
-        """Tokenise words that are given apart; words past the end are cut."""
+        """Tokenise lists of words. Words beyond `seq_len` tokens are cut."""
         return [one.features for one in self.tagged(rows, tokenizer, seq_len)]
 
     def tagged(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Tagged]:
-        """Tokenise as `encode` does, and keep which words have a label."""
+        """Tokenise as `encode` does, and keep the indices of the words that have a label."""
         encoding = tokenizer(
             _spaced([row["tokens"] for row in rows], tokenizer),
             is_split_into_words=True,
@@ -92,7 +93,7 @@ class TokenTask(Task):
         return examples
 
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
-        """Make examples of words of one to three tokens, whose tags go round all classes."""
+        """Make examples of words of one to three tokens, whose tags rotate over all classes."""
         random = synthetic.source(self.name, seed)
         tags = cycle(range(len(self.labels)))
         examples = []
@@ -106,16 +107,17 @@ class TokenTask(Task):
         return examples
 
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
-        """Pad into `input_ids`, `attention_mask`, (`token_type_ids`) and `labels`, each [B, L]."""
+        """Return `input_ids`, `attention_mask`, (`token_type_ids`) and `labels`, each [B, L]."""
         batch = pad_inputs(features, vocabulary, pad_to)
         length = batch["input_ids"].shape[1]
         return {**batch, "labels": padded([feature["labels"] for feature in features], IGNORED, length)}
 
 
 def _spaced(rows: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> list[list[str]]:
-    """Return the words of each row, with the blank that stands before a word in a text where pieces depend on it.
+    """Return the words of each row, with a blank before each word if the tokenizer's pieces depend on it.
 
-    RoBERTa's and GPT-2's tokenizers know words with their blank; given apart, words would be read as ends of others.
+    The tokenizers of RoBERTa and GPT-2 have words with their blank. They would take a word without one for the end of
+    another word.
     """
     splitter = tokenizer.backend_tokenizer.pre_tokenizer
     apart, in_text = ([piece for piece, _ in splitter.pre_tokenize_str(a)] if splitter else [] for a in ("a", " a"))
@@ -125,7 +127,7 @@ def _spaced(rows: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -
 
 
 def _first_tokens(words: Sequence[int | None]) -> list[int | None]:
-    """Return, for each token, the word that it is the first token of, None where it is none's."""
+    """Return, for each token, the index of the word whose first token it is; None if it is not a first token."""
     return [None if word == before else word for word, before in zip(words, (None, *words), strict=False)]
 
 
@@ -150,6 +152,6 @@ TASKS: tuple[Task, ...] = (
         labels=("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"),
         max_length=256,
         hub=HubSource(path="unimelb-nlp/wikiann", configuration="en"),
-        summary="Which words name persons, organisations, places? A BIO tag a word.",
+        summary="Which words name persons, organisations, places? One BIO tag for each word.",
     ),
 )

@@ -1,4 +1,4 @@
-"""The proof that a method trains exactly what it promises to: without it there is no time.
+"""The validity pass: it proves that a method trains exactly what it promises. Without that no time is reported.
 
-It imports workloads and what is below them.
+It imports workloads and the rooms below them.
 """

@@ -1,8 +1,8 @@
-"""The validity pass: a method proves that it trains, merges and saves what it promises to, before it is timed.
+"""The validity pass: a method proves that it trains, merges and saves what it promises, before it is timed.
 
-A number for a method that silently trains the wrong weights is worse than none. A method promises to train what it
-leaves requiring a gradient; the pass takes a few real optimizer steps on the case's own batches and looks at what
-came of them.
+A number for a method that silently trains the wrong weights is worse than none. A method promises to train every
+parameter that it leaves requiring a gradient. The pass takes a few real optimizer steps on the case's own batches, and
+checks which tensors received gradients and changed.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ if TYPE_CHECKING:
     from peftbench.workloads.subject import Subject
 
 _ROWS: Final = 4
-"""Rows of a batch that are used: what is proven does not depend on their number, what it costs does."""
+"""Number of rows of each batch that are used. The proof does not depend on it; its cost does."""
 
 _SIGNAL: Final = 0.3
-"""Standard deviation of what is added to a method's own tensors before outputs are compared, times the root of the
-model's width. An adapter of a few steps does so little that its loss would go unnoticed; much more than this makes a
-deep model so steep that rounding shows."""
+"""Scale of the noise that is added to a method's own tensors before outputs are compared: its standard deviation is
+this number divided by the root of the model's width. After a few steps an adapter changes outputs so little that its
+loss in merging or saving would go unnoticed. Much more noise would amplify rounding errors in a deep model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """What a method has proven."""
+    """The result of a proof that succeeded."""
 
     steps: int
-    """Optimizer steps that it took."""
+    """Number of optimizer steps."""
     duration_s: float
     tolerance: float
-    """Largest difference of outputs, as a part of the largest output, that was taken as rounding."""
+    """Largest difference of outputs, relative to the largest output, that counts as rounding."""
     checkpoint: CheckpointSize | None
     """Size of the files that `save` wrote; None if the method cannot save."""
     facts: tuple[str, ...]
-    """What was checked and held, a line each."""
+    """Statements that were checked and hold, a line each."""
     notes: tuple[str, ...]
-    """What could not be checked, or held only nearly, a line each."""
+    """Statements that could not be checked, or hold with an exception, a line each."""
 
     def metrics(self) -> Mapping[str, Metric]:
-        """Return the size of the checkpoint and the cost of the pass, as metrics of a record."""
+        """Return the size of the checkpoint and the duration of the pass, as metrics of a record."""
         missing = {"checkpoint_bytes": Metric(None, "B", reason="the method cannot save")}
         return {
             **(self.checkpoint.metrics() if self.checkpoint else missing),
@@ -67,12 +67,17 @@ class Validity:
 
 
 def check(subject: Subject) -> Validity:
-    """Put a method to the proof on a fresh model, with the first rows of the case's batches.
+    """Check a method on a fresh model, with the first rows of the case's batches.
 
-    The loss and all gradients are finite; the head and everything else that requires a gradient receives a non-zero
-    one and changes; every other parameter and buffer stays as it was, bit by bit; two evaluations are equal; a saved
-    and reloaded model, and a merged one, compute the same. Torch's random generators are put back
-    afterwards.
+    It must hold that:
+
+    * the loss and all gradients are finite;
+    * the head and every other parameter that requires a gradient receives a non-zero one, and changes;
+    * every other parameter and buffer stays as it was, bit by bit;
+    * two evaluations are equal;
+    * a saved and reloaded model, and a merged one, compute the same.
+
+    Torch's random generators are put back afterwards.
 
     Raises:
         ValidityError: one of these does not hold; says which, in one line.
@@ -100,14 +105,14 @@ def check(subject: Subject) -> Validity:
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
-    """The steps of the proof in the order in which they must be taken; the last one consumes the model."""
+    """The steps of the proof. They must be taken in the order of `check`. The last one, `merge`, spoils the model."""
 
     subject: Subject
     batches: Sequence[Batch]
     origin: Origin
     model: torch.nn.Module
     spare: Callable[[], PreTrainedModel]
-    """Returns one more fresh model, made when first asked for: after training, when memory is free again."""
+    """Returns one further fresh model. It is made at the first call: after training, when memory is free again."""
     facts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -144,7 +149,7 @@ class _Proof:
             f"{len(promises.trained) - len(still)} trained tensors received gradients and changed {steps}"
         )
         self.facts.append(f"{len(promises.frozen)} frozen tensors stayed as they were, bit by bit")
-        self.notes.extend(f"{name} stood still: the plain model's loss does not depend on it" for name in still)
+        self.notes.extend(f"{name} did not change: the plain model's loss does not depend on it" for name in still)
         return training.steps
 
     def evaluate(self, model: torch.nn.Module) -> Outputs:
@@ -181,7 +186,7 @@ class _Proof:
             return
         try:
             merged = self.subject.method.merge(self.model)
-        except Exception as error:  # noqa: BLE001 (a fault of the library that merges: told, not papered over)
+        except Exception as error:  # noqa: BLE001 (a fault of the library that merges is reported as a note)
             self.notes.append(f"merge not available: {_described(error, 'merging')}")
             return
         place = place_of_plain(merged)
@@ -195,9 +200,10 @@ class _Proof:
 
 
 def _awake(model: PreTrainedModel) -> PreTrainedModel:
-    """Give a fresh model's zero vectors small values, the same each time.
+    """Replace a fresh model's zero vectors by small values, the same each time.
 
-    A trained model has none; random weights come with biases of zero, and a method that scales a bias would look dead.
+    A trained model has no such vectors. Random weights come with biases of zero, and a method that scales a bias would
+    then receive no gradient.
     """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -217,7 +223,7 @@ def _compared(kind: str, outputs: Outputs, others: Outputs) -> str:
 
 
 def _described(error: Exception, phase: str) -> str:
-    """Return what a method failed of, in one line; what is the machine's failure is raised again."""
+    """Return why a method failed, in one line. A failure of the machine (memory, disk, device) is raised again."""
     failure = classify(error, phase)
     if failure.kind != "failed":
         raise error

@@ -1,4 +1,4 @@
-"""What a model computes in evaluation mode, and whether two models compute the same."""
+"""The outputs of a model in evaluation mode, and their comparison."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
 
 Outputs = tuple[torch.Tensor, ...]
-"""The floating-point tensors among the outputs, in order: logits, or those of start and end, ... Not the loss: some
-methods add a regulariser to it, which a merged or reloaded model has no use for."""
+"""The floating-point tensors among the outputs, in order: logits, or those of start and end, ... The loss is left out,
+since some methods add a regulariser to it, which a merged or reloaded model does not have."""
 
 _TOLERANCES: Final[Mapping[torch.dtype, float]] = {
     torch.float64: 1e-10,
@@ -24,11 +24,12 @@ _TOLERANCES: Final[Mapping[torch.dtype, float]] = {
 }
 _TF32_TOLERANCE: Final = 5e-3
 _LEAST_SCALE: Final = 0.1
-"""Logits that are smaller are sums that cancelled out: rounding shows in them more than in what they were made of."""
+"""Least scale to which differences are relative. Smaller logits are sums whose terms cancelled, so their relative
+rounding errors are large."""
 
 
 def evaluate(model: torch.nn.Module, batch: Batch) -> Outputs:
-    """Return the outputs of `model` in evaluation mode, in which it is left.
+    """Return the outputs of `model` in evaluation mode. The model stays in that mode.
 
     Raises:
         ValidityError: an output is not finite.
@@ -43,15 +44,15 @@ def evaluate(model: torch.nn.Module, batch: Batch) -> Outputs:
 
 
 def is_equal(left: Outputs, right: Outputs) -> bool:
-    """Tell whether two outputs are equal bit by bit."""
+    """Return whether two outputs are equal in every element."""
     return len(left) == len(right) and all(torch.equal(a, b) for a, b in zip(left, right, strict=True))
 
 
 def difference(left: Outputs, right: Outputs) -> float:
-    """Return the largest difference of two outputs, as a part of the largest element of its tensor (at least 0.1).
+    """Return the largest difference of two outputs, relative to the largest element of the tensor (at least 0.1).
 
     Raises:
-        ValidityError: they differ in number or shape.
+        ValidityError: the outputs differ in number or shape.
     """
     if [tensor.shape for tensor in left] != [tensor.shape for tensor in right]:
         raise ValidityError("the outputs differ in shape")
@@ -59,9 +60,9 @@ def difference(left: Outputs, right: Outputs) -> float:
 
 
 def tolerance(outputs: Outputs) -> float:
-    """Return the largest `difference` that counts as rounding: products are added up in another order.
+    """Return the largest `difference` that counts as rounding, since sums may be taken in another order.
 
-    That of the coarsest dtype, or of TF32 where float32 products may run in it.
+    It is that of the coarsest dtype, or of TF32 if float32 products may run in it.
     """
     coarsest = max(_TOLERANCES[tensor.dtype] for tensor in outputs)
     uses_tf32 = torch.get_float32_matmul_precision() != "highest" and any(tensor.is_cuda for tensor in outputs)

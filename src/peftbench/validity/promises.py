@@ -1,4 +1,4 @@
-"""What a method promises to train, against the model from before it was applied."""
+"""The promises of a method: which tensors it trains, compared with the plain model before the method was applied."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is remembered of a model from before a method was applied to it."""
+    """The tensors of a model before a method is applied to it."""
 
     tensors: Tensors
-    """Kept, so that no identity is given to another tensor."""
+    """Parameters and buffers. They are kept alive, so that no other tensor can get the id of one of them."""
     names: Mapping[int, str]
-    """Of the same tensors, by identity."""
+    """`id` of each of these tensors -> its name."""
     heads: frozenset[str]
     """Names of the modules that are the task head."""
     width: int
@@ -34,7 +34,7 @@ class Origin:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Self:
-        """Look at a model that no method has touched."""
+        """Return the origin of a model to which no method has been applied."""
         tensors = named_tensors(model)
         return cls(
             tensors=tensors,
@@ -44,14 +44,14 @@ class Origin:
         )
 
     def has(self, tensor: torch.Tensor) -> bool:
-        """Tell whether the plain model had this very tensor."""
+        """Return whether the plain model has this very tensor."""
         return id(tensor) in self.names
 
     def counterparts(self, name: str, tensor: torch.Tensor) -> tuple[str, ...]:
-        """Return which of the plain model's parameters a tensor is, or may be a copy of; none for a new one.
+        """Return the names of the plain model's parameters that a tensor is, or may be a copy of. A new one has none.
 
-        PEFT trains a copy of the head under another name: any of the head's parameters of the same kind may be its
-        original.
+        PEFT trains a copy of the head under another name. Its original may be any parameter of the head with the same
+        shape and the same last part of the name.
         """
         if self.has(tensor):
             return (self.names[id(tensor)],)
@@ -76,25 +76,26 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """What a method says that training does to its model."""
+    """The tensors that training must change, and those that it must not change."""
 
     trained: Tensors
-    """Changes: all that requires a gradient."""
+    """Parameters that must change: all that require a gradient."""
     own: Tensors
-    """Those of the trained ones that the method brought, its copy of the head among them."""
+    """The trained parameters that the method added, including its copy of the head."""
     frozen: Tensors
-    """Stays as it is: all other parameters, and the buffers that the plain model had. Buffers that the method brought
-    are its state and may move: running statistics of gradients, priors that follow the weights."""
+    """Tensors that must not change: all other parameters, and the plain model's buffers. Buffers that the method added
+    are its state and may change: running statistics of gradients, priors that follow the weights."""
     place: str
-    """What stands before the plain model's names in all others."""
+    """Prefix of the plain model's names in all other names."""
 
 
 def promises_of(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool) -> Promises:
-    """Return what a method promises by what it left requiring a gradient.
+    """Return the promises of a method, which follow from the parameters that it leaves requiring a gradient.
 
     Raises:
-        ValidityError: nothing is trained; part of the head is frozen; a method brings parameters and trains none of
-            them, or trains weight matrices of the backbone beside them (biases and norms may be) without saying so.
+        ValidityError: nothing is trained; or part of the head is frozen; or the method adds parameters to the body and
+            trains none of them; or it adds some and also trains weight matrices of the backbone, without declaring
+            `trains_backbone` (it may train biases and norms).
     """
     parameters = dict(model.named_parameters())
     trained = {name: p for name, p in parameters.items() if p.requires_grad}
@@ -119,18 +120,22 @@ def promises_of(model: torch.nn.Module, origin: Origin, *, trains_backbone: bool
 
 
 def named_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return parameters and buffers by name, a shared one once."""
+    """Return parameters and buffers by name. A shared one appears once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def some(names: Sequence[str]) -> str:
-    """Name the first of some tensors and say how many more there are."""
+    """Return a text with the first of the names and the number of the others."""
     first = names[0].removeprefix(f"{WRAPPER}model.") if names[0].startswith(WRAPPER) else names[0]
     return first if len(names) == 1 else f"{first} and {len(names) - 1} more"
 
 
 def _check_head(trained: Tensors, origin: Origin) -> None:
-    """Look for a trained parameter of the same shape for each of the head's: the head may have been copied."""
+    """Check that each parameter of the head has a trained one of the same shape, since the head may be a copy.
+
+    Raises:
+        ValidityError: a parameter of the head has none.
+    """
     plain = ((name, t) for name, t in origin.tensors.items() if is_head(name, origin.heads))
     head = {name: t.shape for name, t in plain if isinstance(t, torch.nn.Parameter)}
     frozen = Counter(head.values())

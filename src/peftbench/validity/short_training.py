@@ -1,4 +1,4 @@
-"""A few steps of real training, and what came of them: which tensors got gradients, which moved, which did not."""
+"""A few steps of real training, and which tensors received gradients and changed in them."""
 
 from __future__ import annotations
 
@@ -20,38 +20,41 @@ if TYPE_CHECKING:
     from peftbench.workloads.subject import Subject
 
 _MODES: Final = (*(True,) * 8, *(False,) * 4)
-"""Training or evaluation mode of each step. Two steps serve most methods: where a factor starts at zero, the other
-factor's gradient is zero in the first. More are taken only while a tensor waits for a gradient, and each shakes it,
-since a few ReLUs may all be dead where they start: what receives no gradient wherever it stands takes no part in the
-loss. Those in evaluation mode serve layers that random depth skips nearly always, the many in training mode parts that
-take turns."""
+"""Mode of each step: True is training, False is evaluation.
+
+Most methods need two steps: if one factor of a product starts at zero, the other factor has no gradient in the first
+step. Further steps are taken only while a tensor has received no gradient. Each of them first adds noise to such a
+tensor, since a few ReLUs may all be dead at its initial value. A tensor that receives no gradient at any value takes no
+part in the loss. Many steps in training mode serve parts that take turns; steps in evaluation mode serve layers that
+random depth nearly always skips."""
 _LEAST_STEPS: Final = 2
 _LEARNING_RATE: Final = 1e-3
-"""Or what it takes to move the smallest element of each tensor, if its dtype is so coarse that this is more."""
+"""Least learning rate. In half precision it is larger if needed to change the smallest element of each tensor."""
 _HALF: Final = (torch.float16, torch.bfloat16)
 _SEARCH: Final = 0.1
-"""Standard deviation of what is added to a tensor that waits for a gradient: more than most of its elements are."""
+"""Standard deviation of the noise that is added to a tensor without a gradient. It is larger than most elements."""
 _HALF_LOSS_SCALE: Final = 1024.0
-"""As a gradient scaler does in training: float16 has no room for small gradients."""
+"""Factor of the loss in float16, as of a gradient scaler: float16 cannot represent small gradients."""
 _ROUNDED: Final = 32
-"""Of so many resolutions rounding can make a gradient that is zero in exact arithmetic: it is a sum over rows."""
+"""A gradient below 32 x machine epsilon x the largest gradient counts as zero. It is a sum over rows, which rounds."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> a dtype that shows its bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShortTraining:
-    """What a few optimizer steps showed."""
+    """The result of a few optimizer steps."""
 
     steps: int
     starved: frozenset[str]
-    """Trained tensors whose gradient was missing, or zero in every element, in each step."""
+    """Names of trained tensors whose gradient was missing, or zero in every element, in each step."""
 
 
 def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> ShortTraining:
-    """Train as real training does: the method's regulariser in the loss, its optimizer, its hook after each step.
+    """Train a few steps with the method's regulariser in the loss, its optimizer, and its hook after each step.
 
-    Only the learning rate is another one, and weight decay is off, so that only gradients move weights.
+    Two things differ from a real training. The learning rate is another one. Weight decay is off, so that only
+    gradients change weights.
 
     Raises:
         ValidityError: the loss or a gradient is not finite.
@@ -90,21 +93,21 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
 
 
 def snapshot(promises: Promises) -> Tensors:
-    """Copy all that is trained or frozen to the CPU, so that no second model stands on the device."""
+    """Return copies of all trained and frozen tensors on the CPU, so that the device holds no second model."""
     return {name: t.detach().to("cpu", copy=True) for name, t in (*promises.trained.items(), *promises.frozen.items())}
 
 
 def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
-    """Return the trained tensors that got no gradient or did not change; the frozen ones must be equal bit by bit.
+    """Return the names of trained tensors that received no gradient or did not change.
 
     Args:
-        before: The `snapshot` from before the steps.
-        model: The model after them.
-        promises: What should have changed, and what should not.
-        training: What the steps showed.
+        before: The `snapshot` before the steps.
+        model: The model after the steps.
+        promises: The tensors that must change, and those that must not.
+        training: The result of the steps.
 
     Raises:
-        ValidityError: a tensor is gone, or a frozen one changed.
+        ValidityError: a tensor is gone, or a bit of a frozen one changed.
     """
     after = named_tensors(model)
     if gone := sorted(before.keys() - after.keys()):
@@ -118,17 +121,17 @@ def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, 
 def require_idle(
     still: Sequence[str], promises: Promises, training: ShortTraining, origin: Origin, idle: frozenset[str]
 ) -> None:
-    """Accept that tensors stood still if the plain model's loss does not depend on what they stand for, or change.
+    """Check that tensors without change are parameters on which the plain model's loss does not depend.
 
     Args:
-        still: Trained tensors that stood still.
-        promises: What should have changed.
-        training: What the steps showed.
-        origin: The plain model's names for them.
+        still: Names of trained tensors that did not change (`standing_still`).
+        promises: The tensors that must change.
+        training: The result of the steps.
+        origin: The plain model, which gives the tensors' names there.
         idle: The plain model's `idle_parameters`.
 
     Raises:
-        ValidityError: the loss does depend on one, or it is new.
+        ValidityError: the loss depends on one of the tensors, or the method added it.
     """
     plain = {
         name: origin.counterparts(name, promises.trained[name]) or origin.adapted(name.removeprefix(promises.place))
@@ -142,10 +145,10 @@ def require_idle(
 
 
 def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozenset[str]:
-    """Return the parameters of a plain model that its loss does not depend on, save by rounding.
+    """Return the names of a plain model's parameters on which its loss does not depend, except by rounding.
 
-    A bias that is added to every key is the example: attention weights do not move with it, so its gradient is zero
-    in exact arithmetic. A gradient near the resolution of the largest one counts as zero.
+    An example is a bias that is added to every key. Attention weights do not depend on it, so its gradient is zero in
+    exact arithmetic. A gradient of rounding size counts as zero (`_ROUNDED`).
     """
     plain.train()
     for batch in batches:
@@ -159,7 +162,7 @@ def idle_parameters(plain: PreTrainedModel, batches: Iterable[Batch]) -> frozens
 
 
 def perturb(parameters: Iterable[torch.Tensor], deviation: float, *, zeros: bool) -> None:
-    """Move parameters at random; elements that are zero, since they were pruned perhaps, only if asked."""
+    """Add noise of a standard deviation to parameters. Elements that are zero, maybe pruned, change only if `zeros`."""
     with torch.no_grad():
         for parameter in parameters:
             noise = torch.randn_like(parameter)
@@ -167,7 +170,10 @@ def perturb(parameters: Iterable[torch.Tensor], deviation: float, *, zeros: bool
 
 
 def _largest_gradients(tensors: Tensors) -> dict[str, float]:
-    """Return the largest absolute element of each gradient, where there is one; waits for the device once."""
+    """Return the largest absolute element of each gradient by name. Tensors without one are left out.
+
+    The device is synchronised once.
+    """
     gradients = {name: tensor.grad for name, tensor in tensors.items() if tensor.grad is not None}
     if not gradients:
         return {}

@@ -162,7 +162,7 @@ class Merge(Lifecycle):
     """True: a round merges. False: a round unmerges."""
 
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return why the method cannot be merged, or ''."""
+        """Return the reason why the method cannot be merged, or ''."""
         del precision
         return method.why_not_merged
 
@@ -198,7 +198,7 @@ def left_bytes(subject: Subject) -> Metric:
     model: Any = subject.fresh_model()
     device = model.device
     if device.type != "cuda":
-        return Metric(None, "B", noise="sampled", reason=f"no allocator tells what is allocated on {device.type}")
+        return Metric(None, "B", noise="sampled", reason=f"PyTorch does not report allocated bytes of {device.type}")
     before_bytes = release(device)
     try:
         model = subject.method.remove(subject.method.apply(model, subject.application))

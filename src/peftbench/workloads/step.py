@@ -217,7 +217,7 @@ def _representative_round(subject: Subject, model: torch.nn.Module) -> int:
     for number in range(batches, MOST_STEPS, batches):
         if method.is_full_step(model, number):
             return number
-    raise UnsupportedError(f"none of its first {MOST_STEPS} steps does all that a step ever does (is_full_step)")
+    raise UnsupportedError(f"none of the first {MOST_STEPS} steps is a full step (is_full_step)")
 
 
 def without_labels(batch: Batch) -> Batch:

@@ -246,7 +246,7 @@ def test_a_method_may_say_that_it_trains_the_backbone_too(bert: PreTrainedModel)
 def test_what_the_plain_model_does_not_use_may_stand_still(bert: PreTrainedModel) -> None:
     plain = copy.deepcopy(bert)
     plain.get_submodule("bert").register_parameter("unused", nn.Parameter(torch.ones(2)))
-    assert proof(plain, BASIC[0]).notes == ("bert.unused stood still: the plain model's loss does not depend on it",)
+    assert proof(plain, BASIC[0]).notes == ("bert.unused did not change: the plain model's loss does not depend on it",)
 
 
 class RandomDepth(nn.Module):

@@ -235,4 +235,4 @@ def test_removing_a_method_leaves_the_plain_model_and_nothing_of_its_own(name: s
 def test_what_is_left_behind_is_told_on_cuda_only(subject_of: MakeSubject) -> None:
     metric = left_bytes(subject_of("lora"))
     assert metric.value is None
-    assert metric.reason == "no allocator tells what is allocated on cpu"
+    assert metric.reason == "PyTorch does not report allocated bytes of cpu"

@@ -275,7 +275,7 @@ def _visible_mig_uuid() -> str:
     """
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     if not first.startswith("MIG-"):
-        raise _NotAvailableError("the GPU is split by MIG, and which instance this is is not known")
+        raise _NotAvailableError("the GPU is split by MIG, and CUDA_VISIBLE_DEVICES names no instance")
     return first
 
 

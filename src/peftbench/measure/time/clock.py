@@ -1,4 +1,4 @@
-"""How long one round took: the host's clock on the CPU, host and device on CUDA."""
+"""The clocks that time one round: the host's clock on the CPU, host and device on CUDA."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class SharedModelServer(Server):
             on_answer(place, answer)
 
     def tensors(self) -> Iterator[torch.Tensor]:
-        """Yield the weights."""
+        """Yield the weights of the model."""
         return weights(self.model)
 
 

@@ -153,7 +153,7 @@ def _switch_s(server: Server, number: int) -> float:
 
 
 def _timed(value: float | None) -> Metric:
-    return Metric(value, "s", noise="timed", reason="" if value is not None else "too few tasks, or all are ready")
+    return Metric(value, "s", noise="timed", reason="" if value is not None else "too few tasks, or nothing to switch")
 
 
 def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> ServingParts:

@@ -51,7 +51,7 @@ class MultiTaskServer(Server):
         """
         batch = without_labels(self.parts.batch([request.example for request in window]))
         if batch["input_ids"].dim() > 2:  # noqa: PLR2004 - each example has several sequences
-            raise UnsupportedError("multiple choice: the encoder sees sequences, not examples")
+            raise UnsupportedError("multiple choice cannot be served this way: each example is several sequences")
         with self.parts.forward_context(batch):
             self._replay.outputs = self._backbone(**batch)
         for task, places in by_task(window):
@@ -164,7 +164,7 @@ class Mixed(Switching):
 
     def __init__(self, parts: ServingParts) -> None:
         if not isinstance(parts.method, PeftMethod):
-            raise UnsupportedError(f"{parts.method.name}: mixed batches are PEFT's, and this method is not")
+            raise UnsupportedError(f"{parts.method.name}: only PEFT's methods can mix adapters in a batch")
         super().__init__(parts, grouped=False)
 
     def answer(self, window: Sequence[Request], on_answer: OnAnswer) -> None:

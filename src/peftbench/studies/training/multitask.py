@@ -90,7 +90,7 @@ class Adding(JointStudy):
 
 
 WORKLOADS: Final[tuple[Study, ...]] = (
-    MultiTaskStudy(name=MULTITASK, summary="a real training of one encoder with a head a task, on all tasks at once"),
+    MultiTaskStudy(name=MULTITASK, summary="a real training of one encoder, with one head for each task, on all tasks"),
     Adding(
         name=ADDING, summary="a real training that adds the last task to a multi-task model, with and without replay"
     ),

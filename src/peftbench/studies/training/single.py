@@ -107,7 +107,7 @@ def findings(outcome: TrainedModel, metrics: dict[str, Metric]) -> StudyFindings
     """Return metrics and curve, with a warning if the loss was not finite."""
     trained = outcome.trained
     lost = next((point for point in trained.curve if point.loss is None), None)
-    warnings = (f"the loss was no number by step {lost.step}: the learning rate may be too high",) if lost else ()
+    warnings = (f"the loss was not finite by step {lost.step}: the learning rate may be too high",) if lost else ()
     return StudyFindings(metrics, trained.curve, trained.stop, warnings)
 
 

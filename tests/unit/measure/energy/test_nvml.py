@@ -134,7 +134,7 @@ def test_a_split_gpu_is_not_taken_for_the_instance(nvml_standin: StandIn) -> Non
     visible = dump(nvml_standin, SPLIT, CUDA_VISIBLE_DEVICES=f"MIG-{MIG}")
     assert visible["total_bytes"] == [10000, ""]
     unknown = dump(nvml_standin, SPLIT, CUDA_VISIBLE_DEVICES="0")
-    assert unknown["total_bytes"] == [None, "the GPU is split by MIG, and which instance this is is not known"]
+    assert unknown["total_bytes"] == [None, "the GPU is split by MIG, and CUDA_VISIBLE_DEVICES names no instance"]
 
 
 def test_an_old_driver_lacks_functions_and_nothing_else(nvml_standin: StandIn) -> None:
