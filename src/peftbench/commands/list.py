@@ -39,7 +39,7 @@ def add_parser(commands: Subparsers) -> None:
     methods.add_argument(
         "--no-parameters",
         action="store_true",
-        help="do not count the parameters of each method, which takes seconds",
+        help="do not count the parameters of each method, which takes some seconds",
     )
     others = [
         kinds.add_parser("tasks", help="what is learned"),

@@ -99,7 +99,7 @@ class PeftCase:
         except BaseException as error:
             add(runner.failed(self.case, workload, error, id=self.id))
             if isinstance(error, PoisonedError):
-                pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; what was finished is kept"), returncode=1)
+                pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; finished cases are kept"), returncode=1)
             raise
 
     def _keep(self, record: Record) -> Record:
@@ -130,7 +130,7 @@ class PeftCase:
         if record is None:
             self._skip_needless(workload, tuple(outcome.records.values()))
             self.bench.failed_in_its_test(self.id)
-            pytest.fail(f"{self.id}: no launch of it ended; the log of each tells why", pytrace=False)
+            pytest.fail(f"{self.id}: no launch finished it; the log of each launch says why", pytrace=False)
         if record.launches:
             _feed(self.benchmark, [launch.time_s for launch in record.launches])
         self._attach(record)

@@ -17,7 +17,7 @@ CERTAIN: Final = ("regressed", "improved")
 """Verdicts of a change that is certain."""
 UNPAIRED: Final = ("new", "missing", "not comparable")
 """Verdicts of a case that has no numbers on one side."""
-MARKS: Final = "SLOWER, FASTER: certain, by the clock; MORE, LESS: certain, by what is counted; else nothing is certain"
+MARKS: Final = "SLOWER and FASTER are certain by time, MORE and LESS by counters; no other change is certain"
 
 
 def of_history(history: History) -> Sheet:
