@@ -1,9 +1,11 @@
-"""Does a case's time agree with a plain loop? Prints the ratio of both, alternated in one process on one model.
+"""Compares the time of a case with that of a plain loop, alternated in one process on one model.
+
+Prints the ratio of the two times.
 
     python tools/check_bias.py [--model tiny] [--device cpu] [--rounds 200]
 
-The plain loop is what one would write by hand: forward, backward, step, zero_grad, two readings of the clock (and a
-synchronisation before each on CUDA). The aim is a ratio within 2 % of 1 on a CPU, 1 % on CUDA.
+The plain loop is written by hand: forward, backward, step, zero_grad, and two readings of the clock, with a
+synchronisation before each on CUDA. The aim is a ratio within 2 % of 1 on a CPU, 1 % on CUDA.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ def plain_loop(trial: Trial, subject: Subject, device: torch.device) -> TimedRou
 
 
 def main() -> None:
-    """Print a line a case."""
+    """Print a line for each case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="auto")
     parser.add_argument("--device", default="auto")

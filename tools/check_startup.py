@@ -1,9 +1,10 @@
-"""What does the plugin cost where nothing is measured? Prints two processor times, medians of several runs.
+"""Measures what the plugin costs when nothing is measured. Prints two processor times, medians of several runs.
 
     python tools/check_startup.py [--runs 5]
 
-Collecting 10,000 cases (aim: 5 s, no torch imported), and what pytest's start takes longer in a project that has the
-plugin installed and no benchmark (aim: 50 ms), as the difference of alternated runs with and without it.
+The first is that of collecting 10,000 cases (aim: 5 s, without importing torch). The second is the time that the
+installed plugin adds to the start of pytest in a project without benchmarks (aim: 50 ms). It is the difference of
+alternated runs with and without the plugin.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ def pytest_sessionfinish():
     print("torch imported:", "torch" in sys.modules)
 """
 BATCH_SIZES = 139
-"""x 12 methods x 6 tasks = 10,008 cases."""
+"""Number of batch sizes. With 12 methods and 6 tasks there are 10,008 cases."""
 
 
 def seconds(folder: Path, *arguments: str) -> tuple[float, str]:
-    """Run pytest in `folder`; return its processor time, which a busy machine stretches less, and its output."""
+    """Run pytest in `folder`; return its processor time in seconds, and its output.
+
+    Other work on the machine changes processor time less than wall time.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     start_s = _children_s()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - our own

@@ -1,4 +1,4 @@
-"""Prints what it costs, a case, to look for what it left behind: on the preset `tiny`, outside of all rounds."""
+"""Prints the time of looking for global state that a case has changed. No round includes this time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def time_us(call: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
-    """Time the look before a case, the look after it, and the slowest facets."""
+    """Print the time of the look before a case, of the look after it, and of the slowest facets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="tiny")

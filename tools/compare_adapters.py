@@ -1,9 +1,9 @@
 """Compares the step time of the paper's methods here with that of the `adapters` library.
 
 The two libraries need different versions of transformers, so each runs in a process of its own environment (see
-tools/golden/requirements.txt for the other one). Their training steps alternate in lock-step: a disturbance of the
-machine hits both. Printed is the median over the rounds of ours / theirs, and the same for `head`, the plain model
-with a trained head, which tells how much of a ratio is due to the two versions of transformers.
+tools/golden/requirements.txt for the other one). Their training steps alternate in lock-step, so that a disturbance of
+the machine hits both. It prints the median over rounds of our time / their time. The ratio of `head`, the plain model
+with a trained head, shows how much of a ratio is due to the two versions of transformers.
 
     python tools/compare_adapters.py --theirs golden/bin/python
 """
@@ -40,7 +40,7 @@ METHODS: Final = (
 
 
 class Worker:
-    """A process of one environment that makes a training step when it is told to."""
+    """A process of one environment, which makes a training step for each request."""
 
     def __init__(self, python: str, role: str, options: argparse.Namespace) -> None:
         shape = json.dumps({name: getattr(options, name) for name in ("hidden", "layers", "batch_size", "seq_len")})
@@ -56,7 +56,7 @@ class Worker:
         )
 
     def ask(self, request: str) -> float:
-        """Send a method's name, to get ready for it, or `step`; return the seconds that it took."""
+        """Send a method's name, which prepares the method, or `step`; return the seconds that this took."""
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("the worker has no pipes")
         self.process.stdin.write(f"{request}\n")
@@ -68,7 +68,7 @@ class Worker:
 
 
 def ours(method: str, model: PreTrainedModel) -> tuple[PreTrainedModel, Callable[[], object]]:
-    """Apply our method; return the model and what gives its auxiliary loss."""
+    """Apply our method; return the model and the function that gives its auxiliary loss."""
     from peftbench.methods.base import Application
     from peftbench.methods.paper import bottleneck, fusion, prefix
 
@@ -78,7 +78,7 @@ def ours(method: str, model: PreTrainedModel) -> tuple[PreTrainedModel, Callable
 
 
 def theirs(method: str, model: PreTrainedModel) -> tuple[PreTrainedModel, Callable[[], object]]:
-    """Apply the library's method; return the model and what gives its auxiliary loss."""
+    """Apply the library's method; return the model and the function that gives its auxiliary loss."""
     import adapters
 
     configs = {
@@ -144,7 +144,7 @@ def make_step(role: str, method: str, shape: dict[str, int]) -> Callable[[], Non
 
 
 def work(role: str, shape: dict[str, int]) -> None:
-    """Serve the requests on standard input."""
+    """Answer the requests on standard input."""
     step: Callable[[], None] = lambda: None  # noqa: E731
     for line in sys.stdin:
         request = line.strip()
@@ -158,7 +158,7 @@ def work(role: str, shape: dict[str, int]) -> None:
 
 
 def main() -> None:
-    """Compare, or work for the process that compares."""
+    """Compare the two libraries, or run as a worker."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--theirs", help="python of the environment that has `adapters`")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)

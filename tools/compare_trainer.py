@@ -1,9 +1,9 @@
-"""Trains one method with the harness and with transformers' Trainer, on the same data with the same settings.
+"""Trains one method with peftbench and with transformers' Trainer, on the same data with the same settings.
 
     python tools/compare_trainer.py --model ./minilm --data ./data --task nli --method full --steps 40
 
-Both take the same batches in the same order, from the same weights, with the same optimizer, schedule and clipping.
-Printed: the quality that both reach, the loss of the last steps, and the quotient of their step times.
+Both take the same batches in the same order, and start from the same weights with the same optimizer, schedule and
+clipping. It prints the quality that both reach, the loss of the last steps, and the ratio of their step times.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from peftbench.studies.training.single import material_of, subject_of
 from peftbench.workloads.backend import Backend
 
 WARM = 3
-"""Steps that are left out of the times."""
+"""Number of first steps whose times are left out."""
 
 
 class InOrder(Trainer):  # type: ignore[misc] # untyped library
@@ -45,7 +45,7 @@ class InOrder(Trainer):  # type: ignore[misc] # untyped library
 
 
 class StepClock(TrainerCallback):  # type: ignore[misc] # untyped library
-    """Times what lies between the callbacks at the begin and the end of a step."""
+    """Measures the time between the callbacks at the begin and at the end of a step."""
 
     def __init__(self, device: torch.device) -> None:
         self.step_s: list[float] = []
@@ -53,11 +53,11 @@ class StepClock(TrainerCallback):  # type: ignore[misc] # untyped library
         self._start = 0.0
 
     def on_step_begin(self, *_: object, **__: object) -> None:
-        """Called when a batch is there."""
+        """Start the clock, when a batch is ready."""
         self._start = self._now()
 
     def on_step_end(self, *_: object, **__: object) -> None:
-        """Called when the gradients are cleared."""
+        """Stop the clock, when the gradients are cleared."""
         self.step_s.append(self._now() - self._start)
 
     def _now(self) -> float:

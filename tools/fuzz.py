@@ -1,8 +1,8 @@
-"""Mutates real files of every kind, reads them in process with all that reads them, and counts what becomes of it.
+"""Mutates real files of every kind, reads them with each of their readers, and counts the outcomes.
 
     python -m tools.fuzz --cases 10000 --seed 1 --keep found
 
-Each case is drawn from the seed and its number alone: `--first 4711 --cases 1` runs it again.
+A case depends only on the seed and its number, so that `--first 4711 --cases 1` runs it again.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from peftbench.errors import UserError
 HANG_S: Final = 5.0
 """Processor time after which a case counts as a hang."""
 MEMORY_BYTES: Final = 1_000_000_000
-"""What one case may add to the memory of the process at its peak."""
+"""Most memory that one case may add to the peak of the process."""
 BAD: Final = ("wrongly accepted", "traceback", "hang", "memory")
 OUTCOMES: Final = ("read", "refused in one line", *BAD)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of one case."""
+    """The outcome of one case."""
 
     number: int
     kind: str
@@ -71,7 +71,7 @@ def _limited() -> Iterator[None]:
 
 
 def fuzz(cases: Sequence[int], seed: int, only: str = "") -> Iterator[Found]:
-    """Run cases by their numbers, and yield what became of each."""
+    """Run cases by their numbers, and yield the outcome of each."""
     with tempfile.TemporaryDirectory(prefix="peftbench-fuzz-") as name:
         kinds = [specimen for specimen in specimens(Path(name)) if only in specimen.kind]
         for number in cases:
@@ -112,7 +112,7 @@ def _peak_bytes() -> int:
 
 
 def table(found: Counter[tuple[str, str]]) -> list[str]:
-    """Return the counts, a line a kind of file."""
+    """Return the counts, with a line for each kind of file."""
     kinds = dict.fromkeys(kind for kind, _ in found)
     lines = [f"{'file':14}" + "".join(f"{outcome:>21}" for outcome in OUTCOMES)]
     lines += [f"{kind:14}" + "".join(f"{found[kind, outcome]:21}" for outcome in OUTCOMES) for kind in kinds]

@@ -1,4 +1,4 @@
-"""Small faults in files: by structure, where a text is JSON, and by bytes. Pure functions of a random generator."""
+"""Puts small faults into files, in the structure of JSON or in the bytes. Pure functions of a random generator."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ JUNK: Final[tuple[Any, ...]] = (
     *("é" * 50, "x" * 5000, "x" * 200_000, "::error::x", "../../x", "convergence", "deployment", "adding"),
     *([], [7], [[]], ["a"], [None], {}, {"a": 7}, {"": {}}, {"1": [7]}, {"value": 1}),
 )
-"""What takes the place of a value."""
+"""Values that replace a value."""
 ACTS: Final = (
     *("alike", "alike", "alike", "alike", "scale", "scale", "delete", "delete", "swap", "swap"),
     *("junk", "junk", "add", "rename", "twice"),
 )
-"""What is done to a value; `alike` puts another of the same type in its place, so that more than types is tried."""
+"""Faults of a value. `alike` replaces it by another value of the same type, which passes checks of types."""
 BYTES: Final[tuple[bytes, ...]] = (
     *(b"\x00", b"\xff", b"\n", b"\r\n", b"\xef\xbb\xbf", b'"', b"\\", b",", b":", b"{", b"}", b"[", b"]", b"NaN"),
     *(b"Infinity", b"1e999", b"-", b"0", b'"\\ud800"', b"[" * 2000, b"9" * 400, b" " * 1000, b'{"a":1,"a":2}'),
 )
-"""What is put in among the bytes."""
+"""Bytes that are inserted."""
 
 
 def mutated(data: bytes, random: Random) -> bytes:
-    """Return a file with one to three faults; those by structure only where it holds JSON, as a whole or by lines."""
+    """Return a file with one to three faults. Faults in the structure need a file or lines of JSON."""
     for _ in range(random.choice((1, 1, 1, 1, 2, 3))):
         by_structure = random.random() < 0.75  # noqa: PLR2004 - most faults by bytes make no JSON
         data = (_restructured(data, random) if by_structure else None) or _garbled(data, random)
@@ -51,7 +51,7 @@ def _restructured(data: bytes, random: Random) -> bytes | None:
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON
-    """Return what a text holds, None where that is no JSON, or nothing that could be changed inside."""
+    """Return the content of a JSON text; None if it is no JSON, or no object or list with entries."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -84,7 +84,7 @@ def _rebuilt(text: str, value: Any, random: Random) -> bytes:  # noqa: ANN401 - 
 
 
 def _written(value: Any, *, like: str) -> bytes:  # noqa: ANN401 - JSON
-    """Write JSON again, a run or a baseline in its own layout: one record or case a line, so that all readers try."""
+    """Write JSON again. A run or a baseline keeps the layout that its quick reader needs."""
     if "\n" not in like.strip() or not isinstance(value, dict):
         return json.dumps(value).encode(errors="replace")
     if "records" in value and isinstance(value["records"], list):

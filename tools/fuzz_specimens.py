@@ -1,4 +1,4 @@
-"""What is fuzzed: a real file of each kind, what reads it, and what must not be read of it."""
+"""The specimens of fuzzing: a real file of each kind, its readers, and checks of what they read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ HEADER: Final = {"fingerprint": FINGERPRINT, "settings": SETTINGS}
 
 
 class WrongError(Exception):
-    """Something was read that should have been refused, or was read as something else."""
+    """A reader accepted a file that it should refuse, or read a wrong value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +48,15 @@ class Specimen:
 
     kind: str
     name: str
-    """Of the file, in a folder of its own."""
+    """Name of the file, in a folder of its own."""
     data: bytes
     read: Callable[[Path], bool]
-    """Reads the file in every way there is. False: it was refused, in one line. Raises WrongError, or whatever is
-    raised where something is wrong."""
+    """Reads the file with each of its readers. Returns False if it was refused in one line. Raises WrongError, or any
+    other error, if a reader is wrong."""
 
 
 def specimens(folder: Path) -> list[Specimen]:
-    """Return all kinds; what they are compared with is written into a folder."""
+    """Return the specimens of all kinds. Files with which they are compared are written into `folder`."""
     base = folder / "base"
     run, baseline, journal = base / "run.json", base / "baseline.json", base / "journal.jsonl"
     save_run(_run(), run)
@@ -82,7 +82,7 @@ def specimens(folder: Path) -> list[Specimen]:
 
 
 def _run() -> Run:
-    """Return what peftbench measures of three cases and two trainings, with each kind of metric."""
+    """Return a run with three cases and two trainings, and with each kind of metric."""
     metrics = {
         "flops": Metric(2**60 + 1, "FLOP"),
         "operator_calls": Metric(995, "1"),
@@ -127,7 +127,7 @@ def _run() -> Run:
 
 
 def command(*arguments: str) -> int:
-    """Return the exit status of a command; raises WrongError where a refusal is anything but one line."""
+    """Return the exit status of a command; raises WrongError if a refusal is not exactly one line."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(arguments)
@@ -147,7 +147,7 @@ def _read_run(base: Path, path: Path) -> bool:
         command("merge", str(path), "-o", str(path.parent / "merged.json")),
     }
     for written in (path.parent / "baselines").glob("*.json"):
-        load_snapshot(written)  # raises if `accept` wrote what it then refuses
+        load_snapshot(written)  # raises if `accept` wrote a file that is refused
     with contextlib.suppress(UserError):
         found, whole = load_snapshot(path), load_run(path)
         _require(text, "records/run.schema.json")
@@ -157,7 +157,7 @@ def _read_run(base: Path, path: Path) -> bool:
 
 
 def _gate(base: Path, path: Path) -> bool:
-    """Compare with the baseline; all that it gates must be there, and not be worse, where a strict gate passes."""
+    """Compare with the baseline. If a strict gate passes, each gated number must be present and not be worse."""
     status = command("compare", str(base / "baseline.json"), str(path), "--fail-on", "strict")
     if status == 0:
         new = {record["id"]: record for record in json.loads(path.read_bytes())["records"]}
@@ -191,7 +191,7 @@ def _read_journal(path: Path) -> bool:
 
 
 def _resumed(path: Path) -> None:
-    """Resume, append and read again: what was found the first time is found the second time."""
+    """Resume, append and read again. The second time must find the same records as the first."""
     before = path.read_bytes()
     try:
         journal = Journal(path, HEADER, resume=True)

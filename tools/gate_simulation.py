@@ -1,12 +1,12 @@
-"""What the gate's rule promises, by simulation: false alarms, power, launches, and the time of a clean suite.
+"""Simulates the gate's rule: false alarms, power, launches, and the time of a suite without changes.
 
     python tools/gate_simulation.py --suites=200
 
-Prints the tables of docs/evidence/gate-simulated.md: suspects launched again seven times at once, one launch after the
-other until they are cleared, or until the launches left would hardly tell; the first of these without siblings; and (as
-the gate does) until they are certainly slower. Then what that certainty costs: the rate of false alarms of cases that
-are slower by just the tolerance, none of them cleared.
-The statistics are the gate's own; only the launches are made up.
+Prints the tables of docs/evidence/gate-simulated.md. The first table compares ways to launch suspects again: seven
+times at once; one launch after the other until they are cleared; until further launches would hardly call them slower;
+with the first of these launches without siblings; and, as the gate does, until they are certainly slower. The last
+table gives the price of calling a case certainly slower: the rate of false alarms of cases that are slower by just the
+tolerance, if none is cleared. The statistics are those of the gate; the launches are drawn at random.
 """
 
 from __future__ import annotations
@@ -38,20 +38,23 @@ Array = NDArray[Any]
 RULE: Final = Rule()
 SESSIONS: Final = 4
 SLOWED: Final = 20
-"""One case in so many is slower."""
+"""One case in `SLOWED` is slower."""
 START_S: Final = 7.5
 CASE_S: Final = 2.2
-"""What a launch takes: its start, and each case (--peftbench-max-time=2)."""
+"""Seconds that a launch takes for its start, and for each case (--peftbench-max-time=2)."""
 AIM: Final = 1.2
-"""Time of a clean gate over that of its first launches, at most."""
+"""Longest time of a gate without changes, relative to its first launches."""
 LATER: Final = 0.25
-"""Drift between the first launches and the later ones, over that between sessions."""
+"""Drift between the first and the later launches, relative to the drift between sessions."""
 
 
 def launches(
     kinds: Array, spreads: Sequence[float], drift: float, slow: float, rng: np.random.Generator
 ) -> tuple[Array, Array]:
-    """Return the launches of a baseline and ten new ones, in log units; heavy tails, and spreads of their own."""
+    """Return the launches of a baseline and ten new ones for each case, in log units.
+
+    They have heavy tails, and each case has its own spread.
+    """
     cases = len(kinds)
     own = np.array(spreads)[kinds, None] * np.exp(rng.normal(0, 0.3, (cases, 1)))
 
@@ -69,11 +72,11 @@ def launches(
 
 @dataclass(frozen=True)
 class Way:
-    """How suspects are launched again."""
+    """A way to launch suspects again."""
 
     name: str
     looks: Sequence[int]
-    """After how many launches suspects are looked at."""
+    """Numbers of launches after which suspects are looked at."""
     rule: Rule = RULE
 
 
@@ -89,18 +92,18 @@ WAYS: Final = (
     AS_THE_GATE,
 )
 PAIRS: Final = 5
-"""In lock-step: of all cases first, and up to twice as many more of suspects."""
+"""Pairs of all cases in lock-step. Suspects get up to twice as many more."""
 SLOWER: Final = (0.03, 0.05, 0.10)
 
 
 def gate(base: Array, new: Array, way: Way, kinds: Array | None) -> tuple[Array, Array, float]:
-    """Return which cases fail, the launches made of each, and the time over that of the first launches.
+    """Return which cases fail, the number of launches of each, and the time relative to the first launches.
 
     Args:
         base: The accepted launches, (cases, launches).
         new: Launches that can be made, (cases, 10).
         way: How suspects are launched again.
-        kinds: Cases of one kind share a prior spread; None: all do.
+        kinds: Kind of each case. Cases of one kind share a prior spread; with None, all cases do.
     """
     accepted, rule = moments(base), way.rule
 
@@ -128,9 +131,9 @@ def gate(base: Array, new: Array, way: Way, kinds: Array | None) -> tuple[Array,
 
 
 def row(cases: int, spreads: Sequence[float], drift: float, way: Way, *, prior: str, suites: int) -> str:
-    """Return what comes of so many suites, clean and with slower cases."""
+    """Return a row: the results of `suites` suites without changes, and of as many with slower cases."""
     rng = np.random.default_rng(0)
-    kinds = (np.arange(cases) + np.arange(cases) // SLOWED) % len(spreads)  # slower cases are of each
+    kinds = (np.arange(cases) + np.arange(cases) // SLOWED) % len(spreads)  # slower cases are of each kind
     shared = kinds if prior == "kind" else None
     clean = [gate(*launches(kinds, spreads, drift, 0.0, rng), way, shared) for _ in range(suites)]
     alarms = sum(bool(failed.any()) for failed, _, _ in clean)
@@ -149,7 +152,7 @@ def row(cases: int, spreads: Sequence[float], drift: float, way: Way, *, prior: 
 
 
 def false_share(base_launches: int, prior: str, suites: int) -> str:
-    """Return a row: how often p is below 0.001 in each of two kinds of cases that have not moved at all."""
+    """Return a row: how often p is below 0.001 for unchanged cases, in each of two kinds."""
     rule, rng, spreads = replace(RULE, tolerance=0.0), np.random.default_rng(0), (0.008, 0.02)
     kinds = np.arange(24) % len(spreads)
 
@@ -159,7 +162,7 @@ def false_share(base_launches: int, prior: str, suites: int) -> str:
 
     shared = kinds if prior == "kind" else None
     found = shifts(made(base_launches), made(rule.all_launches), np.zeros(1), rule, shared)
-    low = found.p_slower < 0.001  # noqa: PLR2004 - the level that is asked about
+    low = found.p_slower < 0.001  # noqa: PLR2004 - the level of the table
     shares = " | ".join(f"{low[:, kinds == kind].mean():.2%}" for kind in range(len(spreads)))
     return f"| {base_launches} | {prior} | {shares} |"
 
@@ -168,10 +171,10 @@ def early_row(base_launches: int, noise: str, early_alpha: float, suites: int) -
     """Return a row: how often cases are called slower at any look, and how many launches that takes.
 
     Args:
-        base_launches: Of the baseline; 0: pairs of processes in lock-step, which have none.
-        noise: Of the launches: normal, or t with 5 degrees of freedom.
-        early_alpha: The rule's.
-        suites: Of 24 cases each.
+        base_launches: Launches of the baseline; 0 for pairs in lock-step, which have no baseline.
+        noise: Distribution of the launches: normal, or t with 5 degrees of freedom.
+        early_alpha: Constant of the rule.
+        suites: Number of suites with 24 cases each.
     """
     rule, rng = replace(RULE, early_alpha=early_alpha), np.random.default_rng(0)
     looks = Looks.of(rule) if base_launches else Looks(PAIRS, 3 * PAIRS)
@@ -212,14 +215,14 @@ def suites_table(suites: int) -> Iterator[str]:
 
 
 def prior_table(suites: int) -> Iterator[str]:
-    """Yield the lines of the table of what p holds with one prior spread for all, and with one a kind."""
+    """Yield the lines of the table that compares one prior spread for all cases with one for each kind."""
     yield "\n| launches of the baseline | prior by | p < 0.001, spread 0.8 % | spread 2 % |\n" + "| --- " * 4 + "|\n"
     for count, prior in product((5, 20), ("suite", "kind")):
         yield false_share(count, prior, 200 * suites) + "\n"
 
 
 def early_table(suites: int) -> Iterator[str]:
-    """Yield the lines of the table of what it costs and saves to call a case slower before its last launch."""
+    """Yield the lines of the table of false alarms and launches if cases are called slower before the last launch."""
     yield "\n| against | noise | early share of alpha | called, of those slower by the tolerance "
     yield "| 3 % called, launches | 5 % | 10 % |\n" + "| --- " * 7 + "|\n"
     for count, noise, early_alpha in product((20, 5, 0), ("normal", "t"), (0.0, RULE.early_alpha)):
@@ -232,8 +235,8 @@ TABLES: Final = {"suites": suites_table, "prior": prior_table, "early": early_ta
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suites", type=int, default=200, help="simulated of each kind; default: 200")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=[*TABLES], help="default: all")
+    parser.add_argument("--suites", type=int, default=200, help="number of simulated suites of each kind; default: 200")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=[*TABLES], help="tables to print; default: all")
     arguments = parser.parse_args()
     for name in arguments.tables:
         for text in TABLES[name](arguments.suites):

@@ -1,10 +1,10 @@
-"""How good is the gate on this machine? False alarms on unchanged code, and slowdowns that are found.
+"""Measures the gate on this machine: false alarms on unchanged code, and slowdowns that are found.
 
     python tools/gate_study.py --aa=30 --trials=20 --lockstep=20 --folder=/tmp/study
 
-Prints the tables of docs/evidence/gate-runs.md. Every run is real: processes, models, rounds; slowdowns are extra work
-within the round (`gate_study_project/conftest.py`). What is finished is kept in the folder: started again, a study goes
-on.
+Prints the tables of docs/evidence/gate-runs.md. Every run has real processes, models and rounds. Slowdowns are extra
+work within the round (`gate_study_project/conftest.py`). Finished runs are kept in the folder, and a study that is
+started again goes on from there.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from peftbench.processes.git import git
 
 PROJECT: Final = Path(__file__).with_name("gate_study_project")
 FELT: Final = "felt.jsonl"
-"""In the project: what slowdowns took within their rounds."""
+"""File in the project with the times of slowdowns within their rounds."""
 KINDS: Final = ("matmul", "clone", "loop", "sleep")
 SHARES: Final = (0.03, 0.05, 0.10)
 AIM: Final = 1.2
-"""Time of a clean gate over that of its three launches, at most."""
+"""Longest time of a gate without changes, relative to its three launches."""
 REFERENCE: Final = "head"
-"""The reference's method: slowing it down would slow both sides."""
+"""Method of the reference. Slowing it down would slow both sides."""
 PROBES: Final = {"matmul": 20, "clone": 100, "loop": 20_000, "sleep": 200}
-"""Units of work of each kind by which it is found out what one takes within a round."""
+"""Kind -> units of work with which the time of one unit within a round is measured."""
 
 
 class Study:
-    """A project in a folder, and what its gate said."""
+    """A project in a folder, and the results of its gate."""
 
     def __init__(self, folder: Path, matrix: Sequence[str]) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class Study:
         return done.returncode, time.monotonic() - start
 
     def baseline(self, sessions: int) -> float:
-        """Record and accept so many sessions of five launches; return the median of their seconds."""
+        """Record and accept `sessions` sessions of five launches; return the median of their seconds."""
         for number in range(len(self._accepted()), sessions):
             status, seconds = self.pytest("--peftbench-record")
             if status:
@@ -85,16 +85,16 @@ class Study:
         return list(self._baseline().get("accepted", []))
 
     def names(self) -> list[str]:
-        """Return the cases, by id."""
+        """Return the ids of the cases."""
         return sorted(self._baseline()["cases"])
 
     def _baseline(self) -> dict[str, Any]:
-        """Return what the only file of baselines holds; nothing before the first session is accepted."""
+        """Return the content of the only file of baselines; an empty one before the first session is accepted."""
         files = (self.project / "baselines").glob("*.json")
         return next((dict(json.loads(file.read_text())) for file in files), {})
 
     def calibration(self, probes: Sequence[Injection]) -> list[dict[str, Any]]:
-        """Run one launch with these slowdowns; return what each took within a round, and the round without it."""
+        """Run one launch with slowdowns; return the time of each within a round, and of the round without it."""
         key = "calibration"
         if (known := self._known(key)) is None:
             with self._injected(probes):
@@ -107,11 +107,11 @@ class Study:
         return felt
 
     def _felt(self) -> list[dict[str, Any]]:
-        """Return what the processes of the last run say of the slowdowns in them."""
+        """Return the times of slowdowns that the processes of the last run wrote."""
         return [json.loads(line) for line in (self.project / FELT).read_text().splitlines()]
 
     def trial(self, key: str, injections: Sequence[Injection], *arguments: str) -> dict[str, Any]:
-        """Run one gate, or take its result from an earlier study."""
+        """Run one gate, or return its result from an earlier start of the study."""
         if (known := self._known(key)) is not None:
             return known
         diff = self.folder / "diff.json"
@@ -161,7 +161,7 @@ class Study:
 
 @contextmanager
 def load(processes: int) -> Iterator[None]:
-    """Keep other cores busy meanwhile."""
+    """Keep a number of processes busy within the context."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
         yield
@@ -178,21 +178,21 @@ class Injection:
     case: str
     kind: str
     times: int
-    """How often the unit of work of this kind is done in a round."""
+    """Units of work of this kind in a round."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What work takes within a round, and rounds without it."""
+    """Times of a unit of work within a round, and of rounds without it."""
 
     unit_s: dict[str, float]
-    """By kind."""
+    """Kind -> seconds of a unit of work."""
     round_s: dict[str, float]
-    """By case; all but the reference's."""
+    """Case -> seconds of a round, without the cases of the reference."""
 
     @classmethod
     def of(cls, study: Study) -> Costs:
-        """Measure both in one launch, in which every case is slowed down."""
+        """Measure both in one launch in which every case is slowed down."""
         names = [name for name in study.names() if f"[{REFERENCE}-" not in name]
         probes = [Injection(case, kind, PROBES[kind]) for case, kind in zip(names, cycle(KINDS), strict=False)]
         felt = study.calibration(probes)
@@ -205,11 +205,11 @@ class Costs:
 
 
 Planned = dict[str, tuple[float, Injection]]
-"""By case, the size that is meant and the slowdown."""
+"""Case -> share by which it is slowed down, and the slowdown."""
 
 
 def batches(study: Study, shares: Sequence[float], trials: int, *, together: int, seed: int) -> Iterator[Planned]:
-    """Yield the injections of each gate run: every kind and share `trials` times, so many cases at most at once."""
+    """Yield the injections of each gate run: every kind and share `trials` times, at most `together` cases in a run."""
     draw, costs = random.Random(seed), Costs.of(study)
     rest = [one for _ in range(trials) for one in draw.sample([*product(KINDS, shares)], len(KINDS) * len(shares))]
     while rest:
@@ -219,7 +219,7 @@ def batches(study: Study, shares: Sequence[float], trials: int, *, together: int
 
 
 def false_alarms(study: Study, runs: int, processes: int, three_s: float) -> str:
-    """Return a row: gate runs on unchanged code, and what they took over three launches."""
+    """Return a row: gate runs on unchanged code, and their time relative to three launches."""
     name = f"A/A, {processes} busy processes beside" if processes else "A/A"
     with load(processes):
         results = [study.trial(f"{name} {number}", [], "--peftbench-gate") for number in range(runs)]
@@ -234,7 +234,7 @@ def false_alarms(study: Study, runs: int, processes: int, three_s: float) -> str
 
 
 def detection(study: Study, planned: Iterable[Planned], mode: str) -> list[str]:
-    """Return rows: the share of injected slowdowns that is found, by clock and at all."""
+    """Return rows: the share of injected slowdowns that is found by time, and by time or counters."""
     option = "--peftbench-gate" if mode == "gate" else "--peftbench-against=HEAD"
     found: dict[tuple[str, float], list[tuple[bool, bool, float, float, float]]] = defaultdict(list)
     false = runs = 0
@@ -259,14 +259,20 @@ def detection(study: Study, planned: Iterable[Planned], mode: str) -> list[str]:
 
 
 def main() -> None:
-    """Run what was asked for and print the tables."""
+    """Run the study and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="where project, baseline and results are kept")
-    parser.add_argument("--sessions", type=int, default=4, help="of five launches, in the baseline; default: 4")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for project, baseline and results")
+    parser.add_argument("--sessions", type=int, default=4, help="sessions of five launches in the baseline; default: 4")
     parser.add_argument("--aa", type=int, default=0, metavar="N", help="gate runs on unchanged code")
     parser.add_argument("--load", type=int, default=0, metavar="N", help="busy processes during those runs")
     parser.add_argument("--trials", type=int, default=0, metavar="N", help="slowdowns of each kind and size")
-    parser.add_argument("--lockstep", type=int, default=0, metavar="N", help="the same in lock-step with a commit")
+    parser.add_argument(
+        "--lockstep",
+        type=int,
+        default=0,
+        metavar="N",
+        help="slowdowns of each kind and size, in lock-step with a commit",
+    )
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="sizes; default: 0.03 0.05 0.1")
     parser.add_argument("--together", type=int, default=6, metavar="N", help="cases slowed down in one run; default: 6")
     parser.add_argument("--seed", type=int, default=0)

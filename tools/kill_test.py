@@ -2,10 +2,10 @@
 
     python tools/kill_test.py --kills 100
 
-Each kill is one of: SIGKILL of the run, of one of its launches or of the whole group, SIGTERM, SIGINT twice. A run that
-was killed is resumed until it ends by itself; then another begins. After each kill every case that was finished before
-must be in its journal as it was, and no process may be left; after each end the run file holds all cases with all their
-launches, and no temporary file is left. Prints the counts, and exits with 1 if anything was wrong.
+A kill is one of: SIGKILL of the run, of one of its launches or of the whole group, SIGTERM, SIGINT twice. A killed run
+is resumed until it ends by itself. Then another run begins. After each kill every finished case must be in its journal
+as before, and no process may be left. After each end the run file must hold all cases with all their launches, and no
+temporary file may be left. Prints the counts, and exits with 1 if anything was wrong.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def save(peft_case):
     peft_case.measure()
 """
 STAND_IN: Final = "import time\n\nFLOPS = 100\n\n\ndef work(method):\n    time.sleep(0.02)\n"
-"""What takes the place of a model, where one is asked for (`tests/plugin/standin.py`)."""
+"""Module that replaces the model under --stand-in (`tests/plugin/standin.py`)."""
 ARGUMENTS: Final = (
     *("-q", "-p", "no:cacheprovider", "--benchmark-only", "--peftbench-rounds=3", "--peftbench-seq-len=8"),
     *("--peftbench-model=tiny", "--peftbench-device=cpu", "--peftbench-json=run.json"),
@@ -53,9 +53,9 @@ ARGUMENTS: Final = (
 CASES: Final = 8
 KINDS: Final = ("SIGKILL of the run", "SIGKILL of a launch", "SIGKILL of the group", "SIGTERM", "SIGINT twice")
 PATIENCE_S: Final = 60.0
-"""For which what was killed may take to be gone."""
+"""Seconds that killed processes may take to end."""
 LONGEST_S: Final = 900.0
-"""For which a run may go on that nobody kills."""
+"""Seconds that a run may take that is not killed."""
 
 Finished = dict[tuple[str, str], dict[str, Any]]
 """Journal and id of a case -> its record."""
@@ -63,7 +63,7 @@ Finished = dict[tuple[str, str], dict[str, Any]]
 
 @dataclass
 class Trials:
-    """Runs of one project that are killed, and what came of them."""
+    """Runs of one project that are killed, and the faults that were found."""
 
     folder: Path
     launches: int
@@ -73,7 +73,7 @@ class Trials:
     faults: list[str] = field(default_factory=list)
     ends: int = 0
     lasts_s: float = 1.0
-    """How long a run takes that nobody kills."""
+    """Seconds of a run that is not killed."""
 
     def __post_init__(self) -> None:
         (self.folder / "src").mkdir(parents=True)
@@ -111,12 +111,12 @@ class Trials:
             )
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Delete the files of the last run."""
         shutil.rmtree(self.folder / ".peftbench", ignore_errors=True)
         (self.folder / "run.json").unlink(missing_ok=True)
 
     def journals(self) -> Finished:
-        """Return the finished cases; a line that was cut off is none."""
+        """Return the finished cases of all journals. A line that was cut off is left out."""
         found: Finished = {}
         for journal in sorted((self.folder / ".peftbench").rglob("journal.jsonl")):
             for line in journal.read_bytes().split(b"\n")[1:-1]:
@@ -125,7 +125,7 @@ class Trials:
         return found
 
     def conduct(self, count: int) -> None:
-        """Kill `count` times; end with a run that ends by itself."""
+        """Kill `count` times. The last run ends by itself."""
         start_s = time.monotonic()
         self.lasts_s = 0.0
         self._end(self.start(resume=False))
@@ -139,7 +139,7 @@ class Trials:
                 self._end(self.start(resume=bool(known)))
 
     def _killed(self, known: Finished) -> bool:
-        """Start the run, kill it at a random moment and look; return whether it did not end before by itself."""
+        """Start the run, kill it at a random moment and look; return whether it was killed before its end."""
         kind = self.chance.choice(KINDS if self.launches else [kind for kind in KINDS if "launch" not in kind])
         process = self.start(resume=bool(known))
         session = process.pid
@@ -153,7 +153,7 @@ class Trials:
             self._look_at_end(process)
             known.clear()
             return False
-        process.wait(LONGEST_S)  # who lost a launch goes on with the next
+        process.wait(LONGEST_S)  # a run that lost a launch goes on with the next one
         self._look_for_processes(session, kind)
         now = self.journals()
         for key, record in known.items():
@@ -170,7 +170,7 @@ class Trials:
         self._look_at_end(process)
 
     def _look_at_end(self, process: subprocess.Popen[bytes]) -> None:
-        """Compare the run file with the journals, and look for what is left behind."""
+        """Compare the run file with the journals, and look for temporary files."""
         self.ends += 1
         if process.returncode != 0:
             said = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")
@@ -190,7 +190,7 @@ class Trials:
         self.faults += [f"left behind: {path}" for path in self._left_behind()]
 
     def _left_behind(self) -> Iterator[str]:
-        """Yield temporary files; the folders that pytest and torch keep for later runs are none."""
+        """Yield temporary files of peftbench, without the folders that pytest and torch keep for later runs."""
         for path in self.folder.rglob("*"):
             name = str(path.relative_to(self.folder))
             if name.endswith((".tmp", ".lock")) or (
@@ -199,7 +199,7 @@ class Trials:
                 yield name
 
     def _look_for_processes(self, session: int, kind: str) -> None:
-        """Wait for all processes of a run to be gone, and name those that are not."""
+        """Wait for the end of all processes of a run, and record those that are left as faults."""
         end_s = time.monotonic() + PATIENCE_S
         while (alive := members(session)) and time.monotonic() < end_s:
             time.sleep(0.05)
@@ -209,7 +209,7 @@ class Trials:
 
 
 def members(session: int) -> list[psutil.Process]:
-    """Return the processes of a session that run."""
+    """Return the running processes of a session."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -221,7 +221,7 @@ def members(session: int) -> list[psutil.Process]:
 
 
 def deliver(process: subprocess.Popen[bytes], kind: str, chance: random.Random) -> None:
-    """Kill a run in one of the ways."""
+    """Kill a run in the way `kind`."""
     try:
         if kind == "SIGKILL of a launch":
             children = psutil.Process(process.pid).children()
@@ -244,12 +244,14 @@ def deliver(process: subprocess.Popen[bytes], kind: str, chance: random.Random) 
 
 
 def main() -> int:
-    """Kill, and tell."""
+    """Kill runs, and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--launches", type=int, default=2, help="0: the cases run in the process that is killed")
+    parser.add_argument(
+        "--launches", type=int, default=2, help="launches of a run; 0: the cases run in the killed process"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--stand-in", action="store_true", help="no model is measured, but a function that sleeps")
+    parser.add_argument("--stand-in", action="store_true", help="measure a function that sleeps instead of models")
     options = parser.parse_args()
     if options.stand_in and not options.launches:
         parser.error("the stand-in takes the place of models in launches only")

@@ -2,10 +2,10 @@
 
     python -m tools.soak --minutes 120
 
-Each step runs the same cases in two launches, kills the run at a random moment in one of five ways, resumes it until it
-ends, checks that each case that was finished before the kill is in the run file with the very same times, and gates the
-run. It prints a line a step: what this process holds after reading all the files again (memory, open files, threads),
-what is left in the temporary folder, how large the work folder is, and how many processes are left.
+Each step runs the same cases in two launches, kills the run at a random moment in one of five ways, and resumes it
+until it ends. It checks that cases that were finished before the kill are in the run file with the same times, and
+gates the run. Each step prints a line: memory, open files and threads of this process after it has read all files again,
+files left in the temporary folder, size of the work folder, and processes that are left.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ LAUNCHES: Final = 2
 KILLS: Final = ("SIGKILL of parent", "SIGKILL of child", "SIGKILL of group", "SIGTERM", "SIGINT twice")
 PATIENCE_S: Final = 600.0
 GROWTH: Final = {"memory MB": 1.1, "open files": 1.0, "threads": 1.0, "temporary": 1.0, "folder kB": 1.3, "left": 1.0}
-"""By how much a column may be more in the last third of the steps than in the first."""
+"""Column -> largest ratio of the last third of the steps to the first third."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step left."""
+    """What one step left, and what this process holds after it."""
 
     memory_mb: float
     open_files: int
@@ -80,7 +80,7 @@ class Soak:
         self._log = folder / "log.txt"
         self._random = Random(seed)
         self._whole_s = 0.0
-        """How long a run takes that is not killed; 0 before there was one."""
+        """Seconds of a run that is not killed; 0 before the first such run."""
 
     def step(self) -> tuple[str, Step]:
         """Run, kill, resume, check and gate; return what was done, and what is left.
@@ -157,7 +157,7 @@ class Soak:
                 _expect(time_s in times[case], f"{case} of launch {launch} was finished before {when}, and is lost")
 
     def _gate(self) -> None:
-        """Read all files again in this process; a new baseline each time, since its history grows by a line a time."""
+        """Read all files again in this process. The baseline is new each time, because its history grows otherwise."""
         shutil.rmtree(self._project / "baselines", ignore_errors=True)
         run, base = str(self._project / "run.json"), str(self._project / "baselines")
         merged = str(self._project / "merged.json")
@@ -201,7 +201,7 @@ def _of(project: Path) -> Iterator[psutil.Process]:
 
 
 def _gone(pid: int, project: Path) -> None:
-    """Wait until nothing of a killed run is left: a child stops at its next case."""
+    """Wait until no process of a killed run is left. A child stops at its next case."""
     end_s = time.monotonic() + PATIENCE_S
     while any(True for _ in _of(project)) and time.monotonic() < end_s:
         time.sleep(0.2)
@@ -214,8 +214,8 @@ def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - a condition
 
 
 def grown(steps: Sequence[Step]) -> list[str]:
-    """Return the columns that are more in the last third of the steps than in the first, beyond what they may be."""
-    steps = steps[1:] or steps  # the first one makes what stays: caches, a first journal
+    """Return a line for each column that grew by more than `GROWTH` from the first to the last third of the steps."""
+    steps = steps[1:] or steps  # the first step makes caches and a first journal, which stay
     third = max(1, len(steps) // 3)
     found = []
     for place, (name, most) in enumerate(GROWTH.items()):

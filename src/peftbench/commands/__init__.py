@@ -1,6 +1,6 @@
-"""The command line, a module a command.
+"""The commands of `peftbench`. Each command has a module.
 
-It may import every other room but the plugin.
+They may import every other room except the plugin.
 """
 
 from __future__ import annotations

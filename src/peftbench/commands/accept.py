@@ -1,4 +1,4 @@
-"""`peftbench accept`: the only writer of baselines."""
+"""`peftbench accept` makes a run the baseline. It is the only writer of baselines."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from peftbench.gate.rule import Rule
 
 GIT_TIMEOUT_S: Final = 10.0
-"""In which git may say whether anything differs from the commit; a huge work tree is not waited for."""
+"""Seconds that git may take to say whether anything differs from the commit, in case the work tree is huge."""
 
 
 def add_parser(commands: Subparsers) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "accept",
-        help="make a run the baseline, or a session of it",
-        description="Record the cases of a run in the baseline of its fingerprint; commit the file with the change.",
+        help="make a run the baseline, or add it to the baseline as a session",
+        description="Record the cases of a run in the baseline of its fingerprint. Commit the file with your change.",
         usage="%(prog)s [options] --why TEXT RUN",
     )
-    parser.add_argument("run_file", metavar="RUN", type=Path, help="what --peftbench-json wrote")
-    parser.add_argument("--why", required=True, help="one line for the people who read the baseline's history")
+    parser.add_argument("run_file", metavar="RUN", type=Path, help="file that --peftbench-json wrote")
+    parser.add_argument("--why", required=True, help="reason in one line, which the baseline keeps")
     parser.add_argument(
         "--baseline",
         type=Path,
@@ -44,7 +44,8 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--append",
         action="store_true",
-        help="add the launches of unchanged cases to the old ones (oldest out first), instead of replacing them",
+        help="add the launches of unchanged cases to those of the baseline, instead of replacing them; the oldest "
+        "are dropped",
     )
     parser.add_argument("--prune", action="store_true", help="drop cases of the baseline that the run does not have")
     add_keyword(parser)
@@ -53,7 +54,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the baseline and say what became of each case."""
+    """Write the baseline, and print which cases were accepted."""
     from peftbench.gate.accept import AcceptRequest, accept
     from peftbench.gate.load import load_snapshot
     from peftbench.gate.store import file_name, load, save, writing
@@ -95,7 +96,7 @@ def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
 
 
 def _sensitivity(slowdowns: Mapping[str, float], rule: Rule) -> list[str]:
-    """Return what a gate will find with this baseline, before anybody relies on it."""
+    """Return lines with the slowdown that a gate will find with this baseline."""
     if not slowdowns:
         return []
     lines = [f"  a gate will find a slowdown of {median(slowdowns.values()):.1%} ({rule.power:.0%} power, median case)"]
@@ -110,7 +111,7 @@ def _sensitivity(slowdowns: Mapping[str, float], rule: Rule) -> list[str]:
 
 
 def _commit() -> str:
-    """Return the commit that is checked out, `-dirty` if anything differs from it; '' outside git."""
+    """Return the commit that is checked out, with `-dirty` if anything differs from it; '' outside git."""
     from peftbench.processes.git import answer
 
     words = ("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")

@@ -15,24 +15,27 @@ if TYPE_CHECKING:
 
 def add_keyword(parser: argparse.ArgumentParser) -> None:
     """Add -k, with the grammar of pytest."""
-    parser.add_argument("-k", dest="keyword", metavar="EXPR", default="", help="only cases whose id matches")
+    parser.add_argument(
+        "-k", dest="keyword", metavar="EXPR", default="", help="only cases whose id matches, as with pytest's -k"
+    )
 
 
 def add_rule(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the constants of the gate's rule, and those of earlier versions, which are refused."""
+    """Add the option for the constants of the gate's rule, and refuse options of earlier versions."""
     parser.add_argument(
         "--gate-rule",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a constant of the gate's rule, such as limit=0.03; can be repeated; all: `peftbench list rules`",
+        help="a constant of the gate's rule, such as limit=0.03; may be given several times; `peftbench list rules` "
+        "prints all constants",
     )
     for name in RETIRED:
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=argparse.SUPPRESS)
 
 
 def rule_of(arguments: argparse.Namespace) -> Rule:
-    """Return the rule that was asked for.
+    """Return the rule that the arguments give.
 
     Raises:
         UserError: a constant is unknown or out of range, or is written as in an earlier version.

@@ -1,4 +1,4 @@
-"""`peftbench claims`: which claims of the paper hold, as far as runs show it."""
+"""`peftbench claims` judges the claims of the paper by runs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "claims",
         help="which claims of the paper hold",
-        description="Judge each claim of the paper's abstract by what runs measured: holds, does not hold, not shown.",
+        description="Judge each claim of the paper's abstract by runs. A claim holds, does not hold, or is not shown.",
         usage="%(prog)s [options] RUN [RUN ...]",
     )
     add_runs(parser)
     add_target(parser)
     parser.add_argument("--format", choices=FORMATS, default="table")
-    parser.add_argument("--all", action="store_true", help="list every case too (table)")
+    parser.add_argument("--all", action="store_true", help="also list every case (table only)")
     parser.set_defaults(run=run)
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    """Add the files to read."""
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="what --peftbench-json wrote, of one model")
+    """Add the run files."""
+    parser.add_argument(
+        "runs", metavar="RUN", type=Path, nargs="+", help="files that --peftbench-json wrote, all of one model"
+    )
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add the quality to which costs are compared."""
+    """Add the target, to which costs are compared."""
     parser.add_argument(
         "--target",
         metavar="SCORE",
@@ -45,7 +47,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found."""
+    """Print the findings."""
     from peftbench.claims.evidence import load_runs, target_of
     from peftbench.claims.paper import judge
     from peftbench.report import claims as report

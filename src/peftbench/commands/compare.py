@@ -1,4 +1,4 @@
-"""`peftbench compare`: a verdict for each case of two files, and exit status 1 if it is a bad one."""
+"""`peftbench compare` gives each case of two files a verdict, and exits with 1 if a verdict fails."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ def add_parser(commands: Subparsers) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "compare",
-        help="a verdict for each case of two files",
-        description="Compare two runs, or a run with a baseline. Exit status: 0 fine, 1 not (--fail-on), 2 an error.",
+        help="compare two files, and give each case a verdict",
+        description="Compare two runs, or a run with a baseline. Exit status: 0 passed, 1 failed (--fail-on), 2 error.",
         usage="%(prog)s [options] BASE NEW",
     )
     parser.add_argument(
-        "base", type=Path, help="a baseline or a run; or the folder of baselines, for the one that fits"
+        "base",
+        type=Path,
+        help="the old side: a baseline, a run, or a folder of baselines, of which the fitting one is read",
     )
-    parser.add_argument("new", type=Path, help="a run")
+    parser.add_argument("new", type=Path, help="the new side: a run")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -46,22 +48,23 @@ def add_parser(commands: Subparsers) -> None:
         "--fail-on",
         default="regressed",
         metavar="LIST",
-        help="verdicts that fail, comma-separated; or none, or strict (all that is not fine); default: regressed",
+        help="verdicts that fail, comma-separated; or none; or strict (regressed, inconclusive, missing, "
+        "not-comparable); default: regressed",
     )
     parser.add_argument(
         "--under-test",
         default="",
         metavar="LIST",
-        help="entries of the fingerprint that may differ, since they are what is compared: peft,transformers",
+        help="entries of the fingerprint that may differ, because they are what is compared: peft,transformers",
     )
-    parser.add_argument("--all", action="store_true", help="list unchanged cases too (table)")
+    parser.add_argument("--all", action="store_true", help="also list unchanged cases (table only)")
     add_keyword(parser)
     add_rule(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the comparison; 1 if it fails."""
+    """Print the comparison; return 1 if it fails."""
     fail_on, rule = parse_fail_on(arguments.fail_on), rule_of(arguments)
     with _no_garbage_collection():
         from peftbench.gate.compare import compare
@@ -115,7 +118,7 @@ def _render(comparison: Comparison, new: Snapshot, arguments: argparse.Namespace
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Spare many cases, which hold no cycles, half of their time in the collector."""
+    """Switch off garbage collection, which takes half of the time with many cases. They hold no cycles."""
     enabled = gc.isenabled()
     gc.disable()
     try:

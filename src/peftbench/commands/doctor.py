@@ -1,4 +1,4 @@
-"""`peftbench doctor`: how noisy is this machine, what will be seen on it, and what can be improved."""
+"""`peftbench doctor` measures how noisy this machine is, and says what can be improved."""
 
 from __future__ import annotations
 
@@ -35,26 +35,28 @@ MATRIX: Final = (
     "--peftbench-batch-sizes=8",
 )
 ROWS: Final = (3, 5, 10, 20)
-"""Numbers of launches for which the table says what they see."""
+"""Numbers of launches for which the smallest slowdown is printed."""
 
 
 def add_parser(commands: Subparsers) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "doctor",
-        help="how noisy this machine is, and what to do about it",
-        description="Run the same few cases in several processes, and say what slowdown a gate would see here.",
+        help="how noisy this machine is, and what can be improved",
+        description="Run a few cases in several processes, and print the smallest slowdown that a gate would see here.",
         usage="%(prog)s [options] [-- PYTEST OPTIONS]",
     )
     parser.add_argument("--launches", type=int, default=5, metavar="N", help="processes to run; default: 5")
-    parser.add_argument("--budget", type=float, metavar="MINUTES", help="say what so much time for a gate would see")
-    parser.add_argument("pytest", nargs="*", help="such as --peftbench-device=cuda, after --")
+    parser.add_argument(
+        "--budget", type=float, metavar="MINUTES", help="also print what a gate of this duration would see"
+    )
+    parser.add_argument("pytest", nargs="*", help="options of pytest after --, such as --peftbench-device=cuda")
     add_rule(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, and print what was found."""
+    """Measure, and print the report."""
     from peftbench.gate.noise import Machine
     from peftbench.processes.readable import readable_diffs
     from peftbench.records.runfile import load_run
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def report(found: Run, machine: Machine, rule: Rule, threads: int, budget_min: float | None) -> list[str]:
-    """Return what was found, a line each."""
+    """Return the lines of the report."""
     from peftbench.gate.noise import advice, drift, noise_of, seconds_a_launch, smallest_slowdowns
 
     noise = noise_of(found)

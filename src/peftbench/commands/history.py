@@ -1,4 +1,4 @@
-"""`peftbench history`: how each case changed from state to state of the code."""
+"""`peftbench history` shows how each case changed from state to state of the code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "history",
         help="how each case changed from release to release, or from commit to commit",
-        description="Compare each state of the code with the one before it, in lock-step. What is finished is kept in "
-        "a file, and taken up again by the same command. Exit status: 0 complete, 1 a state or a step is missing, 2 an "
+        description="Compare each state of the code with the one before it, in lock-step. Finished steps are kept in a "
+        "file, and the same command goes on from there. Exit status: 0 complete, 1 a state or a step is missing, 2 an "
         "error.",
         usage="%(prog)s [options] (--states LIST | --revisions RANGE) [-- PYTEST OPTIONS]",
     )
@@ -32,17 +32,22 @@ def add_parser(commands: Subparsers) -> None:
         help='comma-separated, oldest first: revisions, requirements, or both: "peft==0.19.1,peft==0.20.0"',
     )
     which.add_argument("--revisions", metavar="RANGE", help="commits along first parents: v1..HEAD")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="of --revisions every Nth, and the last")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take every Nth of --revisions, and the last")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("history.json"), metavar="FILE", help="default: history.json"
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("history.json"),
+        metavar="FILE",
+        help="file of the history; default: history.json",
     )
-    parser.add_argument("--format", choices=FORMATS, default="table", help="of what is printed; default: table")
+    parser.add_argument("--format", choices=FORMATS, default="table", help="format of the output; default: table")
     parser.add_argument("pytest", nargs="*", help="files and options of pytest, after --")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make what is missing, and print all of it."""
+    """Make the missing steps, and print the history."""
     from platformdirs import user_cache_path
 
     from peftbench.processes.history.stages import listed, revisions

@@ -1,4 +1,4 @@
-"""`peftbench list`: the methods, tasks, model presets and workloads that are installed."""
+"""`peftbench list` prints the installed methods, tasks, models and workloads, and the constants of the gate."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "list",
         help="methods, tasks, models or workloads that can be benchmarked, or the constants of the gate's rule",
-        description="List what is installed, from this package and others; what a conftest.py adds is not.",
+        description="List what this package and others have installed. What a conftest.py adds is not listed.",
     )
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     methods = kinds.add_parser("methods", help="ways to fine-tune, and what they train of a model")
     methods.add_argument("--model", default="tiny", help="a preset, a local folder or a hub id; default: tiny")
-    methods.add_argument("--task", default="nli", help="whose head the model gets; default: nli")
+    methods.add_argument("--task", default="nli", help="task whose head the model gets; default: nli")
     methods.add_argument(
         "--no-parameters",
         action="store_true",
-        help="do not apply each method to count what it trains, which takes seconds",
+        help="do not count the parameters of each method, which takes some seconds",
     )
     others = [
         kinds.add_parser("tasks", help="what is learned"),
-        kinds.add_parser("models", help="model presets; local folders and hub ids are models too"),
+        kinds.add_parser("models", help="model presets; local folders and hub ids are also models"),
         kinds.add_parser("workloads", help="what is timed"),
         kinds.add_parser("rules", help="constants of the gate's rule, for --peftbench-gate-rule NAME=VALUE"),
     ]
@@ -55,7 +55,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the list."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # libraries remark on what each method does to a model
+        warnings.simplefilter("ignore")  # libraries warn about what some methods do to a model
         found = _described(arguments)
     if arguments.json:
         text = as_json(found, indent=2)

@@ -1,4 +1,4 @@
-"""`peftbench merge`: the shards of a run, or several launches, in one run file."""
+"""`peftbench merge` joins the shards of a run, or several launches, in one run file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "merge",
         help="join the shards of a run, or several launches, in one file",
-        description="Join what --peftbench-shard ran. Exit status: 0 complete, 1 cases are missing (they are listed, "
-        "and the file is written), 2 an error.",
+        description="Join the runs of --peftbench-shard. Exit status: 0 complete, 1 cases are missing (they are "
+        "listed, and the file is written), 2 an error.",
         usage="%(prog)s [options] RUN... -o FILE",
     )
-    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="what --peftbench-json wrote")
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="where the whole goes")
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="files that --peftbench-json wrote")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="file for the joined run")
     parser.add_argument(
-        "--launches", action="store_true", help="the files hold the same cases: merge their launches, with medians"
+        "--launches", action="store_true", help="the files hold launches of the same cases: merge them, with medians"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the whole, and list what is missing."""
+    """Write the joined run, and list what is missing."""
     from peftbench.records.joining import merge_launches
     from peftbench.records.runfile import load_run, save_run
     from peftbench.records.shards import join_shards

@@ -1,4 +1,4 @@
-"""`peftbench recommend`: which method to use, as far as runs show it, and why."""
+"""`peftbench recommend` ranks methods by runs, with reasons."""
 
 from __future__ import annotations
 
@@ -20,20 +20,31 @@ def add_parser(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "recommend",
         help="which method to use, and why",
-        description="Rank the methods of a run by what matters to you.",
+        description="Rank the methods of a run by an objective.",
         usage="%(prog)s [options] RUN [RUN ...]",
     )
     add_runs(parser)
     add_target(parser)
-    parser.add_argument("--objective", choices=OBJECTIVES, default="cost-to-quality", help="default: cost-to-quality")
-    parser.add_argument("--memory", metavar="SIZE", type=parse_bytes, help="what a training may take: 16GiB")
-    parser.add_argument("--tasks", metavar="N", type=int, default=8, help="tasks to store (storage); default: 8")
+    parser.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default="cost-to-quality",
+        help="what methods are ranked by; default: cost-to-quality",
+    )
+    parser.add_argument("--memory", metavar="SIZE", type=parse_bytes, help="memory that a training may take: 16GiB")
+    parser.add_argument(
+        "--tasks",
+        metavar="N",
+        type=int,
+        default=8,
+        help="number of tasks to store, for the objective storage; default: 8",
+    )
     parser.add_argument("--format", choices=("table", "json"), default="table")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the ranking; 1 if no method fits."""
+    """Print the ranking; return 1 if no method fits in memory."""
     from peftbench.claims.evidence import load_runs, target_of
     from peftbench.claims.recommend import recommend
     from peftbench.report import recommendation as report

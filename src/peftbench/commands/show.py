@@ -1,4 +1,4 @@
-"""`peftbench show`: any file of ours as a table; and as lines that `git diff` can compare."""
+"""`peftbench show` prints any file of peftbench as a table, or as lines that `git diff` can compare."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from peftbench.report.sheet import Sheet
 
 KINDS: Final = "runs, baselines, journals, comparisons (--peftbench-diff-json) and histories"
-"""What can be shown, for people."""
+"""Kinds of files that can be shown."""
 
 
 def add_parser(commands: Subparsers) -> None:
     """Describe the command."""
     parser = commands.add_parser(
         "show",
-        help="a run, baseline, journal, comparison or history as a table",
-        description=f"Print what a file holds: {KINDS}.",
+        help="print a run, baseline, journal, comparison or history as a table",
+        description=f"Print the content of a file: {KINDS}.",
     )
     parser.add_argument("file", metavar="FILE", type=Path)
     how = parser.add_mutually_exclusive_group()
@@ -35,7 +35,7 @@ def add_parser(commands: Subparsers) -> None:
     how.add_argument(
         "--textconv",
         action="store_true",
-        help="a line a number, for `git diff` (docs/history.md); another file's text is printed as it is",
+        help="print each number on its own line, for `git diff` (docs/history.md); print any other file as it is",
     )
     parser.set_defaults(run=run)
 
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     try:
         found = sheet_of(read_text(arguments.file), arguments.file)
-    except UserError:  # git would show no diff at all, of none of the files
+    except UserError:  # after an error git would show no diff of any file
         sys.stdout.write(_as_it_is(arguments.file))
         return 0
     sys.stdout.writelines(f"{line}\n" for line in sheet.lines(found))
@@ -66,10 +66,10 @@ def _as_it_is(path: Path) -> str:
 
 
 def sheet_of(text: str, path: Path) -> Sheet:
-    """Return what a file holds.
+    """Return the content of a file as a sheet.
 
     Raises:
-        UserError: it is none of ours, or broken; says what is wrong.
+        UserError: the file is none of ours, or broken; says what is wrong.
     """
     from peftbench.records.fileio import parse_json
     from peftbench.records.journal import salvage

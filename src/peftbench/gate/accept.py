@@ -129,8 +129,8 @@ def _refuse_changed(old: Snapshot | None, run: Snapshot, names: Iterable[str], r
     changed += [f"{item.name} {item.verdict}" for item in comparison.suite if item.verdict == "regressed"]
     if changed:
         raise UserError(
-            f"--append: only what is unchanged can be appended: {_some(changed)}; "
-            "mend it, or accept it without --append if it is meant to be so"
+            f"--append: only an unchanged run can be appended: {_some(changed)}; "
+            "mend the change, or accept the run without --append if it is intended"
         )
 
 

@@ -53,11 +53,15 @@ class Rule:
     power: float = _share(0.90, "Probability with which a slowdown of the reported smallest size is found.")
     suspect_p: float = _share(0.2, "A case with a p below this after the first launches is a suspect.")
     futility: float = _share(
-        0.05, "A suspect is cleared when the chance that further launches call it slower is below this."
+        0.05,
+        "A suspect with a slowdown above the limit excluded is cleared when the chance that further launches call it "
+        "slower is below this.",
     )
     launches: int = _count(3, "Launches that every case gets. With fewer, no case fails by its time.")
     more_launches: int = _count(7, "Most launches that a suspect gets after the first ones.", low=0)
-    launches_alone: int = _count(2, "How many of a suspect's further launches run without siblings.", low=0)
+    launches_alone: int = _count(
+        2, "How many of a suspect's further launches run without siblings, before the others.", low=0
+    )
     siblings: int = _count(4, "Cleared cases that run beside suspects to show a common shift.")
     full_baseline: int = _count(20, "Most launches that a baseline keeps of a case; the oldest are dropped.", low=2)
     min_baseline: int = _count(5, "Fewest launches that a baseline needs of a case before its time is judged.", low=2)
@@ -68,13 +72,17 @@ class Rule:
     max_shift: float = _share(0.03, "Common shift of all cases that is accepted. A larger slowdown fails.")
     max_reference_shift: float = _share(0.15, "Shift of the reference against the anchor that is accepted.")
     max_clock_difference: float = _share(0.05, "Times are not compared when the GPU's clock differs by more than this.")
-    resource_tolerance: float = _share(0.0, "Rise of FLOPs, parameters and bytes of tensors that is allowed.")
-    file_tolerance: float = _share(0.01, "Growth of a checkpoint beside its tensors that is always allowed.")
+    resource_tolerance: float = _share(
+        0.0, "Rise of FLOPs, parameters and bytes of tensors that is allowed, as a share."
+    )
+    file_tolerance: float = _share(
+        0.01, "Growth of a checkpoint beside its tensors that is always allowed, as a share."
+    )
     file_bytes: int = _bytes(65536, "Growth of a checkpoint beside its tensors that is always allowed, in bytes.")
     interpreter_tolerance: float = _share(
         0.01,
-        "Rise of operator calls, allocations, Python calls and bytecodes that is allowed when a slowdown is not "
-        "excluded.",
+        "Rise of operator calls, allocations, Python calls and bytecodes that is allowed, as a share, when a "
+        "slowdown is not excluded.",
     )
 
     def __post_init__(self) -> None:

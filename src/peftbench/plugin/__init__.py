@@ -1,6 +1,6 @@
-"""All that knows pytest: the hooks, what a session does at each of them, and what a test gets as `peft_case`.
+"""The pytest plugin: its hooks, the state of a session, and the fixture `peft_case`. No other room knows pytest.
 
-It may import every other room but `commands`; none of them imports it.
+It may import every other room except `commands`. No room imports it.
 """
 
-from peftbench.plugin.hooks import *  # noqa: F403 - pytest loads this package as the plugin: every hook is to be in it
+from peftbench.plugin.hooks import *  # noqa: F403 - pytest loads this package as the plugin, with every hook in it

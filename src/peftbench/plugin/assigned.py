@@ -1,4 +1,4 @@
-"""The settings of a child process: what its parent assigned, and nothing that writes the user's files."""
+"""The settings of a child: those of its assignment, without options that write the user's files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARENT_ONLY: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "basetemp": None,
         "xmlpath": None,
-        "log_file": os.devnull,  # None would be that of the ini file
+        "log_file": os.devnull,  # None stands for the value of the ini file
         "pastebin": None,
         "report_log": None,
         "json_report": False,
@@ -41,25 +41,25 @@ PARENT_ONLY: Final[Mapping[str, Any]] = MappingProxyType(
         "benchmark_histogram": [],
     }
 )
-"""Options of pytest and well-known plugins that write files, select by the last run, or wait for a person."""
+"""Option of pytest or a known plugin that writes files, selects by the last run or waits for input -> child's value."""
 
 
 def assignment(path: str) -> Assignment:
-    """Read what a parent wrote; raises UserError for any other file."""
+    """Read the assignment that a parent wrote; raises UserError for any other file."""
     from peftbench.processes.launches.assignment import Assignment
 
     return Assignment.read(Path(path))
 
 
 def quieten(config: pytest.Config) -> None:
-    """Switch off what only the parent's run is to do; called before other plugins look at their options."""
+    """Switch off the options that only the parent follows. This runs before other plugins read their options."""
     for name, value in PARENT_ONLY.items():
         if hasattr(config.option, name):
             setattr(config.option, name, value)
 
 
 def without_parents(arguments: Iterable[str]) -> list[str]:
-    """Return a command line without the options that a parent follows: an older revision need not know them."""
+    """Return a command line without options for the parent only, which a child of an older revision may not know."""
     valued = {flag_name(name): not option.flag for name, option in options().items() if option.parent}
     kept: list[str] = []
     words = iter(arguments)
@@ -68,17 +68,22 @@ def without_parents(arguments: Iterable[str]) -> list[str]:
         if name not in valued:
             kept.append(word)
         elif valued[name] and not equals:
-            next(words, None)  # its value
+            next(words, None)  # skip its value
     return kept
 
 
 def sources(found: Sequence[Mapping[str, object]], own: Assignment) -> list[Mapping[str, object]]:
-    """Return the sources of a child's settings, most important first."""
+    """Return the sources of a child's settings, the strongest first.
+
+    Args:
+        found: Sources of the command line and the files, the strongest first.
+        own: The assignment, which wins over them.
+    """
     told = {"json": str(own.run_file), "resume": "true" if own.resume else None}
     if own.device:
         told["device"] = own.device
     if own.socket is not None:
-        told["reference"] = "none"  # the other state's rounds are the reference
+        told["reference"] = "none"  # rounds of the other state are the reference
     of_parent = {name for name, option in options().items() if option.parent}
     followed = [{name: value for name, value in source.items() if name not in of_parent} for source in found]
     return [told, *followed]

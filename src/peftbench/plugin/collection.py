@@ -1,4 +1,4 @@
-"""What becomes of pytest's items: which are cases, in which order they run, and what they are called in a record."""
+"""Pytest's items: which of them are cases, in which order they run, and their ids in records."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ class Mode(Enum):
 
     MEASURE = auto()
     TRY_ONCE = auto()
-    """--benchmark-disable, or pytest-xdist is active: each case runs one round."""
+    """Each case runs one round, under --benchmark-disable or pytest-xdist."""
     SKIP = auto()
 
 
 CASES: Final = pytest.StashKey[dict[str, "Case"]]()
-"""The cases that items run, by the words that stand in their ids.
+"""Id of a case, as in the brackets of a test's name -> the case.
 
-An item's parameter is these words and not the case: pytest-benchmark groups by parameters, and writes them to its JSON.
+An item's parameter is this id and not the case, because pytest-benchmark groups by parameters and writes them as JSON.
 """
 
 
 def remember(config: pytest.Config, cases: Sequence[Case]) -> list[str]:
-    """Keep cases, and return the parameter of the item of each."""
+    """Store cases in `CASES`; return the parameter of each case's item."""
     config.stash.setdefault(CASES, {}).update({case.id: case for case in cases})
     return [case.id for case in cases]
 
 
 def case_of(item: pytest.Item) -> Case | None:
-    """Return the case that an item runs, if it is one of ours."""
+    """Return the case that an item runs; None if it runs none."""
     callspec = getattr(item, "callspec", None)
     words = callspec.params.get("peft_case") if callspec else None
     return item.config.stash.get(CASES, {}).get(words) if isinstance(words, str) else None
 
 
 def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Return the items in the order in which they run, and those of functions that have no case.
+    """Return the items in the order in which they run, and the items of functions that have no case.
 
-    The cases of a group follow each other, whichever file and function they come from; groups stand in the order in
-    which they were first met, and so do the functions within a group. Other items stay where they are.
+    The cases of a group follow each other, whatever their file and function. Groups, and functions within a group, keep
+    the order in which they first appear. Other items keep their places.
     """
     dropped = [item for item in items if _has_no_case(item)]
     kept = [item for item in items if not _has_no_case(item)]
@@ -68,28 +68,28 @@ def arrange(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
 
 
 def planned(items: Sequence[pytest.Item]) -> list[tuple[str, Case]]:
-    """Return workload and case of each item that is one of ours."""
+    """Return workload and case of each item that runs a case."""
     return [(CaseMark.of(item.get_closest_marker(NAME)).workload, case) for item in items if (case := case_of(item))]
 
 
 def is_named(config: pytest.Config, path: Path) -> bool:
-    """Tell whether a file is named on the command line, not only a folder that it is in."""
+    """Tell whether a file itself is named on the command line, and not only a folder around it."""
     named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
     return any(candidate.resolve() == path.resolve() for candidate in named)
 
 
 def record_ids(items: Sequence[pytest.Item]) -> dict[str, str]:
-    """Return what each case is called in a record, by node id: the test's name, where it is the only one of it."""
+    """Return node id -> id in records, which is the test's name if it is unique, else the node id."""
     ours = [item for item in items if case_of(item)]
     count = Counter(item.name for item in ours)
     return {item.nodeid: item.name if count[item.name] == 1 else item.nodeid for item in ours}
 
 
 def mode(config: pytest.Config) -> Mode:
-    """Return what is to be done with the cases.
+    """Return what pytest-benchmark's options ask for.
 
     Raises:
-        UserError: pytest-benchmark is not there to work with.
+        UserError: pytest-benchmark is switched off.
     """
     session = getattr(config, "_benchmarksession", None)
     if session is None:
@@ -108,7 +108,7 @@ def measures(config: pytest.Config) -> bool:
 
 
 def goes_on(session: pytest.Session) -> bool:
-    """Tell whether pytest runs what was collected: not after an error, unless it is told to."""
+    """Tell whether pytest runs the collected items. After an error it does so only if the user asked for it."""
     return not session.testsfailed or bool(session.config.option.continue_on_collection_errors)
 
 

@@ -1,4 +1,4 @@
-"""Options that stand in files: pytest's own, in any of its formats, and `[tool.peftbench]` of pyproject.toml."""
+"""Reads options from files: pytest's configuration file in each format, and `[tool.peftbench]` of pyproject.toml."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PREFIX: Final = "peftbench_"
-"""What the names of options begin with in pytest's files; dashes may stand for underscores there."""
+"""Prefix of the names of options in pytest's file. Dashes may replace underscores there."""
 
 
 _KEY: Final = re.compile(rf'^[ \t]*"?{PREFIX[:-1]}[-_]([\w-]+)"?[ \t]*=', re.MULTILINE)
-"""A line that sets one of our options, in each format of pytest's files."""
+"""A line that sets an option of peftbench, in each format of pytest's file."""
 
 
 def pytest_values(config: pytest.Config) -> dict[str, object]:
-    """Return what pytest's file says of each option, None of those that it does not name.
+    """Return the value of each option in pytest's file; None for options that it does not name.
 
-    pytest takes text alone for an option of text where a file has types (`[tool.pytest]`, pytest.toml); ours are read
-    from text, and so a number, a boolean or a list there is taken as it stands.
+    In files with types (`[tool.pytest]`, pytest.toml) pytest accepts only text for options of text. Numbers, booleans
+    and lists are accepted here as well.
 
     Raises:
         UserError: the file cannot be read, or sets an option of an earlier version.
@@ -39,7 +39,7 @@ def pytest_values(config: pytest.Config) -> dict[str, object]:
 
 
 def _set_in(path: Path | None) -> list[str]:
-    """Return the names of options that a file of pytest sets, known or not."""
+    """Return the names of our options that pytest's file sets, including unknown names."""
     if path is None:
         return []
     try:
@@ -52,7 +52,7 @@ def _set_in(path: Path | None) -> list[str]:
 def _pytest_value(config: pytest.Config, name: str) -> object:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a list in [tool.pytest.ini_options], which is welcome
+            warnings.simplefilter("ignore")  # pytest warns of lists, which are allowed here
             return config.getini(name)
     except (TypeError, pytest.UsageError):
         return _typed(config, name)
@@ -69,10 +69,10 @@ def _typed(config: pytest.Config, name: str) -> object:
 
 
 def own_table(root: Path) -> dict[str, object]:
-    """Return `[tool.peftbench]` of a folder's pyproject.toml, keys as fields are named.
+    """Return `[tool.peftbench]` of a folder's pyproject.toml: field of `Settings` -> value.
 
     Raises:
-        UserError: the file cannot be read, this is no table, or a key is no option.
+        UserError: the file cannot be read, `[tool.peftbench]` is no table, or a key is no option.
     """
     path = root / "pyproject.toml"
     table = _table(_document(path), path, "tool", "peftbench") if path.is_file() else {}
@@ -90,7 +90,7 @@ def _document(path: Path) -> Mapping[str, object]:
 
 
 def _table(document: Mapping[str, object], path: Path, *keys: str) -> Mapping[str, object]:
-    """Return the table that keys lead to, an empty one where there is none."""
+    """Return the table at a path of keys; an empty one if there is none."""
     found: object = document
     for number, key in enumerate(keys):
         found = found.get(key, {}) if isinstance(found, Mapping) else found

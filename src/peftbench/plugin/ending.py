@@ -1,4 +1,4 @@
-"""How a mistake of the user ends a pytest run: in one line, with pytest's exit status for it."""
+"""Ends a pytest run after a mistake of the user, with one line and pytest's exit status for usage errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peftbench.text import on_terminal
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn what is the user's mistake, or the disk's, into pytest's one line and its exit status for it."""
+    """Turn a UserError or an OSError into pytest's UsageError, which is one line with an exit status."""
     try:
         yield
     except (UserError, OSError) as error:
@@ -24,9 +24,10 @@ def usage_errors() -> Iterator[None]:
 
 @contextmanager
 def reported_at_the_end(session: pytest.Session) -> Iterator[None]:
-    """Tell of a file that cannot be written in one line: raised when a session ends, it would cost pytest's summary.
+    """Report a file that cannot be written as one line, since an exception here would suppress pytest's summary.
 
-    It is the user's mistake in the user's own run only: a launch that cannot write its file costs that launch.
+    The exit status is that of a usage error; in a child it is that of an internal error, so that only its launch is
+    lost.
     """
     try:
         yield

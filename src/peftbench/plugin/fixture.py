@@ -1,4 +1,4 @@
-"""What a benchmark function gets as `peft_case`."""
+"""The object that a benchmark function gets as `peft_case`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Benchmark
 
 ENDINGS: Final = (KeyboardInterrupt, pytest.exit.Exception)
-"""Somebody has ended the run: the case has no record, and is measured when the run is resumed."""
+"""Exceptions that end the run. The case gets no record, and a resumed run measures it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class PeftCase:
         """Measure the workload, or a function of your own, and return the record.
 
         Args:
-            function: Called with the model (the method applied, evaluation mode) and a batch, in every round; and in
-                alternation with the reference's model and the same batch.
+            function: Called in every round with a batch and the model, which has the method applied and is in
+                evaluation mode. Its rounds alternate with those of the reference's model on the same batch.
 
         Returns:
             The record, or None under --benchmark-disable, where one round is run and nothing is measured.
@@ -78,7 +78,7 @@ class PeftCase:
         return self._shown(record)
 
     def _taken(self, workload: Benchmark, records: Sequence[Record]) -> Record:
-        """Return the record of a case that is measured here; an error leaves one as well, and is raised again."""
+        """Measure a case in this process and return its record. An error is recorded, too, and raised again."""
         runner, add = self.bench.runner, self._keep
         try:
             return runner.measure(
@@ -93,58 +93,58 @@ class PeftCase:
             self._exit(error)
         except ENDINGS:
             raise
-        except pytest.skip.Exception as error:  # by a function of the user's
+        except pytest.skip.Exception as error:  # raised by a function of the user
             add(replace(runner.blank(self.case, workload, self.id), status="unsupported", reason=visible(told(error))))
             raise
         except BaseException as error:
             add(runner.failed(self.case, workload, error, id=self.id))
             if isinstance(error, PoisonedError):
-                pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; what was finished is kept"), returncode=1)
+                pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; finished cases are kept"), returncode=1)
             raise
 
     def _keep(self, record: Record) -> Record:
-        """Put a record where a killed run leaves it; where that fails, each case that followed would fail too."""
+        """Write a record to the journal. If that fails the run ends, because later cases would fail, too."""
         try:
             return self.bench.add(record)
         except UserError as error:
             self._exit(error)
 
     def _exit(self, error: UserError) -> NoReturn:
-        """End the run: what the user asked for cannot be done."""
+        """End the run with the exit status of a usage error."""
         pytest.exit(on_terminal(f"peftbench: {self.id}: {error}"), returncode=pytest.ExitCode.USAGE_ERROR)
 
     def _once(self) -> None:
-        """Refuse a second measurement, which would take the place of the first: a test has one record."""
+        """Refuse a second measurement in one test, because a test has one record."""
         if self._measured:
             pytest.fail(f"{self.id}: measure() is called again in this test: give it a test of its own", pytrace=False)
         self._measured.append(self.id)
 
     def _skip_needless(self, workload: Benchmark, records: Sequence[Record]) -> None:
-        """Skip a case that would tell nothing after what others found."""
+        """Skip a case that earlier records make needless."""
         if reason := workload.needless(self.case, self.bench.settings, records):
             pytest.skip(reason)
 
     def _launched(self, outcome: LaunchOutcome, workload: Benchmark) -> Record:
-        """Show what the launches of this case yielded, as if it had been measured here."""
+        """Report the result of the launches of this case, as if it had been measured here."""
         record = outcome.records.get(self.id)
         if record is None:
             self._skip_needless(workload, tuple(outcome.records.values()))
             self.bench.failed_in_its_test(self.id)
-            pytest.fail(f"{self.id}: no launch of it ended; the log of each tells why", pytrace=False)
+            pytest.fail(f"{self.id}: no launch finished it; the log of each launch says why", pytrace=False)
         if record.launches:
             _feed(self.benchmark, [launch.time_s for launch in record.launches])
         self._attach(record)
-        if message := outcome.failure(self.id):  # first: a case that ran before and now has no numbers is no skip
+        if message := outcome.failure(self.id):  # first, since `_shown` would skip a case that lost its numbers
             self.bench.failed_in_its_test(self.id)
             pytest.fail(on_terminal(message), pytrace=False)
         return self._shown(record)
 
     def _attach(self, record: Record) -> None:
-        """Put the record beside pytest-benchmark's own."""
+        """Add the record to the JSON of pytest-benchmark."""
         self.benchmark.extra_info["peftbench"] = record_to_json(record)
 
     def _shown(self, record: Record) -> Record:
-        """Return a record that has numbers; a case without is a failure or a skip, with the reason."""
+        """Return a record that has numbers; fail or skip the test of any other record, with the reason."""
         if record.status in ("invalid", "failed"):
             pytest.fail(on_terminal(f"{self.id}: {record.reason}"), pytrace=False)
         if record.status != "ok":
@@ -153,31 +153,31 @@ class PeftCase:
 
 
 def _feed(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
-    """Give pytest-benchmark times that were taken elsewhere: it makes its entry in a round, whose time is dropped."""
+    """Give pytest-benchmark the times of launches. An empty round makes its entry, and this round's time is dropped."""
     benchmark.pedantic(lambda: None)
     _restate(benchmark, times_s)
 
 
 def _restate(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:
-    """Put these times in the place of those that pytest-benchmark took itself."""
+    """Replace the times that pytest-benchmark took itself."""
     benchmark.stats.stats.data.clear()
     for time_s in times_s:
         benchmark.stats.stats.update(time_s)
 
 
 def _observed(benchmark: BenchmarkFixture, timed: TimedRound) -> TimedRound:
-    """Return the timed round such that pytest-benchmark's statistics get every round's wall time.
+    """Return a timed round that also gives each wall time to pytest-benchmark's statistics.
 
-    Its pedantic mode takes a number of rounds that must be known beforehand; so it runs the first, and is told of
-    the others.
+    pytest-benchmark's pedantic mode must know the number of rounds beforehand. It therefore runs the first round, and
+    the times of the others are added to its statistics.
     """
 
     def observed(number: int) -> Timing:
         if benchmark.stats is None:
             first: Timing = benchmark.pedantic(timed, args=(number,), rounds=1)
-            _restate(benchmark, [first.wall_s])  # its own holds what prepares the round as well
+            _restate(benchmark, [first.wall_s])  # its own time includes preparing the round
             return first
-        if number == 0:  # the rounds are taken again: the device was slowed down
+        if number == 0:  # rounds are taken again because the device was slowed down
             benchmark.stats.stats.data.clear()
         timing = timed(number)
         benchmark.stats.stats.update(timing.wall_s)

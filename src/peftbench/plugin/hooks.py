@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks and fixtures that only wire."""
+"""The hooks and fixtures of the pytest plugin. They call other modules and decide nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BENCH: Final = pytest.StashKey[BenchSession]()
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare the hooks by which others add methods, tasks, models and workloads."""
+    """Declare the hooks that add methods, tasks, models, workloads and anatomies."""
     pluginmanager.add_hookspecs(hookspecs)
 
 
@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def _way(option: Option) -> dict[str, Any]:
-    """Return how an option is described and read on a command line."""
+    """Return the keyword arguments with which argparse adds an option."""
     text = option.help.replace("%", "%%")
     if option.flag:
         return {"help": text, "action": "store_const", "const": "true"}
@@ -57,13 +57,13 @@ def _way(option: Option) -> dict[str, Any]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Leave the user's files to the parent, in a child."""
+    """In a child, switch off the options that only the parent follows."""
     if config.getoption(assigned.DESTINATION):
         assigned.quieten(config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the state; check what was asked for, if anything was."""
+    """Create the session's state, and check the settings if there are any."""
     config.addinivalue_line("markers", marks.HELP)
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
     file = config.getoption(assigned.DESTINATION)
@@ -95,14 +95,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Drop functions whose workload is not selected, and keep the cases of a group together."""
+    """Deselect functions whose workload is not selected, and put the cases of a group together."""
     items[:], others = collection.arrange(items)
     if others:
         config.hook.pytest_deselected(items=others)
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Remember which cases exist, though they are not run."""
+    """Remember which cases exist without being run."""
     if items:
         items[0].config.stash[BENCH].deselect(items)
 
@@ -154,7 +154,7 @@ def peft_case(request: pytest.FixtureRequest, benchmark: Any) -> PeftCase:  # no
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep pytest-benchmark from warning that a case that failed before its first round made no use of it."""
+    """Suppress pytest-benchmark's warning that a case without rounds has not used its fixture."""
     report = yield
     if collection.case_of(item) and (benchmark := getattr(item, "funcargs", {}).get("benchmark")) is not None:
         benchmark.skipped = True
@@ -163,7 +163,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Let go of what the cases of a group share when the last of them is done."""
+    """Release what the cases of a group share after the last of them."""
     case, following = collection.case_of(item), nextitem and collection.case_of(nextitem)
     if case and (not following or following.group != case.group):
         item.config.stash[BENCH].release()
@@ -171,7 +171,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table, before pytest-benchmark's own."""
+    """Print the table of results before that of pytest-benchmark."""
     bench = config.stash[BENCH]
     if bench.records:
         from peftbench.report.terminal import render
@@ -182,7 +182,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the run to its files, whatever ended it."""
+    """Write the run to its files, even after an error."""
     bench = session.config.stash[BENCH]
     if bench.records:
         from peftbench.report.files import write_run
@@ -193,13 +193,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give back what the session holds."""
+    """Release the resources of the session."""
     if BENCH in config.stash:
         config.stash[BENCH].close()
 
 
 def _parts(bench: BenchSession, own: Assignment | None) -> Iterator[object]:
-    """Yield what only some runs need."""
+    """Yield the plugins that only some runs need."""
     if own is not None or bench.delegates:
         from peftbench.plugin.child import Child
         from peftbench.plugin.parent import Parent

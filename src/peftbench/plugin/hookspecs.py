@@ -1,4 +1,4 @@
-"""Hooks by which a conftest.py or a plugin adds to what can be benchmarked; each returns an iterable."""
+"""Hooks by which a conftest.py or a plugin adds to the catalogue. Each returns an iterable."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 def pytest_peftbench_methods() -> Iterable[Method]:  # type: ignore[empty-body]
-    """Called once, before collection, for methods to add."""
+    """Return methods to add to the catalogue. Called once, when the catalogue is first used."""
 
 
 def pytest_peftbench_tasks() -> Iterable[Task]:  # type: ignore[empty-body]
-    """Called once, before collection, for tasks to add."""
+    """Return tasks to add to the catalogue. Called once, when the catalogue is first used."""
 
 
 def pytest_peftbench_models() -> Iterable[Preset]:  # type: ignore[empty-body]
-    """Called once, before collection, for model presets to add."""
+    """Return model presets to add to the catalogue. Called once, when the catalogue is first used."""
 
 
 def pytest_peftbench_workloads() -> Iterable[Workload]:  # type: ignore[empty-body]
-    """Called once, before collection, for workloads to add."""
+    """Return workloads to add to the catalogue. Called once, when the catalogue is first used."""
 
 
 def pytest_peftbench_anatomies() -> Iterable[Anatomy]:  # type: ignore[empty-body]
-    """Called once, before collection, for anatomies of models to add, which methods put their modules in by."""
+    """Return anatomies of models, which tell methods where to put their modules. Called like the hooks above."""

@@ -1,4 +1,4 @@
-"""The marker that says what a benchmark function measures: `@pytest.mark.peftbench("inference", tasks="nli")`."""
+"""The marker of a benchmark function: `@pytest.mark.peftbench("inference", tasks="nli")`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 NAME: Final = "peftbench"
 HELP: Final = (
     'peftbench(workload="train_step", *, methods=None, tasks=None, batch_sizes=None): what a benchmark function that '
-    "takes `peft_case` measures; methods, tasks and batch_sizes (as on the command line) stand in for the options"
+    "takes `peft_case` measures; methods, tasks and batch_sizes, written as on the command line, replace the options"
 )
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 @dataclass(frozen=True, kw_only=True)
 class CaseMark:
-    """What the marker of a benchmark function says."""
+    """The arguments of the marker of a benchmark function."""
 
     workload: str = "train_step"
     methods: tuple[str, ...] | None = None
@@ -32,10 +32,10 @@ class CaseMark:
 
     @classmethod
     def of(cls, mark: pytest.Mark | None) -> Self:
-        """Read a marker, or the defaults where there is none.
+        """Read a marker; without one, return the defaults.
 
         Raises:
-            UserError: an argument that the marker does not have, or a value that cannot be read.
+            UserError: the marker does not have an argument, or a value cannot be read.
         """
         if mark is None:
             return cls()
@@ -50,11 +50,11 @@ class CaseMark:
 
 
 def bench(workload: str, **narrowed: object) -> Callable[[F], F]:
-    """Mark a function as a benchmark of `workload`; pytest collects it whatever it is called.
+    """Return a decorator that marks a function as a benchmark. pytest collects it whatever its name is.
 
     Args:
         workload: Name of a workload.
-        narrowed: `methods`, `tasks`, `batch_sizes` that stand in for the options, as in the marker.
+        narrowed: `methods`, `tasks` and `batch_sizes`, which replace the options as in the marker.
     """
     import pytest
 

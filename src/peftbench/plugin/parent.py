@@ -1,6 +1,6 @@
-"""A pytest run that measures nothing itself: its cases run in fresh processes, and its items say what came of them.
+"""The plugin of a parent, a pytest run whose cases run in child processes. Its items report the results.
 
-The hooks of `Parent` are registered only where a run has launches.
+`Parent` is registered only if the run has launches.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from peftbench.processes.launches.process import Command
 
 BASELINES: Final = "baselines"
-"""Relative to pytest's root directory."""
+"""Default folder of baselines, relative to pytest's root directory."""
 
 
 class Parent:
-    """Has the cases run in fresh processes, and shows what came of them as if it had run them itself."""
+    """Runs the cases in child processes, and reports the results as if it had run the cases itself."""
 
     def __init__(self, bench: BenchSession) -> None:
         self._bench = bench
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Refuse a command line that asks for launches and for none: a gate that compares nothing would pass."""
+        """Refuse options for launches together with options that switch off measuring, since such a gate would pass."""
         config = session.config
         given = {name for name, option in options().items() if option.launches}
         asked = [flag_name(name) for name in sorted(given) if config.getoption(f"peftbench_{name}")]
@@ -56,7 +56,7 @@ class Parent:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Launch before the items run; afterwards report the failures that are no item's."""
+        """Launch the cases before the items run; afterwards report failures that belong to no item."""
         bench = self._bench
         cases = [item for item in session.items if collection.case_of(item)]
         if cases and collection.goes_on(session) and collection.measures(session.config):
@@ -72,7 +72,7 @@ class Parent:
         return result
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """Print the verdict below the table, or what to do with recorded launches."""
+        """Print the verdicts below the table, or the command that accepts recorded launches."""
         outcome, run_file = self._bench.outcome, self._bench.run_file
         if outcome is not None and outcome.judgement is not None:
             from peftbench.report import display
@@ -86,7 +86,7 @@ class Parent:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Write the comparison to where it was asked for, and where CI shows it; the run itself comes first."""
+        """Write the comparison to its file and to the summary of CI. The run is written before."""
         outcome = self._bench.outcome
         if outcome is not None and outcome.judgement is not None:
             from peftbench.report import display
@@ -96,7 +96,7 @@ class Parent:
 
 
 def launch_plan(config: pytest.Config, bench: BenchSession) -> LaunchPlan:
-    """Return how the cases of this pytest run are run in processes of their own."""
+    """Return the plan by which the cases of this pytest run are run in child processes."""
     from peftbench.processes.conduct import LaunchPlan
 
     settings = bench.settings
@@ -113,7 +113,7 @@ def launch_plan(config: pytest.Config, bench: BenchSession) -> LaunchPlan:
 
 
 def targets(bench: BenchSession, cases: Sequence[pytest.Item]) -> list[Target]:
-    """Return the cases of items."""
+    """Return the cases of items as targets of a launch."""
     from peftbench.processes.launches.launcher import Target
 
     return [Target(bench.id_of(item), item.nodeid, case.group) for item in cases if (case := collection.case_of(item))]
@@ -125,15 +125,15 @@ def baselines(config: pytest.Config, settings: Settings) -> Path:
 
 
 def accept_command(config: pytest.Config, settings: Settings, run_file: Path) -> str:
-    """Return the command that makes a run the gate's baseline, as it is typed where pytest was started."""
+    """Return the command that makes a run the baseline, to be typed in the folder in which pytest was started."""
     here, folder = config.invocation_params.dir, baselines(config, settings)
-    own = (here / folder).resolve() == (here / BASELINES).resolve()  # what `accept` takes if nothing is said
+    own = (here / folder).resolve() == (here / BASELINES).resolve()  # the default of `accept`
     words = ["peftbench", "accept", str(run_file), *([] if own else [f"--baseline={folder}"])]
     return f'{shlex.join(words)} --why "..."'
 
 
 def pytest_command(config: pytest.Config, timeout_s: float | None) -> Command:
-    """Return how this very pytest run is started again in a fresh process."""
+    """Return the command that starts this pytest run again in a fresh process."""
     from peftbench.processes.launches.process import Command
 
     parameters = config.invocation_params
@@ -169,7 +169,7 @@ def _selection(config: pytest.Config, bench: BenchSession) -> Selection:
 
 
 def _report_failure(session: pytest.Session, name: str, message: str) -> None:
-    """Count a failure that belongs to no item; it is in the short summary, in JUnit's file and in the exit status."""
+    """Report a failure that belongs to no item to pytest: in the short summary, JUnit's file and the exit status."""
     name = on_terminal(name)
     report = pytest.TestReport(
         nodeid=f"peftbench::{name}",

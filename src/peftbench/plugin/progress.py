@@ -1,4 +1,4 @@
-"""How far a run is, and how long it will take: one line that changes on a terminal, a line a group elsewhere."""
+"""Shows the progress of a run: one changing line on a terminal, elsewhere a line after each group."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 MINUTE_S: Final = 60
 LONG_S: Final = 90
-"""From here on an estimate is given in minutes."""
+"""Shortest estimate that is given in minutes, in seconds."""
 
 
 class Progress:
-    """A pytest plugin that speaks between cases, never within a round."""
+    """A pytest plugin that writes between cases, and never during a round."""
 
     def __init__(self, reporter: pytest.TerminalReporter, items: list[pytest.Item]) -> None:
         self._reporter = reporter
@@ -28,13 +28,13 @@ class Progress:
         self._changing = reporter.isatty and reporter.verbosity <= 0
 
     def pytest_report_teststatus(self, report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
-        """Print no dot for a measured case where the changing line says more."""
+        """Suppress the dot of a measured case if there is a changing line."""
         if self._changing and report.when == "call" and report.passed and report.nodeid in self._groups:
             return "passed", "", ""
         return None
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        """Say how far the run is; here, unlike in a teardown, nothing is captured."""
+        """Write the progress. In this hook, unlike in a teardown, output is not captured."""
         if nodeid not in self._groups or self._reporter.verbosity < 0:
             return
         self._done += 1
@@ -47,7 +47,13 @@ class Progress:
 
 
 def describe(done: int, total: int, elapsed_s: float) -> str:
-    """Return how many cases are done, and how long the others will take if they take as long."""
+    """Return the number of finished cases and the estimated time of the others, as text.
+
+    Args:
+        done: Number of finished cases, at least one.
+        total: Number of all cases.
+        elapsed_s: Seconds that the finished cases took.
+    """
     left_s = elapsed_s / done * (total - done)
     if done == total:
         return f"{done} of {total} cases"

@@ -1,4 +1,4 @@
-"""The child's half: runs the tests that the parent names, and their rounds when it says so."""
+"""The child's half of lock-step. It runs the tests and rounds that the parent asks for."""
 
 from __future__ import annotations
 
@@ -20,20 +20,26 @@ if TYPE_CHECKING:
 
 
 class RoundServer:
-    """Answers a parent until it hangs up."""
+    """Answers the requests of a parent."""
 
     def __init__(self, channel: Channel, *, avoid: str = "", worktree: str = "") -> None:
-        """Keep the channel, the folder of the other state, from which nothing may be imported, and that of this one."""
+        """Keep the arguments.
+
+        Args:
+            channel: Connection to the parent.
+            avoid: Folder of the other state's sources, from which nothing may be imported.
+            worktree: Folder of this state's own sources.
+        """
         self._channel = channel
         self._avoid = Path(avoid) if avoid else None
         self._worktree = Path(worktree) if worktree else None
         self._cleared: set[str] = set()
         """Files of modules that may be imported."""
         self._rounds: Rounds | None = None
-        """Of the present case."""
+        """Rounds of the present case."""
 
     def serve(self, session: pytest.Session, bench: BenchSession) -> None:
-        """Run each test that is asked for, until the parent hangs up."""
+        """Run each test that the parent asks for, until the parent closes the connection."""
         items = {item.nodeid: item for item in session.items}
         try:
             identity = bench.identity() if items else {"settings": {}, "fingerprint": {}}
@@ -51,11 +57,11 @@ class RoundServer:
             return
 
     def take(self, case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
-        """Run rounds when the parent says so, until it has enough: stands in for `interleave`.
+        """Run rounds as the parent asks for them. This replaces `interleave`.
 
-        Asked again, because a GPU was slowed down meanwhile, it has no others: the other state's rounds are over.
+        A second call, after a GPU was slowed down, returns the same rounds, because those of the other state are over.
         """
-        del reference, seed  # the parent pairs rounds, and orders them
+        del reference, seed  # the parent pairs and orders the rounds
         if self._rounds is not None:
             return self._rounds
         timed: list[Timing] = []
@@ -68,7 +74,7 @@ class RoundServer:
         return self._rounds
 
     def _stray(self) -> str:
-        """Return a module of the other state that was imported here all the same, or ''."""
+        """Return a module that was imported from the other state's sources, or ''."""
         if self._avoid is None:
             return ""
         for name, module in sorted(sys.modules.items()):

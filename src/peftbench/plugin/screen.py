@@ -1,4 +1,4 @@
-"""What we write on pytest's terminal, whatever its encoding."""
+"""Writes on pytest's terminal in any encoding."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def write(reporter: pytest.TerminalReporter, text: str) -> None:
-    """Write a page by pytest's reporter, as its terminal can show it."""
+    """Write a text with pytest's reporter, in characters that its terminal can show."""
     reporter.write(fitted(text, _encoding(reporter)))
 
 
 def write_line(reporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
-    """Write a line by pytest's reporter, as its terminal can show it."""
+    """Write a line with pytest's reporter, in characters that its terminal can show."""
     reporter.write_line(fitted(line, _encoding(reporter)), **markup)
 
 
 def _encoding(reporter: pytest.TerminalReporter) -> str:
-    """Return the encoding of pytest's terminal; pytest has no public name for its stream."""
+    """Return the encoding of pytest's terminal. pytest has no public name for the stream."""
     stream = getattr(reporter.config.get_terminal_writer(), "_file", None)
     return getattr(stream, "encoding", None) or "utf-8"

@@ -1,4 +1,4 @@
-"""Which cases a command line asks for: one that it leaves out is not missing."""
+"""Tells which cases a command line asks for. Other cases of a baseline do not count as missing."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What narrows the cases of a command line; None is everything."""
+    """The restrictions of a command line. None stands for no restriction."""
 
     run: frozenset[str] = frozenset()
     """Ids of the cases that are run."""
     deselected: frozenset[str] = frozenset()
     """Ids of cases that `-k`, `-m`, `--deselect` or a shard left out."""
     dropped: frozenset[str] = frozenset()
-    """Functions whose workload is not selected."""
+    """Names of functions whose workload is not selected."""
     functions: frozenset[str] | None = None
-    """Those that were collected, where files or node ids are given: of single cases none, nor under `--lf`."""
+    """Functions that were collected, if files or node ids are given.
+
+    Functions of which only single cases are named, or selected by `--lf`, are not among them.
+    """
     methods: frozenset[str] | None = None
     known_methods: frozenset[str] = frozenset()
-    """Tell `lora-fa-nli-bs8` from `lora-nli-bs8`."""
+    """Names of all methods, which tell `lora-fa-nli-bs8` from `lora-nli-bs8`."""
     tasks: frozenset[str] | None = None
     batch_sizes: frozenset[int] | None = None
 
@@ -45,14 +48,14 @@ class Selection:
         deselected: Iterable[str],
         dropped: Iterable[str],
     ) -> Self:
-        """Read what narrows from a command line, and from what became of the items.
+        """Return the restrictions of a command line, and of the collected items.
 
         Args:
-            config: pytest's.
-            settings: The user's.
-            catalogue: What there is.
+            config: Configuration of pytest.
+            settings: Settings of the user.
+            catalogue: All methods and tasks.
             run: Ids of the cases that are run.
-            deselected: Ids of those that are not.
+            deselected: Ids of the cases that are deselected.
             dropped: Names of functions that have no case.
         """
         ids, words = frozenset(run), config.invocation_params.args
@@ -77,7 +80,7 @@ class Selection:
         )
 
     def covers(self, case_id: str) -> bool:
-        """Tell whether a case is run, or would be, did it exist."""
+        """Tell whether a case is run, or would be run if it existed."""
         case = CaseId(case_id)
         return case_id in self.run or (
             case_id not in self.deselected

@@ -1,4 +1,4 @@
-"""One pytest session of ours: from options to cases, from cases to records, from records to files."""
+"""The state of one pytest session: options become cases, cases become records, records become files."""
 
 from __future__ import annotations
 
@@ -35,16 +35,22 @@ if TYPE_CHECKING:
     from peftbench.workloads.backend import Backend
 
 WORK: Final = ".peftbench"
-"""Folder of what a run leaves besides what it was asked for, relative to pytest's root directory."""
+"""Default folder of the journal and of launches, relative to pytest's root directory."""
 
 
 class BenchSession:
-    """The state of the plugin, kept on pytest's stash; nothing is read or built before it is asked for."""
+    """The state of the plugin on pytest's stash. Nothing is read or built before it is used."""
 
     def __init__(
         self, config: pytest.Config, sources: Sequence[Mapping[str, object]], assignment: Assignment | None = None
     ) -> None:
-        """Keep the sources of the settings, most important first, and what a child process is told to do."""
+        """Keep the arguments.
+
+        Args:
+            config: Configuration of pytest.
+            sources: Sources of the settings, the strongest first.
+            assignment: Assignment of a child; None in any other run.
+        """
         self._config = config
         self._sources = assigned.sources(sources, assignment) if assignment else sources
         self._assignment = assignment
@@ -64,19 +70,19 @@ class BenchSession:
         self._records: dict[str, Record] = {}
         self._resumed: frozenset[str] = frozenset()
         self._resident_bytes: list[int] = []
-        """After each case, to show that memory does not grow."""
+        """Resident memory after each case, to show that memory does not grow."""
 
     def is_known(self, node: str) -> bool:
-        """Tell whether an earlier process has taken all passes of a test, so that only the time is wanted."""
+        """Tell whether only the time of a test is taken, because an earlier process has taken all passes."""
         return node in self._known
 
     def know(self, node: str) -> None:
-        """Take only the time of a test from now on: an earlier process has taken the other passes."""
+        """Take only the time of a test from now on, because an earlier process has taken all passes."""
         self._known.add(node)
 
     @property
     def ids(self) -> Mapping[str, str]:
-        """What each case is called in a record, by node id."""
+        """Node id of a case -> its id in records."""
         return self._ids
 
     @property
@@ -86,48 +92,48 @@ class BenchSession:
 
     @property
     def outcome(self) -> LaunchOutcome | None:
-        """What came of the launches, where the cases run in processes of their own."""
+        """Results of the launches; None if the cases run in this process, or before the launches."""
         return self._outcome
 
     @property
     def failed(self) -> AbstractSet[str]:
-        """Ids of the cases whose own test has failed for what the launches yielded."""
+        """Ids of the cases whose own test has failed because of the launches."""
         return self._failed
 
     @property
     def records(self) -> Mapping[str, Record]:
-        """What was measured so far, by id."""
+        """Records of the finished cases, by id."""
         return self._records
 
     @property
     def resumed(self) -> frozenset[str]:
-        """Cases that were finished in the run that is resumed."""
+        """Ids of the cases that the resumed run had finished."""
         return self._resumed
 
     def collected(self, items: Sequence[pytest.Item]) -> None:
-        """Name the cases of all items, whether they are run or not."""
+        """Give an id to each case of the items and of the deselected items."""
         self._ids = record_ids([*items, *self._deselected])
 
     def deselect(self, items: Sequence[pytest.Item]) -> None:
-        """Remember items that exist, though they are not run."""
+        """Remember items that exist without being run."""
         self._deselected.extend(items)
 
     def conclude(self, outcome: LaunchOutcome) -> None:
-        """Keep what came of the launches."""
+        """Keep the results of the launches."""
         self._outcome = outcome
         self._records.update(outcome.records)
 
     def failed_in_its_test(self, case_id: str) -> None:
-        """Remember that the test of a case fails for what the launches yielded."""
+        """Remember that the test of a case has failed because of the launches."""
         self._failed.add(case_id)
 
     def note(self, name: str, value: object) -> None:
-        """Keep what is to be known of the run besides."""
+        """Add an entry to the notes of the run."""
         self._notes[name] = value
 
     @cached_property
     def settings(self) -> Settings:
-        """What the user asked for; in lock-step, as far as this state of the code knows it."""
+        """Settings of the user. In lock-step, names that this state of the code does not know are left out."""
         found = Settings.read(*self._sources)
         if self._assignment is None or self._assignment.socket is None:
             return found
@@ -137,12 +143,12 @@ class BenchSession:
 
     @property
     def delegates(self) -> bool:
-        """Whether cases are measured in processes of their own, not in this one."""
+        """Whether cases are measured in child processes, and not in this one."""
         return self._assignment is None and self.settings.delegates
 
     @property
     def run_file(self) -> Path | None:
-        """Where the run is written; launches that are recorded for a baseline always are."""
+        """File to which the run is written, or None. A run that is recorded for a baseline always has one."""
         return self.settings.json or (self.work / "run.json" if self.settings.record else None)
 
     @property
@@ -160,21 +166,21 @@ class BenchSession:
         asked.refuse_impossible(self.settings, self.catalogue)
 
     def cases(self, mark: CaseMark, *, named: bool = False) -> tuple[Case, ...]:
-        """Return the cases of a benchmark function: none if its workload is not selected.
+        """Return the cases of a benchmark function; none if its workload is not selected.
 
         Args:
-            mark: of the function.
-            named: whether the function's file is named on the command line, not only a folder that it is in.
+            mark: Marker of the function.
+            named: Whether the file of the function is named on the command line, and not only a folder around it.
         """
         return asked.cases_of(mark, self.settings, self.catalogue, named=named)
 
     @warnings_only()
     def open(self, planned: Sequence[tuple[str, Case]], *, measuring: bool) -> None:
-        """Check everything that needs torch, before any model is built; open the journal if anything is measured.
+        """Check everything that needs torch, before any model is built, and open the journal for measuring.
 
         Args:
             planned: Workload and case of each item.
-            measuring: Whether records are taken, or each case is only tried once.
+            measuring: Whether cases are measured. Otherwise each case runs one round.
 
         Raises:
             UserError: device, model, data, journal or an override cannot be used.
@@ -207,17 +213,16 @@ class BenchSession:
         """Own the folder of the journal and of launches until the session is closed.
 
         Raises:
-            UserError: another run owns it, or it cannot be made.
+            UserError: another run owns the folder, or it cannot be made.
         """
         self._owned.enter_context(owned(self.work))
 
     def _check(self, planned: Sequence[tuple[str, Case]]) -> bool:
         """Refuse what cannot be done; return whether the settings of studies change a number."""
         grouped = {name: [case for own, case in planned if own == name] for name, _ in planned}
-        benchmarks = {name: self.catalogue.workload(name) for name in grouped}
-        for name, benchmark in benchmarks.items():
-            benchmark.check(self.backend, grouped[name])
-        return any(benchmark.study_settings for benchmark in benchmarks.values())
+        for name, cases in grouped.items():
+            self.catalogue.workload(name).check(self.backend, cases)
+        return any(self.catalogue.workload(name).study_settings for name in grouped)
 
     @property
     def backend(self) -> Backend:
@@ -232,14 +237,14 @@ class BenchSession:
         return self._runner
 
     def id_of(self, item: pytest.Item) -> str:
-        """Return what a case is called in a record."""
+        """Return the id in records of an item's case."""
         return self._ids[item.nodeid]
 
     def add(self, record: Record) -> Record:
-        """Keep a finished record, write it to the journal before anything else happens, and return what is kept.
+        """Keep a finished record and write it to the journal; return the record as it will be read back.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the journal cannot be written.
         """
         from peftbench.devices.environment import resident_bytes
         from peftbench.records.journal import readable
@@ -252,7 +257,7 @@ class BenchSession:
         return record
 
     def identity(self) -> dict[str, Mapping[str, Any]]:
-        """Return what records must share to be comparable: settings and fingerprint, as JSON types."""
+        """Return settings and fingerprint, which comparable records share, as JSON types."""
         backend = self.backend
         settings = {
             **self.settings.identity(studies=self._studies),
@@ -262,7 +267,7 @@ class BenchSession:
         return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 
     def run(self) -> Run:
-        """Return what was measured so far, here or in other processes."""
+        """Return the records so far as a run, whether they were taken here or in child processes."""
         if self._outcome is not None and self._outcome.run is not None:
             run = self._outcome.run
             duration_s = time.perf_counter() - self._started_s
@@ -283,12 +288,12 @@ class BenchSession:
         }
 
     def release(self) -> None:
-        """Let go of what the cases of the present group share."""
+        """Release what the cases of the present group share."""
         if self._runner is not None:
             self._runner.release()
 
     def close(self) -> None:
-        """Give back what the session holds."""
+        """Release the resources of the session, and restore torch's number of threads."""
         if self._runner is not None:
             self._runner.close()
         if self._journal is not None:

@@ -1,4 +1,4 @@
-"""One part of the cases, the same on every machine: registered only under --peftbench-shard."""
+"""The plugin that runs one shard of the cases. It is registered only under --peftbench-shard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Sharding:
-    """Leaves out what other parts run; notes what this one should hold, so that a merge tells what is missing."""
+    """Deselects the cases of other shards, and notes those of this shard, so that a merge can report missing cases."""
 
     def __init__(self, bench: BenchSession, part: int, parts: int) -> None:
         self._bench = bench
@@ -26,7 +26,7 @@ class Sharding:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Keep this part's cases; items that are no cases run in the first part."""
+        """Keep the cases of this shard. Items that are no cases run in the first shard."""
         cases = {item: case.group for item in items if (case := case_of(item))}
         self._all = len(cases)
         ordered, groups = list(cases), list(cases.values())
@@ -40,7 +40,7 @@ class Sharding:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note what this part should hold."""
+        """Note the cases that this shard should hold."""
         planned = [
             self._bench.id_of(item) for item in session.items if item.nodeid in self._bench.ids and case_of(item)
         ]
@@ -49,11 +49,11 @@ class Sharding:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """End well without any case, where there are more parts than cases: an engine takes the rest for failures."""
+        """Set the exit status of a shard without cases to OK, since CI takes any other status for a failure."""
         if self._all and not session.items and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
             session.exitstatus = pytest.ExitCode.OK
 
     def pytest_report_collectionfinish(self, items: Sequence[pytest.Item]) -> str:
-        """Say how much of all this part is."""
+        """Return a line with the number of cases of this shard."""
         count = sum(case_of(item) is not None for item in items)
         return f"peftbench: part {self._part} of {self._parts}: {count} of {self._all} cases"

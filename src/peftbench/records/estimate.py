@@ -10,7 +10,7 @@ from typing import Final
 
 CONFIDENCE: Final = 0.95
 LEAST_VALUES: Final = 6
-"""Fewest values with a 95 % interval. The range holds the median with 94 % (five values), 88 (four) or 75 (three)."""
+"""Fewest values with a 95 % interval. The range of five values holds the median with 94 %, of four 88, of three 75."""
 QUANTILES: Final = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 

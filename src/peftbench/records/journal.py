@@ -68,8 +68,8 @@ class Journal:
             with suppress(OSError):
                 os.ftruncate(self._file, self._size)
             raise UserError(
-                f"{self._path}: cannot be written: {error.strerror or error}; what was finished before is in it: mend "
-                "that (free some space), and run again with --peftbench-resume"
+                f"{self._path}: cannot be written: {error.strerror or error}; finished records are in it: free "
+                "some space, and run again with --peftbench-resume"
             ) from error
         self._size += len(data)
 

@@ -1,4 +1,4 @@
-"""What people and other programs read: tables, sentences, markdown, exports.
+"""Reports for people and for other programs: tables, sentences, markdown, exports.
 
-It imports claims, gate and records: neither torch nor pytest.
+It imports claims, gate and records, and neither torch nor pytest.
 """

@@ -1,4 +1,4 @@
-"""Why a case has its verdict, in one sentence that leads with what did it: the same words wherever it is told."""
+"""The cause of a case's verdict, as a sentence that begins with the cause. All reports use it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ NOUNS: Final = {
     "checkpoint_bytes": "bytes of checkpoint",
     "python_calls": "Python calls",
 }
-"""What a counter counts, where that is not its key with blanks."""
+"""Counter -> noun for what it counts. Other counters are called by their keys, with blanks."""
 MOST: Final = 3
-"""Causes, operators or modules that are named in one line; the rest is counted."""
+"""Most causes, operators or modules that are named in a line. The others are counted."""
 SMALL: Final = 100_000
-"""Counts below are written in full."""
+"""Smallest count that is written with a prefix. Smaller counts are written in full."""
 DIGITS: Final = 9
-"""With so many two numbers differ, or they are written in full."""
+"""Significant digits from which two numbers are written in full, to show their difference."""
 
 
 def cause(case: CaseVerdict, comparison: Comparison) -> str:
-    """Return what gave a case its verdict, then what became of its time.
+    """Return the cause of a case's verdict, followed by the change of its time.
 
     `1.3 % more bytes saved for backward (4.20 -> 4.25 MB); its time has not changed (+0.2 % [-1.0 .. +1.4 %])`
     """
@@ -53,11 +53,11 @@ def cause(case: CaseVerdict, comparison: Comparison) -> str:
 
 
 _WITHOUT_NUMBERS: Final = frozenset({"regressed", "new", "missing", "not comparable"})
-"""Verdicts whose cause may be that a side has no numbers: the reason says so."""
+"""Verdicts that a case may have because a side has no numbers. The case's reason is then the cause."""
 
 
 def _guilty(case: CaseVerdict, comparison: Comparison) -> list[Change]:
-    """Return the counters that gave the verdict."""
+    """Return the counters that caused the verdict."""
     if case.verdict == "regressed":
         return [change for change in case.counters if change.fails]
     if case.verdict != "improved":
@@ -67,7 +67,7 @@ def _guilty(case: CaseVerdict, comparison: Comparison) -> list[Change]:
 
 
 def notes(case: CaseVerdict, comparison: Comparison) -> list[str]:
-    """Return what else moved, and has no part in the verdict."""
+    """Return what moved without causing the verdict."""
     guilty = _guilty(case, comparison)
     told = [amount(change, case) for change in case.counters if change not in guilty]
     if case.operators and not any(change.name == "operator_calls" for change in case.counters):
@@ -78,7 +78,7 @@ def notes(case: CaseVerdict, comparison: Comparison) -> list[str]:
 
 
 def interval(time: Time) -> str:
-    """Return how a case moved, with its bounds: `+6.1 % [+4.2 .. +8.0 %]`."""
+    """Return the shift of a case with its bounds: `+6.1 % [+4.2 .. +8.0 %]`."""
     return f"{percent(time.shift)} {_bounds(time)}"
 
 
@@ -95,24 +95,24 @@ def percent(shift: float) -> str:
 
 
 def signed(shift: float) -> str:
-    """Return a shift in log units as a signed number of percent, without the sign of percent."""
+    """Return a shift in log units as a signed percentage without `%`."""
     text = f"{100 * share(shift):+.1f}"
     return "+0.0" if text == "-0.0" else text
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first `MOST` names, and the number of the others."""
     rest = len(names) - MOST
     return ", ".join(names[:MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def differences(changes: Iterable[Change]) -> str:
-    """Return by how much counts moved: `+8 aten::clone, -2 aten::mm`."""
+    """Return the differences of counts: `+8 aten::clone, -2 aten::mm`."""
     return some([f"{change.after - change.before:+g} {change.name}" for change in changes])
 
 
 def amount(change: Change, case: CaseVerdict) -> str:
-    """Return how a counter moved: `1.3 % more FLOPs (4.20M -> 4.25M)`."""
+    """Return the change of a counter: `1.3 % more FLOPs (4.20M -> 4.25M)`."""
     noun = NOUNS.get(change.name, change.name.replace("_", " "))
     behind = case.operators if change.name == "operator_calls" else ()
     if change.name.startswith("trainable"):
@@ -147,7 +147,7 @@ def _bounds(time: Time) -> str:
 
 
 def _pair(change: Change) -> str:
-    """Return both numbers at one scale, with as many digits as tell them apart: `4.20 -> 4.25 MB`."""
+    """Return both numbers at one scale, with enough digits to distinguish them: `4.20 -> 4.25 MB`."""
     largest = max(abs(change.before), abs(change.after))
     in_bytes = change.name.endswith("_bytes")
     step = 0

@@ -1,4 +1,4 @@
-"""What runs say about claims: a table for the terminal, markdown, JSON."""
+"""Reports on claims: a table for the terminal, markdown, JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATES: Final = {"shared": "one learning rate for all", "tuned": "each method's b
 
 
 def render(findings: Sequence[Finding], *, width: int, everything: bool = False, color: bool = False) -> str:
-    """Return the table, no line longer than `width`; with `everything`, each case on a line of its own."""
+    """Return the table, no line longer than `width`. With `everything`, a line for each case follows."""
     console = page(width=width, color=color)
     console.print(drawn(COLUMNS, findings, lined=False, bold=True, style=lambda finding: STYLES[finding.verdict]))
     for finding in filter(lambda finding: everything and finding.cases, findings):
@@ -31,7 +31,7 @@ def render(findings: Sequence[Finding], *, width: int, everything: bool = False,
 
 
 def markdown(findings: Sequence[Finding]) -> str:
-    """Return the table, and below it which cases speak for and against each claim."""
+    """Return the table, and below it the finding of each case, as markdown."""
     lines = [
         "| claim | measured, and what would hold | found [95 %] | verdict |",
         "| --- | --- | --- | --- |",
@@ -51,30 +51,30 @@ def markdown(findings: Sequence[Finding]) -> str:
 
 
 def to_json(findings: Sequence[Finding], *, target: str) -> str:
-    """Return everything for other programs; an end of an interval that is infinite is null."""
+    """Return all findings as JSON. An infinite end of an interval is null."""
     data = {"schema": SCHEMA, "target": target, "claims": [_finding(finding) for finding in findings]}
     return as_json(data)
 
 
 def title(finding: Finding) -> str:
-    """Return the claim's name, with the choice of learning rates where that matters."""
+    """Return the claim's name, with the choice of learning rates if the claim depends on it."""
     return finding.claim.name + (f", {RATES[finding.policy]}" if finding.policy else "")
 
 
 def found(interval: Interval | None) -> str:
-    """Return what was measured."""
+    """Return a measured value with its interval, or `no data`."""
     return "no data" if interval is None else between(interval)
 
 
 def tally(finding: Finding) -> str:
-    """Return how many cases speak for the claim, against it, and for neither."""
+    """Return the numbers of cases for the claim, against it, and for neither."""
     words = {"for": "holds", "against": "does not hold", "open": "not shown"}
     counts = {word: len(finding.speaking(verdict)) for word, verdict in words.items()}  # type: ignore[arg-type] # verdicts
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
 
 def censoring(case: CaseFinding) -> str:
-    """Return how many observations never reached the target, if any."""
+    """Return the number of observations that never reached the target, as text; '' if all did."""
     if not case.censored:
         return ""
     return f" ({case.censored} of {case.observations} never reached the target: known from one side only)"

@@ -1,4 +1,4 @@
-"""A comparison in the terminal: what changed as a table, after the verdict in one sentence."""
+"""A comparison for the terminal: the verdict as one sentence, followed by a table of what changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDE: Final = 110
-"""Columns from which the reasons stand in the table; below, they follow it."""
+"""Width from which the table has a column of reasons. On narrower terminals the reasons follow the table."""
 
 STYLES: Final = {
     "regressed": "bold red",
@@ -33,10 +33,10 @@ def render(
     """Return the report, no line longer than `width`.
 
     Args:
-        comparison: What was found.
-        fail_on: The verdicts that fail.
+        comparison: The comparison.
+        fail_on: Verdicts that fail.
         width: Columns of the terminal.
-        everything: List unchanged cases too.
+        everything: Whether unchanged cases are listed, too.
         color: Whether to use escape codes.
     """
     console = page(width=width, color=color)

@@ -1,4 +1,4 @@
-"""A comparison as `--peftbench-diff-json` wrote it, read back: what is shown of it, whatever else a release adds."""
+"""Reads the JSON of a comparison, as `--peftbench-diff-json` writes it. Fields that are not shown are ignored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from peftbench.errors import UserError
 
 
 class MovedLine(msgspec.Struct, frozen=True):
-    """A number that moved."""
+    """A counter, operator or module that moved."""
 
     name: str
     before: float
@@ -19,7 +19,7 @@ class MovedLine(msgspec.Struct, frozen=True):
 
 
 class TimeLine(msgspec.Struct, frozen=True):
-    """How a case's time moved; changes are shares."""
+    """The change of a case's time. Changes are shares (0.05 is 5 % slower)."""
 
     change: float
     low: float
@@ -44,7 +44,7 @@ class DiffCase(msgspec.Struct, frozen=True):
 
 
 class SuiteLine(msgspec.Struct, frozen=True):
-    """What all cases together did."""
+    """The verdict of all cases together, or of a reference."""
 
     name: str
     verdict: str
@@ -52,7 +52,7 @@ class SuiteLine(msgspec.Struct, frozen=True):
 
 
 class OriginLine(msgspec.Struct, frozen=True):
-    """Where a case became worse."""
+    """The state at which a case became worse."""
 
     case: str
     before: str
@@ -74,7 +74,7 @@ class Diff(msgspec.Struct, frozen=True):
 
 
 def read_diff(data: Mapping[str, Any], source: str) -> Diff:
-    """Read a comparison from JSON types; raises UserError if it is of another form, which says where."""
+    """Return the comparison in JSON data; raises UserError, which says where the data have another form."""
     try:
         return msgspec.convert(data, Diff)
     except msgspec.ValidationError as error:

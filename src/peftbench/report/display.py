@@ -1,4 +1,4 @@
-"""Where people look: the terminal, the step summary and annotations of GitHub, and files for other programs."""
+"""Shows a judgement on the terminal, in the step summary and annotations of GitHub, and in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peftbench.text import in_markdown, on_terminal
 
 
 def terminal(judgement: Judgement, *, width: int, color: bool) -> str:
-    """Return the verdict and what changed, no line longer than `width`; in GitHub's log, annotations as well."""
+    """Return the verdict and what changed, no line longer than `width`. In a GitHub job, annotations follow."""
     if judgement.comparison is None:
         error = f"{exports.github_error('peftbench', judgement.base)}\n"
         return f"{on_terminal(judgement.base)}\n{error if judgement.failed and _in_actions() else ''}"
@@ -25,7 +25,7 @@ def terminal(judgement: Judgement, *, width: int, color: bool) -> str:
 
 
 def write(judgement: Judgement, diff_json: Path | None) -> None:
-    """Write the comparison to a file, if one was asked for, and add to the step summary of a GitHub job.
+    """Write the comparison to a file, if there is one, and append it to the step summary of a GitHub job.
 
     Raises:
         UserError: the file cannot be written.

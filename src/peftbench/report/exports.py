@@ -21,13 +21,13 @@ SCHEMA: Final = "peftbench/comparison/1"
 """Name and version of the JSON form."""
 ENCODER: Final = msgspec.json.Encoder()
 _ESCAPE: Final = re.compile(r"\\[bfnrtu]")
-"""How JSON writes what is not printable."""
+"""Escapes of JSON for characters that are not printable."""
 MAX_ANNOTATIONS: Final = 10
-"""Annotations of one kind that GitHub shows of one step."""
+"""Most annotations of one kind that GitHub shows for a step."""
 
 
 def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
-    """Return the whole comparison; changes are shares (0.05 is 5 % slower)."""
+    """Return the whole comparison as JSON. Changes are shares (0.05 is 5 % slower)."""
     verdicts = frozenset(fail_on)
     head = {
         "schema": SCHEMA,
@@ -46,7 +46,7 @@ def to_json(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
 
 
 def nothing_to_json(why: str, *, failed: bool) -> str:
-    """Return the same document of a comparison that was not made."""
+    """Return the JSON of a comparison that could not be made."""
     head = {
         "schema": SCHEMA,
         "failed": failed,
@@ -61,7 +61,7 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
 
 
 def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
-    """Return the document, a line each: there may be very many cases, and a line is short to read in a diff."""
+    """Return the document with a line for each entry and case, which suits many cases and is readable in a diff."""
     parts = [f'"{name}": {_encoded(value)},\n' for name, value in head.items()]
     rows = ",\n".join(map(_encoded, cases))
     text = "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
@@ -69,7 +69,10 @@ def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
 
 
 def _encoded(value: Json) -> str:
-    """Return a value in one line, its text clean; nearly always it is, which the encoded form tells at once."""
+    """Return a value as one line of JSON with clean text.
+
+    The text of most values is clean already. Their encoded form shows that, so that they need no cleaning.
+    """
     with contextlib.suppress(UnicodeEncodeError):  # half of a character
         text = ENCODER.encode(value).decode()
         if text.isprintable() and not _ESCAPE.search(text):
@@ -78,7 +81,7 @@ def _encoded(value: Json) -> str:
 
 
 def _case(case: CaseVerdict, comparison: Comparison) -> Json:
-    """Return a case, without what is not known of it."""
+    """Return a case as JSON data, without unknown values."""
     data: dict[str, Json] = {
         "id": case.id,
         "verdict": case.verdict,
@@ -111,7 +114,7 @@ def _time(time: Time) -> Json:
 
 
 def github_annotations(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:
-    """Return `::error` lines for what fails, as many as GitHub shows."""
+    """Return `::error` lines for failures, at most as many as GitHub shows."""
     failing = comparison.failing(fail_on)
     most = MAX_ANNOTATIONS if len(failing) <= MAX_ANNOTATIONS else MAX_ANNOTATIONS - 1
     lines = [_annotation(item, comparison) for item in failing[:most]]

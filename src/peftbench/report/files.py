@@ -1,4 +1,4 @@
-"""The files of a run that were asked for: ours, and those of other programs."""
+"""Writes a run to the files that the user asked for: the run file, and files for other programs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from peftbench.report import exports
 def write_run(
     run: Run, run_file: Path | None, *, bencher_json: Path | None = None, action_json: Path | None = None
 ) -> None:
-    """Write a run to each file that was asked for; raises UserError if one cannot be written, after the others are."""
+    """Write a run to each file that is not None; raises UserError at the end if a file cannot be written."""
     writers: list[tuple[Path | None, Callable[[Path], None]]] = [
         (run_file, lambda path: save_run(run, path)),
         (bencher_json, lambda path: write_atomically(path, exports.to_bencher(snapshot_of(run)))),

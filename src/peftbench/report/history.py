@@ -1,4 +1,4 @@
-"""The sheet of a history: for people case by state, for programs a row for each case of each step."""
+"""The sheet of a history. People get a row for each case; programs get a row for each case of each step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CERTAIN: Final = ("regressed", "improved")
 """Verdicts of a change that is certain."""
 UNPAIRED: Final = ("new", "missing", "not comparable")
 """Verdicts of a case that has no numbers on one side."""
-MARKS: Final = "SLOWER, FASTER: certain, by the clock; MORE, LESS: certain, by what is counted; else nothing is certain"
+MARKS: Final = "SLOWER and FASTER are certain by time, MORE and LESS by counters; no other change is certain"
 
 
 def of_history(history: History) -> Sheet:
@@ -48,7 +48,7 @@ def _rows(base: Stage, new: Stage, step: Step) -> Iterator[dict[str, Any]]:
 
 
 def kind(case: DiffCase) -> str:
-    """Return in a word what is certain of a change, or what else became of the case."""
+    """Return a word for a certain change, else the verdict; '' for unchanged."""
     if case.verdict not in CERTAIN:
         return "" if case.verdict == "unchanged" else case.verdict
     if case.time is not None and case.time.verdict == case.verdict:
@@ -67,7 +67,7 @@ def _column(new: Stage) -> Column:
 
 
 def _wide(rows: Sequence[Row]) -> list[Row]:
-    """Return a row for each case, with that of each step by the name of its newer state."""
+    """Return a row for each case: name of a step's newer state -> row of the case in this step."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         found.setdefault(row["case"], {"case": row["case"]})[row["new"]] = row
@@ -75,7 +75,7 @@ def _wide(rows: Sequence[Row]) -> list[Row]:
 
 
 def _notes(history: History, rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what is not in the table: what is behind each certain change, and what is missing."""
+    """Yield the cause of each certain change, and what is missing in the table."""
     certain = [row for row in rows if row["certain"]]
     if certain:
         yield MARKS

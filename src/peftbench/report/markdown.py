@@ -1,4 +1,4 @@
-"""A comparison as GitHub markdown: the verdict sentence, the counts, what changed, and the full table folded away."""
+"""A comparison as GitHub markdown: the verdict, the counts, what changed, and the full table, folded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD: Final = "| case | verdict | against reference [95 %] | ms | why |\n| --- 
 
 
 def render(comparison: Comparison, *, fail_on: Iterable[Verdict], max_bytes: int = MAX_BYTES) -> str:
-    """Return the report, shorter than `max_bytes`: rows that do not fit are counted."""
+    """Return the report, shorter than `max_bytes`. Rows that do not fit are counted."""
     lines = [
         f"**{in_markdown(wording.headline(comparison, fail_on))}**",
         "",
@@ -29,7 +29,7 @@ def render(comparison: Comparison, *, fail_on: Iterable[Verdict], max_bytes: int
     ]
     head = "\n".join(lines)
     changed = [case for case in wording.loudest_first(comparison) if case.verdict != "unchanged"]
-    room = max_bytes - len(head.encode()) - 500  # for what stands between and below the rows
+    room = max_bytes - len(head.encode()) - 500  # for the text between and below the rows
     table = _table(changed, comparison, room)
     room -= len(table.encode())
     return head + table + _folded(comparison, room)

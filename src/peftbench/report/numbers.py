@@ -1,4 +1,4 @@
-"""Numbers as people read them: three significant digits, a unit prefix where it helps."""
+"""Numbers for people, with three significant digits and decimal prefixes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PREFIXES: Final = ("", "k", "M", "G", "T", "P")
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Return a finite number with so many significant digits and no exponent: 1230, 12.3, 0.00123."""
+    """Return a finite number with `digits` significant digits and without exponent: 1230, 12.3, 0.00123."""
     return "0" if value == 0 else format(Decimal(f"{value:.{digits - 1}e}"), "f")
 
 
 def between(found: Interval) -> str:
-    """Return a number with its interval: `1.32 [1.10, 1.58]`; an end that is not known is left open."""
+    """Return a number with its interval: `1.32 [1.10, 1.58]`. An unknown end is left blank."""
     if found.low == found.high:
         return significant(found.value)
     low = "" if math.isinf(found.low) or found.low == 0 else significant(found.low)

@@ -1,4 +1,4 @@
-"""A page for the terminal, and streams of any encoding that it is written to."""
+"""Renders pages of text, and writes them to streams of any encoding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def page(*, width: int, color: bool = False) -> Console:
-    """Return an empty page, whose text is taken as it stands: no markup, no emoji codes. `written` returns it."""
+    """Return an empty page. Its text is taken literally, without markup and emoji codes. `written` returns the text."""
     from rich.console import Console
 
     return Console(
@@ -29,14 +29,14 @@ def page(*, width: int, color: bool = False) -> Console:
 
 
 def written(console: Console) -> str:
-    """Return what stands on a page, without blanks at the ends of lines."""
+    """Return the text of a page, without blanks at the ends of lines."""
     assert isinstance(console.file, io.StringIO)  # noqa: S101 - for the type checker: `page` made it
     return "".join(f"{line.rstrip()}\n" for line in console.file.getvalue().splitlines())
 
 
 @contextmanager
 def readable(*streams: TextIO) -> Iterator[None]:
-    """Within the context, what a stream's encoding lacks is written in ASCII to it, and no error; then as before."""
+    """Within the context, characters that a stream's encoding lacks are written in ASCII, and raise no error."""
     with ExitStack() as stack:
         for stream in streams:
             if isinstance(stream, io.TextIOWrapper):

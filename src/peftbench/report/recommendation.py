@@ -30,7 +30,7 @@ def render(ranked: Sequence[Choice], *, width: int) -> str:
 
 
 def to_json(ranked: Sequence[Choice]) -> str:
-    """Return everything for other programs; an end of an interval that is not known is null."""
+    """Return the ranking as JSON. An unknown end of an interval is null."""
     data = [
         {
             "method": choice.method,

@@ -1,4 +1,4 @@
-"""A sheet: what one file holds, as rows; for people a table or markdown, for programs JSON or CSV, for git lines."""
+"""A sheet is the content of a file as rows. It is rendered as table, markdown, JSON or CSV, or as lines for git."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from peftbench.report.table import GAP, Column, drawn, filled, fitting
 from peftbench.text import as_json, in_markdown, on_terminal
 
 Row = Mapping[str, Any]
-"""Value by name: text, numbers, None; what is a mapping or a list is not in CSV."""
+"""Name -> value: text, a number or None. Mappings and lists are left out of CSV."""
 FORMATS: Final = ("table", "markdown", "json", "csv")
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What one file holds."""
+    """The content of one file."""
 
     schema: str
-    """Of the file."""
+    """Schema of the file."""
     about: Mapping[str, Any]
-    """What holds for all rows: text, numbers, or mappings of these."""
+    """Entries that hold for all rows: text, numbers, or mappings of these."""
     rows: Sequence[Row]
-    """Each with what `keys` names."""
+    """Rows for programs. Each row has the entries that `keys` names."""
     columns: Sequence[Column]
-    """For people; those whose cells are all empty are left out."""
+    """Columns for people. Empty columns are left out."""
     notes: Sequence[str] = ()
-    """What follows the table, a sentence each."""
+    """Sentences that follow the table."""
     keys: Sequence[str] = ("case",)
-    """Names of what tells one row from the others."""
+    """Names of the entries that identify a row."""
     people: Sequence[Row] | None = None
-    """The rows of the table, where they are not `rows`."""
+    """Rows for people; None if they are `rows`."""
     appendix: Callable[[int], str] = lambda _: ""
-    """Further tables, for a terminal of so many columns."""
+    """Width of a terminal -> text of further tables."""
 
     @property
     def table(self) -> Sequence[Row]:
-        """The rows for people."""
+        """Rows for people."""
         return self.rows if self.people is None else self.people
 
 
 def render(sheet: Sheet, format_: str, *, width: int) -> str:
-    """Return a sheet in one of FORMATS; `width` is the terminal's, for a table."""
+    """Return a sheet in one of FORMATS. `width` is that of the terminal, for a table."""
     if format_ == "json":
         data = {"schema": sheet.schema, "about": sheet.about, "rows": list(sheet.rows)}
         return as_json(json.loads(json.dumps(data, allow_nan=False, default=list)))
@@ -56,7 +56,7 @@ def render(sheet: Sheet, format_: str, *, width: int) -> str:
 
 
 def lines(sheet: Sheet) -> Iterator[str]:
-    """Yield the whole sheet, each number on a line that says whose and what it is: made for a diff."""
+    """Yield the whole sheet for a diff. Each number is on a line that names its row and entry."""
     for name, value in sheet.about.items():
         yield from map(on_terminal, _numbered(name, value))
     for row in sheet.rows:
@@ -78,7 +78,7 @@ def _numbered(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - what JS
 
 
 def _plain(value: object) -> str:
-    """Return a value as it is read in a diff: digits in threes, since a count may have twelve."""
+    """Return a value as text for a diff. Digits are grouped in threes, since a count may have twelve."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, int | float):
@@ -133,7 +133,7 @@ def _table(sheet: Sheet, width: int) -> str:
 
 
 def _plainly(columns: Sequence[Column], rows: Sequence[Row], width: int) -> str:
-    """Return the lines of a table that fits without a fold, '' for another: there may be very many rows."""
+    """Return the lines of a table that fits without folding, else ''. This is fast for very many rows."""
     cells = [(column.title, *(on_terminal(column.cell(row)) for row in rows)) for column in columns]
     widths = [max(map(len, column)) for column in cells]
     if sum(widths) + GAP * (len(columns) - 1) > width:
@@ -147,7 +147,7 @@ def _plainly(columns: Sequence[Column], rows: Sequence[Row], width: int) -> str:
 
 
 def _head(sheet: Sheet) -> Iterator[str]:
-    """Yield what holds for all rows, a line a part."""
+    """Yield a line for each entry that holds for all rows."""
     for name, value in sheet.about.items():
         if isinstance(value, Mapping):
             words = ", ".join(f"{key} {_short(item)}" for key, item in value.items() if item not in (None, "", False))

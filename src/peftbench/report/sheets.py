@@ -1,4 +1,4 @@
-"""The sheet of each kind of file: a run or a journal, a baseline, a comparison."""
+"""Makes the sheet of a run or a journal, of a baseline, and of a comparison."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _number(name: str, show: Callable[[float], str]) -> Callable[[Row], str]:
 
 
 def _checkpoint(row: Row) -> str:
-    """Return the size of a checkpoint, be it told in one number or in parts."""
+    """Return the size of a checkpoint, which is known as a sum or in parts."""
     names = [name for name in row if name.startswith("checkpoint_") and name.endswith("_bytes")]
     parts = [row[name] for name in names if row[name] is not None]
     return megabytes(sum(parts)) if parts else ""
@@ -49,7 +49,7 @@ def _time(row: Row) -> str:
 
 
 def change(row: Mapping[str, Any]) -> str:
-    """Return how a time moved, with its interval: `+6.1 % [+4.2 .. +8.0 %]`."""
+    """Return the change of a time with its interval: `+6.1 % [+4.2 .. +8.0 %]`."""
     if row.get("change") is None:
         return ""
     value, low, high = (f"{100 * row[name]:+.1f}".replace("-0.0", "+0.0") for name in ("change", "low", "high"))
@@ -84,7 +84,7 @@ CHANGES: Final = (
 
 
 def of_run(run: Run) -> Sheet:
-    """Return a row for each record: its metrics by name, and the ends of their intervals."""
+    """Return the sheet of a run. A row has a record's metrics by name, and the ends of their intervals."""
     about = {"fingerprint": dict(run.fingerprint), "settings": encode(run.settings)}
     rows = [_of_record(record) for record in run.records]
     people = [row for row in rows if not row["variant"] or row["status"] != "ok"]
@@ -92,7 +92,7 @@ def of_run(run: Run) -> Sheet:
 
 
 def _studies(run: Run, width: int) -> str:
-    """Return the tables of the studies in a run, whose records a row each would not tell."""
+    """Return the tables of the studies in a run, which need more than a row for each record."""
     console = page(width=width)
     for title, table, notes in studies.tables(run, width):
         console.print(f"\n{on_terminal(title)}")
@@ -115,13 +115,13 @@ def _of_record(record: Record) -> dict[str, Any]:
 
 
 def _launches(xs: Sequence[float]) -> dict[str, Any]:
-    """Return how often a case was launched, its mean time over the reference's, and how much launches differ."""
+    """Return number of launches, mean ratio to the reference, and standard deviation between launches in log units."""
     spread = statistics.stdev(xs) if len(xs) > 1 else None
     return {"launches": len(xs), "ratio": math.exp(statistics.fmean(xs)), "spread": spread}
 
 
 def of_baseline(baseline: Snapshot) -> Sheet:
-    """Return a row for each case: its launches, and its counters by name."""
+    """Return the sheet of a baseline. A row has a case's launches, and its counters by name."""
     about = {
         "fingerprint": dict(baseline.fingerprint),
         "settings": encode(baseline.settings),
@@ -150,7 +150,7 @@ def _of_case(name: str, baseline: Snapshot) -> dict[str, Any]:
 
 
 def of_diff(diff: Diff) -> Sheet:
-    """Return a row for each case of a comparison: verdict, change of its time, counters that moved."""
+    """Return the sheet of a comparison. A row has a case's verdict, change of time, and counters that moved."""
     about = {
         "headline": diff.headline,
         "cases": dict(diff.counts),

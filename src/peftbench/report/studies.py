@@ -1,4 +1,4 @@
-"""The tables of studies at the end of a run: trainings over their seeds, and ways to serve."""
+"""The tables of studies at the end of a run: trainings, averaged over seeds, and ways to serve."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 Cells = Sequence[tuple[str, str, Callable[[float], str], int]]
-"""Title, metric, how it is shown, and rank of each column."""
+"""Title, metric, formatting function and rank of each column."""
 ANSWERS: Final[Cells] = (
     ("p50 ms", "uniform_p50_s", milliseconds, 0),
     ("p95", "uniform_p95_s", milliseconds, 0),
@@ -53,7 +53,7 @@ UPKEEP: Final[Cells] = (
 
 
 def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
-    """Yield title, table and notes of each group of each study in a run; no table is wider than `width`, if it can."""
+    """Yield title, table and notes of each group of each study in a run. Tables fit in `width` if possible."""
     found = [record for record in run.records if record.status == "ok"]
     evidence = Evidence(found, "tuned", 0.0, QualityTarget.read(str(run.settings.get("target", "97%"))))
     for members in _groups(trainings(found)):
@@ -91,7 +91,10 @@ def _of_members(members: Sequence[Training], goal: Goal | None, width: int) -> T
 
 
 def _of_trainings(members: Sequence[Training], goal: Goal | None) -> list[Column]:
-    """Return a row a method and learning rate: the mean over the seeds with its 95 % interval."""
+    """Return the columns of a table with a row for each method and learning rate.
+
+    Cells hold means over the seeds with 95 % intervals.
+    """
     rows = _rows(members)
     full = _best_of_full(members)
     memory = [max(value(one.record, "peak_bytes") or 0.0 for one in found) for found in rows.values()]
@@ -119,7 +122,7 @@ def _of_trainings(members: Sequence[Training], goal: Goal | None) -> list[Column
 
 
 def _notes(members: Sequence[Training], goal: Goal | None) -> list[str]:
-    """Return which learning rate is a method's best, where several were tried, and who never reached the target."""
+    """Return notes on the best learning rate if several were tried, and on trainings that never reached the target."""
     notes = []
     for method in dict.fromkeys(one.method for one in members):
         mine = [one for one in members if one.method == method]
@@ -170,7 +173,7 @@ def _cost(one: Training, goal: Goal | None, what: str) -> Cost | None:
 
 
 def _against(found: Sequence[Training], full: Mapping[int, Training], goal: Goal | None, what: str) -> str:
-    """Return cost to quality over that of full fine-tuning at its best learning rate, seed by seed."""
+    """Return the ratio of cost to quality to that of full fine-tuning at its best learning rate, paired by seed."""
     ratios = [log_ratio(_cost(one, goal, what), _cost(full[one.seed], goal, what)) for one in found if one.seed in full]
     known = [ratio for ratio in ratios if ratio is not None]
     if not known:
@@ -179,7 +182,7 @@ def _against(found: Sequence[Training], full: Mapping[int, Training], goal: Goal
 
 
 def _mean(values: Iterable[float | None]) -> str:
-    """Return the mean of scores, or of their differences; the ends of its interval stay where those can be."""
+    """Return the mean of scores, or of their differences. Its interval is clipped to the range from -1 to 1."""
     known = [Observation(number) for number in values if number is not None]
     return _between(interval(known), lambda number: f"{max(-1.0, min(number, 1.0)):.3f}", known) if known else ""
 
@@ -190,7 +193,10 @@ def _mean_cost(costs: Iterable[Cost | None], show: Callable[[float], str]) -> st
 
 
 def _between(found: Interval, show: Callable[[float], str], known: Sequence[Observation]) -> str:
-    """Return `1.2 [1.1, 1.3]`; `> 1.2` where it is known from below only, `? 1.2` where it is open on both sides."""
+    """Return a value with its interval: `1.2 [1.1, 1.3]`.
+
+    Censored observations give `> 1.2` or `< 1.2` for a bound, and `? 1.2` if neither side is bounded.
+    """
     above, below = open_ends(known)
     if above or below:
         return f"{'?' if above and below else '>' if above else '<'} {show(found.value)}"
@@ -204,6 +210,6 @@ def _or_nothing(number: float | None, show: Callable[[float], str]) -> str:
 
 
 def _table(columns: Sequence[Column], count: int, width: int) -> Table:
-    """Return a table of so many rows, with the columns that have anything in them, as far as they fit."""
+    """Return a table of `count` rows, without empty columns and columns that do not fit."""
     rows = range(count)
     return drawn(fitting(filled(columns, rows), [rows], width, LINED_GAP), rows)

@@ -1,4 +1,4 @@
-"""The one component that draws tables: columns with ranks, left out where the terminal is narrow."""
+"""Draws all tables. A column has a rank, by which it is left out on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 GAP: Final = 2
 """Blanks between two columns."""
 LINED_GAP: Final = 3
-"""The same under a line below the titles."""
+"""Blanks between two columns of a table with a line below the titles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,36 +23,36 @@ class Column:
 
     title: str
     cell: Callable[[Any], str]
-    """Its cell in a row, whatever a row is."""
+    """Returns the text of the cell in a row."""
     rank: int = 0
-    """Columns of the highest rank are left out first where the terminal is narrow; those of rank 0 stay."""
+    """Columns of the highest rank are left out first on a narrow terminal. Columns of rank 0 always stay."""
     text: bool = False
-    """Whether it holds words, which stand on the left; numbers stand on the right."""
+    """Whether the column holds words and is aligned to the left. Numbers are aligned to the right."""
     folds: bool = False
     """Whether a cell may be broken into lines."""
     ratio: int | None = None
-    """Its share of the width that folding columns divide among them."""
+    """Share of the width that folding columns divide among themselves."""
 
     @classmethod
     def of(cls, title: str, cells: Sequence[str], rank: int = 0, *, text: bool = False) -> Column:
-        """Return the column of these cells, for rows that are numbered from 0."""
+        """Return a column of given cells. Rows are numbers from 0."""
         return cls(title, cells.__getitem__, rank, text=text, folds=True)
 
     def width(self, rows: Iterable[Any]) -> int:
-        """Return the characters of its widest line."""
+        """Return the width of the widest line in characters."""
         return max(map(len, (self.title, *(on_terminal(self.cell(row)) for row in rows))))
 
 
 def filled(columns: Sequence[Column], rows: Sequence[Any]) -> list[Column]:
-    """Return the columns that have anything in them."""
+    """Return the columns that are not empty."""
     return [column for column in columns if any(map(column.cell, rows))]
 
 
 def fitting(columns: Sequence[Column], blocks: Sequence[Sequence[Any]], width: int, gap: int = GAP) -> list[Column]:
-    """Return as many columns as fit in the width beside each other, in each of several tables.
+    """Return the columns that fit in the width, for several tables with the same columns.
 
     Args:
-        columns: All of them.
+        columns: All columns.
         blocks: The rows of each table.
         width: Characters of the terminal.
         gap: Blanks between two columns.

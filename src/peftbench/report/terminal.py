@@ -1,4 +1,4 @@
-"""The table at the end of a run: a block a group, a row a method; pure functions from a run to text."""
+"""The table at the end of a run, with a block for each group and a row for each method."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from peftbench.text import on_terminal
 
 RANGES: Final = "[ ]      of fewer than six rounds or launches: their range, not a 95 % interval (of three: 75 %)"
 FULL: Final = "full"
-"""The method to which the others are compared."""
+"""The method with which other methods are compared."""
 
 
 Row = tuple[Record, Record | None]
-"""A record, and that of full fine-tuning in the same block."""
+"""A record, and the record of full fine-tuning in the same block; None if there is none."""
 
 
 def render(run: Run, *, width: int, color: bool = False) -> str:
@@ -51,7 +51,7 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
 
 
 def head(run: Run) -> list[str]:
-    """Return machine, model, settings and noise, a line each."""
+    """Return the lines above the table: machine and noise, model and settings, versions, and the meaning of ratios."""
     fingerprint, settings = run.fingerprint, run.settings
     weights = " (random weights: times do not depend on them)" if run.notes.get("random_weights") else ""
     versions = ", ".join(f"{name} {fingerprint[name]}" for name in ("python", "torch", "transformers", "peft"))
@@ -66,7 +66,7 @@ def head(run: Run) -> list[str]:
 
 
 def describe_noise(readings: Mapping[str, float]) -> str:
-    """Return one line about `noise()` for people."""
+    """Return the readings of `noise()` as text."""
     words = []
     if "load_1min" in readings:
         words.append(f"load {readings['load_1min']:.2f}")
@@ -78,7 +78,7 @@ def describe_noise(readings: Mapping[str, float]) -> str:
 def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
     """Return the records of each benchmark function, task and batch size, with a title.
 
-    Functions can share the name of a workload: tests that measure a lambda do, or the default.
+    Several functions may have the same workload: those that measure a lambda, or the default workload.
     """
     found: dict[tuple[str, str, str, int], list[Record]] = {}
     for record in records:
@@ -94,13 +94,13 @@ def _named(record: Record) -> str:
 
 
 def holes(records: Iterable[Record]) -> list[str]:
-    """Return the reason for each row that has no numbers."""
+    """Return a line with the reason for each row without numbers."""
     found = (f"  {record.method}: {record.status}: {record.reason}" for record in records if record.status != "ok")
     return list(dict.fromkeys(found))
 
 
 def foot(run: Run) -> list[str]:
-    """Return how long the run took, on what, and whether memory grew."""
+    """Return the lines below the table: the time of the run, its shares, and the resident memory."""
     notes = run.notes
     passes: Mapping[str, float] = notes.get("passes_s", {})
     duration_s = float(notes.get("duration_s", 0.0))
@@ -122,7 +122,7 @@ def foot(run: Run) -> list[str]:
 
 
 def _columns(blocks: Sequence[Sequence[Row]], width: int) -> list[Column]:
-    """Return the columns that hold anything, as many as fit the terminal in every block."""
+    """Return the columns that are not empty in all blocks, as many as fit the terminal."""
     kept = [column for column in COLUMNS if column.rank == 0 or any(map(column.cell, chain.from_iterable(blocks)))]
     return fitting(kept, blocks, width, LINED_GAP)
 
@@ -133,7 +133,7 @@ def _rows(records: Sequence[Record]) -> list[Row]:
 
 
 def _gives_range(record: Record) -> bool:
-    """Tell whether a record's times are of too few values for an interval: of launches, or of the rounds of one."""
+    """Tell whether a record has too few launches, or too few rounds in one launch, for a 95 % interval."""
     launches = record.launches
     count = launches[0].rounds if len(launches) == 1 else len(launches)
     return 1 < count < LEAST_VALUES

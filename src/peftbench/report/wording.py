@@ -1,4 +1,4 @@
-"""How a comparison is told: the same words in the terminal, in markdown, in annotations and in a red test."""
+"""The sentences about a comparison, which the terminal, markdown, annotations and failing tests share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from peftbench.report.cause import cause, notes, percent, some
 from peftbench.report.numbers import counted
 
 NAMES: Final = {"flops": "FLOPs", "python_calls": "Python calls", "trainable_body": "trained", "trainable_head": "head"}
-"""Counters whose name is not their key with blanks."""
+"""Counter -> name. Other counters are called by their keys, with blanks."""
 
 
 def headline(comparison: Comparison, fail_on: Iterable[Verdict]) -> str:
@@ -34,12 +34,12 @@ def loudest_first(comparison: Comparison) -> list[CaseVerdict]:
 
 
 def counts(comparison: Comparison) -> str:
-    """Return how many cases have each verdict: `2 regressed, 118 unchanged`."""
+    """Return the number of cases of each verdict: `2 regressed, 118 unchanged`."""
     return ", ".join(f"{number} {verdict}" for verdict, number in comparison.counts().items()) or "no cases"
 
 
 def sensitivity(comparison: Comparison) -> str:
-    """Return what slowdown would have been seen."""
+    """Return the smallest slowdown that would have been seen, as a phrase."""
     if comparison.detectable is None:
         return "no time was judged: no slowdown would have been seen"
     power = f"{100 * comparison.rule.power:g} %"
@@ -47,7 +47,7 @@ def sensitivity(comparison: Comparison) -> str:
 
 
 def suite_line(item: SuiteVerdict) -> str:
-    """Return what became of all cases, or of a reference."""
+    """Return the verdict of all cases together, or of a reference, as a sentence."""
     moved = f"{item.name} {percent(item.shift)}"
     if item.verdict == "unchanged":
         return moved
@@ -58,7 +58,7 @@ def suite_line(item: SuiteVerdict) -> str:
 
 
 def explanation(case: CaseVerdict, comparison: Comparison) -> str:
-    """Return why a case has its verdict: the cause first, then the evidence, and what else moved."""
+    """Return why a case has its verdict: the cause, then the evidence, then what else moved."""
     first = cause(case, comparison)
     parts = [first, _evidence(case.time, comparison), _counters(case, comparison)]
     return "; ".join(filter(None, [*parts, "" if case.reason in first else case.reason]))
@@ -92,7 +92,7 @@ def _probability(p: float) -> str:
 
 
 def _counters(case: CaseVerdict, comparison: Comparison) -> str:
-    """Return what moved beside the cause; and what did not, where something did."""
+    """Return what moved besides the cause, and which counters did not move."""
     noted, same = notes(case, comparison), [_name(name) for name in case.same_counters]
     told = "noted: " + ", ".join(noted) if noted else ""
     if case.counters or noted:

@@ -90,7 +90,7 @@ def test_a_session_is_appended_and_a_failing_case_is_not(
     before = path.read_bytes()
     assert {len(load(path).launches(name)) for name in "abcdefgh"} == {10}
     assert main(["accept", str(record("slow", {"c": 0.2}, session="s3")), "--why", "no", "--append"]) == 2
-    assert "only what is unchanged can be appended: c regressed" in capsys.readouterr().err
+    assert "only an unchanged run can be appended: c regressed" in capsys.readouterr().err
     assert path.read_bytes() == before
     assert main(["accept", str(record("slow", {"c": 0.2}, session="s3")), "--why", "meant", "-k", "c"]) == 0
     history = load(path).accepted

@@ -117,7 +117,7 @@ def test_appending_brings_the_parts_of_a_sum_that_they_add_up_to(
 def test_what_changed_cannot_be_appended(make_baseline: MakeSnapshot, make_run: MakeSnapshot, shift: float) -> None:
     verdict = "regressed" if shift > 0 else "improved"
     new = make_run({"a": shift})
-    with pytest.raises(UserError, match=f"only what is unchanged can be appended: a {verdict}; mend it"):
+    with pytest.raises(UserError, match=f"only an unchanged run can be appended: a {verdict}; mend the change"):
         accept(make_baseline(), new, replace(WHY, append=True))
     others = accept(make_baseline(), new, replace(WHY, append=True, keyword="not a")).baseline
     assert list(others.cases["a"].x) == ["0", "1", "2", "3"]

@@ -89,10 +89,10 @@ class Contest:
                 state = replace(self._other(Asked(place.text)), name=place.name)
                 found = self._duel(base, state, self.folder / f"bisect-{number}", chosen)
             except UserError as error:
-                self.say(f"bisect: {place.name} is passed over: {error}")
+                self.say(f"bisect: {place.name} is skipped: {error}")
                 return None
             if found is None or found.comparison is None:
-                self.say(f"bisect: {place.name} is passed over: no case was finished")
+                self.say(f"bisect: {place.name} is skipped: no case was finished")
                 return None
             for case in found.comparison.cases:
                 self.say(f"bisect: {place.name}: {case.id} {wording.message(case, found.comparison)}")
