@@ -210,11 +210,7 @@ class BenchSession:
             self._records.update({key: found for key, found in finished.items() if key in self._resumed})
 
     def own_work(self) -> None:
-        """Own the folder of the journal and of launches until the session is closed.
-
-        Raises:
-            UserError: another run owns the folder, or it cannot be made.
-        """
+        """Own the folder of the journal and of launches until the session is closed; UserError if another run does."""
         self._owned.enter_context(owned(self.work))
 
     def _check(self, planned: Sequence[tuple[str, Case]]) -> bool:
