@@ -3,9 +3,9 @@
     python -m tools.soak --minutes 120
 
 Each step runs the same cases in two launches, kills the run at a random moment in one of five ways, and resumes it
-until it ends. It checks that cases that were finished before the kill are in the run file with the same times, and gates
-the run. Each step prints a line: memory, open files and threads of this process after it has read all files again,
-files left in the temporary folder, size of the work folder, and processes that are left.
+until it ends. It checks that cases that were finished before the kill are in the run file with the same times, and
+gates the run. Each step prints a line: memory, open files and threads of this process after it has read all files
+again, files left in the temporary folder, size of the work folder, and processes that are left.
 """
 
 from __future__ import annotations
