@@ -18,7 +18,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 check: $(VENV)/.installed-dev docs
 	$(BIN)/ruff check .
