@@ -12,13 +12,20 @@ GATED := --peftbench-workloads=train_step,inference --peftbench-methods=full,hea
          --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
 RUN := .peftbench/gated.json
 
-.PHONY: bench test check docs gate accept clean
+.PHONY: bench test test-plugin test-unit check docs gate accept clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
 
+# The tests of real pytest runs and the others run side by side, on a core each. ARGS are for both.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal $(ARGS)
+	$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-plugin test-unit
+
+test-plugin: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/plugin tests/cuda $(ARGS)
+
+test-unit: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/unit $(ARGS)
 
 check: $(VENV)/.installed-dev docs
 	$(BIN)/ruff check .
