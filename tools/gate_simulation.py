@@ -21,10 +21,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from peftbench.gate.pairs import pair_shifts
-from peftbench.gate.rule import Rule
-from peftbench.gate.stages import Looks, certain, pending
-from peftbench.gate.statistics import (
+from peftbench.gate.constants import Rule
+from peftbench.gate.decision import (
     Moments,
     Shifts,
     moments,
@@ -33,6 +31,8 @@ from peftbench.gate.statistics import (
     slower,
     staged_shift,
 )
+from peftbench.gate.pairs import pair_shifts
+from peftbench.gate.stages import Looks, certain, pending
 
 Array = NDArray[Any]
 RULE: Final = Rule()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftbench.config.options import Question, flag_name
 from peftbench.config.settings import options
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

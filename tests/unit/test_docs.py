@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped] # transformers brings it, without ty
 
 from peftbench.config.options import flag_name
 from peftbench.config.settings import options
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 from peftbench.gate.verdict import parse_fail_on
 from peftbench.report.terminal import COLUMNS
 

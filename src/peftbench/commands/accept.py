@@ -18,7 +18,7 @@ from peftbench.text import on_terminal
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
     from peftbench.gate.accept import Accepted
-    from peftbench.gate.rule import Rule
+    from peftbench.gate.constants import Rule
 
 GIT_TIMEOUT_S: Final = 10.0
 """Seconds that git may take to say whether anything differs from the commit, in case the work tree is huge."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.config.retired import RETIRED, refuse_retired
 from peftbench.errors import UserError
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse has no public name for it

@@ -18,8 +18,8 @@ from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
+    from peftbench.gate.constants import Rule
     from peftbench.gate.noise import Machine
-    from peftbench.gate.rule import Rule
     from peftbench.records.record import Run
 
 BENCH: Final = """

@@ -11,7 +11,7 @@ from peftbench.config.parsing import (
     whole,
     words,
 )
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Final
 from peftbench.config.options import flag_name
 from peftbench.config.settings import options
 from peftbench.errors import UserError, unknown
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 RETIRED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {f"gate_{constant.field}": ("gate_rule", f"{constant.name}={constant.default}") for constant in Rule.constants()}

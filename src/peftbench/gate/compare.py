@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from peftbench.gate import statistics
+from peftbench.gate import decision
+from peftbench.gate.constants import Rule
 from peftbench.gate.counters import CounterVerdict, compare_counters, moved_counts
+from peftbench.gate.decision import Array, Shifts
 from peftbench.gate.pairs import pair_shifts
-from peftbench.gate.rule import Rule
 from peftbench.gate.scope import Scope, other_clock, scope
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
 from peftbench.gate.stages import pending
-from peftbench.gate.statistics import Array, Shifts
 from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
 from peftbench.records.ids import CaseId
 
@@ -101,8 +101,8 @@ def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
     """Return the smallest slowdown, as a share, that a gate will find in each case whose time it can judge."""
     every = {name: baseline.launches(name) for name in sorted(baseline.cases)}
     launches = {name: values for name, values in every.items() if len(values) >= rule.min_baseline}
-    base = statistics.ragged_moments([*launches.values()])
-    found = statistics.foreseen(base, rule, kinds_of(launches))
+    base = decision.ragged_moments([*launches.values()])
+    found = decision.foreseen(base, rule, kinds_of(launches))
     return dict(zip(launches, np.expm1(found).tolist(), strict=True))
 
 
@@ -128,11 +128,11 @@ def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
 def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
     """Return the common shift and the test result of each case."""
     launches = [new.launches(name) for name in timed]
-    old = statistics.ragged_moments([base.launches(name) for name in timed])
-    now = statistics.ragged_moments(launches)
+    old = decision.ragged_moments([base.launches(name) for name in timed])
+    now = decision.ragged_moments(launches)
     kinds = kinds_of(timed)
-    common = statistics.staged_shift(old, now, launches, rule, kinds)
-    return common, statistics.shifts(old, now, common, rule, kinds)
+    common = decision.staged_shift(old, now, launches, rule, kinds)
+    return common, decision.shifts(old, now, common, rule, kinds)
 
 
 def kinds_of(names: Iterable[str]) -> Array:
@@ -145,7 +145,7 @@ def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) ->
     verdicts = _time_verdicts(shifts, rule) if judge else [None] * len(shifts.estimate)
     in_doubt = np.array([verdict == "inconclusive" for verdict in verdicts], dtype=bool)
     needed = np.zeros(len(verdicts), dtype=int)
-    needed[in_doubt] = statistics.launches_needed(shifts.at(in_doubt), rule)
+    needed[in_doubt] = decision.launches_needed(shifts.at(in_doubt), rule)
     columns = (
         shifts.estimate,
         shifts.low,
@@ -153,7 +153,7 @@ def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) ->
         np.minimum(shifts.p_slower, shifts.p_faster),
         shifts.base_count,
         shifts.new_count,
-        statistics.detectable(shifts, rule, planned),
+        decision.detectable(shifts, rule, planned),
         needed,
     )
     return [Time(*row) for row in zip(verdicts, *(column.tolist() for column in columns), strict=True)]
@@ -162,9 +162,9 @@ def _times(shifts: Shifts, rule: Rule, planned_launches: int, *, judge: bool) ->
 def _time_verdicts(shifts: Shifts, rule: Rule) -> list[Verdict | None]:
     conditions = (
         shifts.base_count < rule.min_baseline,
-        statistics.slower(shifts, rule),
-        statistics.faster(shifts, rule),
-        statistics.excluded(shifts, rule),
+        decision.slower(shifts, rule),
+        decision.faster(shifts, rule),
+        decision.excluded(shifts, rule),
     )
     choices = np.select(conditions, (0, 1, 2, 3), 4)
     verdicts: tuple[Verdict | None, ...] = (None, "regressed", "improved", "unchanged", "inconclusive")
@@ -172,7 +172,7 @@ def _time_verdicts(shifts: Shifts, rule: Rule) -> list[Verdict | None]:
 
 
 def _common_shift(common: Array, shifts: Shifts, rule: Rule) -> list[SuiteVerdict]:
-    judged = common[statistics.comparable(shifts, rule)]
+    judged = common[decision.comparable(shifts, rule)]
     if len(judged) < rule.min_cases:
         return []
     shift = float(np.median(judged))
@@ -192,13 +192,13 @@ def _references(base: Snapshot, new: Snapshot, rule: Rule) -> list[SuiteVerdict]
     """
     names = sorted(base.references.keys() & new.references.keys())
     old, now = (
-        statistics.ragged_moments(
+        decision.ragged_moments(
             [[x for launches in side.references[name].values() for x in launches] for name in names]
         )
         for side in (base, new)
     )
-    shifts = statistics.shifts(old, now, np.zeros(len(names)), rule)
-    certain = statistics.slower(shifts, rule) | statistics.faster(shifts, rule)
+    shifts = decision.shifts(old, now, np.zeros(len(names)), rule)
+    certain = decision.slower(shifts, rule) | decision.faster(shifts, rule)
     limit = rule.max_reference_shift
     return [
         SuiteVerdict(f"reference of {name}", _beyond(shift, limit) if sure else "unchanged", shift, limit)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from peftbench.gate.constants import Rule
 from peftbench.gate.meaning import KINDS, MEANINGS, kind_of, on_one_footing, weighs
-from peftbench.gate.rule import Rule
 from peftbench.gate.scope import Scope
 from peftbench.gate.snapshot import CaseSnapshot
 from peftbench.gate.verdict import Change, Verdict

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from peftbench.gate import store
 from peftbench.gate.compare import compare, condemned, siblings, suspects
+from peftbench.gate.constants import Rule
 from peftbench.gate.origin import WorseSince
-from peftbench.gate.rule import Rule
 from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Snapshot, snapshot_of
 from peftbench.gate.verdict import FAIL_ON, STRICT, CaseVerdict, Comparison, SuiteVerdict, Verdict

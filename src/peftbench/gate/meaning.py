@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 Kind = Literal["resource", "file", "interpreter"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

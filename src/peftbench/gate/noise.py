@@ -11,8 +11,8 @@ from statistics import median
 
 import numpy as np
 
-from peftbench.gate.rule import Rule
-from peftbench.gate.statistics import Array, Shifts, detectable, tested
+from peftbench.gate.constants import Rule
+from peftbench.gate.decision import Array, Shifts, detectable, tested
 from peftbench.records.record import Launch, Run
 
 

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from scipy.special import chdtri
 
-from peftbench.gate.rule import Rule
-from peftbench.gate.statistics import Array, Moments, Shifts, ragged_moments, tested
+from peftbench.gate.constants import Rule
+from peftbench.gate.decision import Array, Moments, Shifts, ragged_moments, tested
 
 EXACT: Final = 10**9
 """Stands for the launches of the old side. A pair measures the difference itself, so the old side adds no error."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from peftbench.gate.constants import Rule
 from peftbench.gate.meaning import OF_PYTHON
-from peftbench.gate.rule import Rule
 from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.records.record import differences
 

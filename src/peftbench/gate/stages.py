@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
-from peftbench.gate.rule import Rule
-from peftbench.gate.statistics import (
+from peftbench.gate.constants import Rule
+from peftbench.gate.decision import (
     Array,
     Shifts,
     comparable,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from peftbench.errors import unknown
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 Verdict = Literal["regressed", "inconclusive", "improved", "unchanged", "new", "missing", "not comparable"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)

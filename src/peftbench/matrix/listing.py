@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from peftbench.errors import PeftbenchError
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 from peftbench.models import presets as models
 
 if TYPE_CHECKING:

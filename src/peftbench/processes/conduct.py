@@ -19,7 +19,7 @@ from peftbench.report import wording
 
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
-    from peftbench.gate.rule import Rule
+    from peftbench.gate.constants import Rule
     from peftbench.gate.verdict import CaseVerdict
     from peftbench.processes.launches.process import Command
 

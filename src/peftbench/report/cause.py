@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from peftbench.gate.constants import Rule
 from peftbench.gate.meaning import weighs
-from peftbench.gate.rule import Rule
 from peftbench.gate.verdict import CaseVerdict, Change, Comparison, Time, share
 from peftbench.report.numbers import PREFIXES, counted, scaled, significant
 

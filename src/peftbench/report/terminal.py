@@ -12,12 +12,10 @@ from peftbench.report import studies
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
 from peftbench.report.page import page, written
 from peftbench.report.table import LINED_GAP, Column, drawn, fitting
+from peftbench.report.x_full import full_of, x_full
 from peftbench.text import on_terminal
 
 RANGES: Final = "[ ]      of fewer than six rounds or launches: their range, not a 95 % interval (of three: 75 %)"
-FULL: Final = "full"
-"""The method with which other methods are compared."""
-
 
 Row = tuple[Record, Record | None]
 """A record, and the record of full fine-tuning in the same block; None if there is none."""
@@ -128,7 +126,7 @@ def _columns(blocks: Sequence[Sequence[Row]], width: int) -> list[Column]:
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:
-    full = next((record for record in records if record.method == FULL and record.status == "ok"), None)
+    full = full_of(records)
     return [(record, full) for record in records]
 
 
@@ -163,10 +161,8 @@ def _interval(row: Row) -> str:
 
 def _against_full(name: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
-        ours, full = _metric(row[0], name), _metric(row[1], name)
-        if not (ours and full and ours.value is not None and full.value):
-            return ""
-        return f"{ours.value / full.value:.2f}"
+        quotient = x_full(*row, name)
+        return "" if quotient is None else f"{quotient:.2f}"
 
     return cell
 

@@ -6,7 +6,7 @@ from peftbench.config.options import Question, flag_name
 from peftbench.config.retired import refuse_retired, refuse_unknown
 from peftbench.config.settings import Settings, options
 from peftbench.errors import UserError
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 
 def test_the_first_source_that_has_a_value_wins() -> None:

@@ -7,7 +7,7 @@ import pytest
 from peftbench.errors import UserError
 from peftbench.gate.accept import AcceptRequest, accept
 from peftbench.gate.compare import compare
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
 
 MakeSnapshot = Callable[..., Snapshot]

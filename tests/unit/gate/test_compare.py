@@ -7,7 +7,7 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.gate.compare import compare, siblings, suspects
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot
 from peftbench.gate.verdict import CaseVerdict, Change, Comparison, parse_fail_on, share
 

@@ -8,8 +8,8 @@ import pytest
 from peftbench.commands import doctor
 from peftbench.commands.doctor import report
 from peftbench.errors import UserError
+from peftbench.gate.constants import Rule
 from peftbench.gate.noise import Machine, Noise, advice, drift, noise_of, smallest_slowdowns
-from peftbench.gate.rule import Rule
 from peftbench.records.record import Launch, Record, Run
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from peftbench.gate.constants import Rule
+from peftbench.gate.decision import detectable, excluded, ragged_moments, slower
 from peftbench.gate.pairs import pair_shifts, prior_variance
-from peftbench.gate.rule import Rule
-from peftbench.gate.statistics import detectable, excluded, ragged_moments, slower
 
 
 def test_without_a_prior_it_is_the_one_sample_t_test() -> None:

@@ -170,7 +170,7 @@ def test_a_model_that_reads_characters_is_measured_and_layers_that_its_loss_pass
     assert backend.vocabulary.size == 0x110000
     record = measured(backend, "lora")
     assert record.status == "ok", record.reason
-    assert any("final_char_encoder" in warning and "stood still" in warning for warning in record.warnings)
+    assert any("final_char_encoder" in warning and "did not change" in warning for warning in record.warnings)
 
 
 def test_a_model_that_reads_no_text_is_refused_in_one_line(saved: Saved) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from peftbench.gate.compare import compare
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 from peftbench.gate.snapshot import Profile, Snapshot
 from peftbench.gate.verdict import FAIL_ON as FAIL
 from peftbench.gate.verdict import CaseVerdict, Change, Comparison, SuiteVerdict, Time, Verdict

@@ -134,6 +134,7 @@ def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Itera
         yield expired
     finally:
         timer.cancel()
+        timer.join()
 
 
 def describe(status: int, log: Path) -> str:

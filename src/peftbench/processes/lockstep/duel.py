@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 
 from peftbench.gate.compare import compare, condemned
+from peftbench.gate.constants import Rule
 from peftbench.gate.judgement import Judgement, merged
 from peftbench.gate.pairs import pair_shifts
-from peftbench.gate.rule import Rule
 from peftbench.gate.snapshot import Snapshot, snapshot_of
 from peftbench.gate.stages import Looks, pending
 from peftbench.processes.launches.assignment import Assignment

@@ -9,7 +9,7 @@ import pytest
 from peftbench.cli import main
 from peftbench.errors import UserError
 from peftbench.gate.compare import compare
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 from peftbench.gate.snapshot import CaseSnapshot, Snapshot
 from peftbench.processes.git import git
 from peftbench.processes.history import walk

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 from peftbench.gate.verdict import Comparison
 from peftbench.measure.time.clock import Timing
 from peftbench.measure.time.rounds import Rounds

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from peftbench.gate.rule import Rule
-from peftbench.gate.stages import Looks, certain, hope, pending
-from peftbench.gate.statistics import (
+from peftbench.gate.constants import Rule
+from peftbench.gate.decision import (
     Array,
     Shifts,
     common_shift,
@@ -29,6 +28,7 @@ from peftbench.gate.statistics import (
     staged_shift,
     suspect,
 )
+from peftbench.gate.stages import Looks, certain, hope, pending
 
 RULE = Rule()
 LAST_ALPHA = RULE.alpha * (1 - RULE.early_alpha)

@@ -1,7 +1,7 @@
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 
 def test_every_constant_has_a_name_and_a_line_of_help() -> None:

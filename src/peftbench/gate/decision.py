@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from peftbench.gate.rule import Rule
+from peftbench.gate.constants import Rule
 
 Array = NDArray[Any]
 
