@@ -134,7 +134,8 @@ def deadline(process: subprocess.Popen[bytes], timeout_s: float | None) -> Itera
         yield expired
     finally:
         timer.cancel()
-        timer.join()
+        if timer.is_alive():
+            timer.join()
 
 
 def describe(status: int, log: Path) -> str:
