@@ -22,12 +22,12 @@ READABLE: Final = "peftbench-readable"
 
 MASK: Final = "***"
 """Stands for a password or a token."""
-_USER: Final = re.compile(r"(?<=://)[^\s/?#]*@")
+_USER: Final = r"(?<=://)[^\s/?#]*@"
 """What stands before the host of an address: a name and a password, or a token."""
-_QUERY: Final = re.compile(r"(?P<address>://[^\s?#'\"`]*\?)[^\s#'\"`]+")
+_QUERY: Final = r"(?P<address>://[^\s?#'\"`]*\?)[^\s#'\"`]+"
 """What follows the path of an address: signatures and tokens, as of a storage's links."""
-_COMMAND: Final = re.compile(rf":(?=:(?:{'|'.join(COMMANDS)})\b)|##(?=\[)", re.IGNORECASE)
-_MARKDOWN: Final = re.compile(r"[\\`*_\[\]|~]")
+_COMMAND: Final = rf"(?i):(?=:(?:{'|'.join(COMMANDS)})\b)|##(?=\[)"
+_MARKDOWN: Final = r"[\\`*_\[\]|~]"
 _ASCII: Final = MappingProxyType(
     {"\u2500": "-", "\u2502": "|", "\u2026": "...", "\u2013": "-", "\u2014": "-", "\u00b1": "+-", "\u00d7": "x"}
     | {"\u2192": "->", "\u2264": "<=", "\u2265": ">=", "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}
@@ -69,7 +69,7 @@ def masked(text: str) -> str:
     """Return a text without the credentials of its addresses: `https://user:token@host/` is `https://***@host/`."""
     if "://" not in text:
         return text
-    return _QUERY.sub(rf"\g<address>{MASK}", _USER.sub(f"{MASK}@", text))
+    return re.sub(_QUERY, rf"\g<address>{MASK}", re.sub(_USER, f"{MASK}@", text))
 
 
 def clean_tree(data: Any, destination: Destination) -> Any:  # noqa: ANN401 - JSON
@@ -102,7 +102,7 @@ def fitted(text: str, encoding: str) -> str:
 
 
 def _for_terminal(text: str) -> str:
-    return _COMMAND.sub(lambda found: f"{found.group()} ", text)
+    return re.sub(_COMMAND, lambda found: f"{found.group()} ", text)
 
 
 def _for_github(text: str) -> str:
@@ -115,7 +115,7 @@ def _for_property(text: str) -> str:
 
 def _for_markdown(text: str) -> str:
     """Return text that markdown shows as it is, and that calls nobody."""
-    text = _MARKDOWN.sub(r"\\\g<0>", text)
+    text = re.sub(_MARKDOWN, r"\\\g<0>", text)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@&#8203;")
 
 

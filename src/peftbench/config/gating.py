@@ -14,7 +14,7 @@ from peftbench.config.parsing import (
 from peftbench.gate.constants import Rule
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)  # `Settings` has its own: start-up counts
 class GateSettings:
     """How often cases run in fresh processes, and what they are compared with."""
 

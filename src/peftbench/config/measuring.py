@@ -16,7 +16,7 @@ from peftbench.config.parsing import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)  # `Settings` has its own: start-up counts
 class MeasuringSettings:
     """What is measured, how, and on which model and data."""
 

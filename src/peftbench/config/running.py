@@ -14,7 +14,7 @@ from peftbench.config.parsing import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)  # `Settings` has its own: start-up counts
 class RunningSettings:
     """What a run writes, and on which machines it runs."""
 

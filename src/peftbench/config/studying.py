@@ -15,10 +15,16 @@ from peftbench.config.parsing import (
     one_of,
     whole,
 )
-from peftbench.config.target import QualityTarget
 
 
-@dataclass(frozen=True, kw_only=True)
+def _target(text: str) -> str:
+    from peftbench.config.target import QualityTarget
+
+    QualityTarget.read(text)
+    return text
+
+
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)  # `Settings` has its own: start-up counts
 class StudySettings:
     """How a model is trained to a quality, and how it is served."""
 
@@ -75,7 +81,7 @@ class StudySettings:
         "97%",
         "quality to which costs are compared: a score (0.8), or a share of full fine-tuning's (97%); default: 97%",
         Question.STUDIES,
-        parse=lambda text: QualityTarget.read(text) and text,
+        parse=_target,
         metavar="SCORE",
         studies=True,
         pools=True,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from peftbench.records.fileio import is_stream
-
 if TYPE_CHECKING:
     import pytest
 
@@ -38,6 +36,7 @@ def refuse_impossible(settings: Settings, catalogue: Catalogue) -> None:
     """
     from peftbench.devices.precision import Precision
     from peftbench.matrix.cases import select, select_methods
+    from peftbench.records.fileio import is_stream
 
     Precision.of(settings)
     select("workload", settings.workloads, catalogue.workloads)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from peftbench.processes.launches.assignment import Assignment
 
-DESTINATION: Final = "peftbench_assignment"
+ASSIGNMENT: Final = "assignment"
+"""Option that names the file of an assignment (`processes.launches.assignment.OPTION`); it is not in the help."""
+DESTINATION: Final = f"peftbench_{ASSIGNMENT}"
 PARENT_ONLY: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "basetemp": None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -81,6 +80,8 @@ def own_table(root: Path) -> dict[str, object]:
 
 
 def _document(path: Path) -> Mapping[str, object]:
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

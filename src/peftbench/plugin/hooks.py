@@ -15,7 +15,6 @@ from peftbench.plugin import assigned, collection, configfiles, hookspecs, marks
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
 from peftbench.plugin.screen import write, write_line
 from peftbench.plugin.session import BenchSession
-from peftbench.processes.launches.assignment import OPTION
 from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     hidden = parser.getgroup("peftbench")
     for name in RETIRED:
         hidden.addoption(flag_name(name), dest=f"peftbench_{name}", default=None, help=argparse.SUPPRESS)
-    hidden.addoption(OPTION, dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
+    hidden.addoption(flag_name(assigned.ASSIGNMENT), dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
 
 
 def _way(option: Option) -> dict[str, Any]:

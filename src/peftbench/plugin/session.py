@@ -19,7 +19,6 @@ from peftbench.libraries import warnings_only
 from peftbench.plugin import asked, assigned
 from peftbench.plugin.collection import record_ids
 from peftbench.plugin.notes import run_notes, tell_of_broken
-from peftbench.records.workfolder import owned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,6 +210,8 @@ class BenchSession:
 
     def own_work(self) -> None:
         """Own the folder of the journal and of launches until the session is closed; UserError if another run does."""
+        from peftbench.records.workfolder import owned
+
         self._owned.enter_context(owned(self.work))
 
     def _check(self, planned: Sequence[tuple[str, Case]]) -> bool:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final, Self
 
+from peftbench.config.options import flag_name
 from peftbench.records.fileio import read_json, write_atomically
 from peftbench.records.jsondata import decode, encode
 
-OPTION: Final = "--peftbench-assignment"
+OPTION: Final = flag_name("assignment")
 """Option that names the file of an assignment. It is not in the help."""
 
 
