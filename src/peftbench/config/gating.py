@@ -7,11 +7,18 @@ from pathlib import Path
 
 from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
+    comma_separated,
     waiting,
     whole,
     words,
 )
-from peftbench.gate.constants import Rule
+
+
+def _constants(text: str) -> tuple[str, ...]:
+    from peftbench.gate.constants import Rule  # pytest's start need not wait for it
+
+    Rule.read(text)
+    return comma_separated(text)
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)  # `Settings` has its own: start-up counts
@@ -84,12 +91,12 @@ class GateSettings:
         Question.GATE,
         parent=True,
     )
-    gate_rule: Rule = option(
-        Rule(),
+    gate_rule: tuple[str, ...] = option(
+        (),
         "a constant of the gate's rule, such as limit=0.03; may be given several times; `peftbench list rules` "
         "prints all constants",
         Question.GATE,
-        parse=Rule.read,
+        parse=_constants,
         metavar="NAME=VALUE",
         repeats=True,
     )

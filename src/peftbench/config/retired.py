@@ -9,12 +9,18 @@ from typing import Final
 from peftbench.config.options import flag_name
 from peftbench.config.settings import options
 from peftbench.errors import UserError, unknown
-from peftbench.gate.constants import Rule
 
-RETIRED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {f"gate_{constant.field}": ("gate_rule", f"{constant.name}={constant.default}") for constant in Rule.constants()}
+_CONSTANTS: Final = (
+    *("limit", "tolerance", "alpha", "alpha_young", "confidence", "power", "suspect_p", "futility", "launches"),
+    *("more_launches", "launches_alone", "siblings", "full_baseline", "min_baseline", "session_launches", "min_cases"),
+    *("prior_spread", "prior_launches", "max_shift", "max_reference_shift", "max_clock_difference"),
+    "interpreter_tolerance",
 )
-"""Setting of an earlier version -> the setting that replaced it, and an example of its value."""
+"""Constants of the gate's rule that had an option each, up to version 0.4.0."""
+RETIRED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {f"gate_{name}": ("gate_rule", f"{name.replace('_', '-')}=VALUE") for name in _CONSTANTS}
+)
+"""Setting of an earlier version -> the setting that replaced it, and how its value is written."""
 
 
 def refuse_retired(names: Iterable[str], spell: Callable[[str], str] = flag_name) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from peftbench.config.gating import GateSettings
 from peftbench.config.measuring import MeasuringSettings
@@ -15,6 +15,9 @@ from peftbench.config.options import Option, flag_name, parsed
 from peftbench.config.running import RunningSettings
 from peftbench.config.studying import StudySettings
 from peftbench.errors import UserError
+
+if TYPE_CHECKING:
+    from peftbench.gate.constants import Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,13 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
             raise UserError(
                 f"{given[0]} needs a reference: times are compared as ratios to it; not --peftbench-reference=none"
             )
+
+    @cached_property
+    def rule(self) -> Rule:
+        """The gate's rule, with the constants that `gate_rule` replaces."""
+        from peftbench.gate.constants import Rule
+
+        return Rule.read(",".join(self.gate_rule))
 
     @property
     def delegates(self) -> bool:

@@ -74,10 +74,10 @@ def classify(error: BaseException, phase: str = "", *, alive: Callable[[], bool]
         amount = "" if asked is None else f": asked for {_amount(asked)}"
         return Failure("out-of-memory", f"out of memory{place}{amount}", asked)
     if is_disk_full(error):
-        return Failure("disk-full", f"disk full{place}: {told(error)}; free some space, or set TMPDIR")
+        return Failure("disk-full", f"disk full{place}: {one_line(error)}; free some space, or set TMPDIR")
     if is_sticky(error) or not alive():
-        return Failure("poison", f"CUDA context lost{place}: {told(error)}")
-    return Failure("failed", f"failed{place}: {told(error)}")
+        return Failure("poison", f"CUDA context lost{place}: {one_line(error)}")
+    return Failure("failed", f"failed{place}: {one_line(error)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -136,7 +136,7 @@ def _amount(size: int) -> str:
     return f"{size} bytes"
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return type and first line of an error, shortened."""
     line = next((stripped for line in str(error).splitlines() if (stripped := line.strip())), "")
     short = line if len(line) <= REASON_CHARACTERS else line[: REASON_CHARACTERS - 3] + "..."

@@ -34,7 +34,9 @@ def pytest_values(config: pytest.Config) -> dict[str, object]:
         UserError: the file cannot be read, or sets an option of an earlier version.
     """
     refuse_retired(_set_in(config.inipath), (PREFIX + "{}").format)
-    return {name: _pytest_value(config, PREFIX + name) for name in options()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pytest warns of lists, which are allowed here
+        return {name: _pytest_value(config, PREFIX + name) for name in options()}
 
 
 def _set_in(path: Path | None) -> list[str]:
@@ -50,9 +52,7 @@ def _set_in(path: Path | None) -> list[str]:
 
 def _pytest_value(config: pytest.Config, name: str) -> object:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pytest warns of lists, which are allowed here
-            return config.getini(name)
+        return config.getini(name)
     except (TypeError, pytest.UsageError):
         return _typed(config, name)
 

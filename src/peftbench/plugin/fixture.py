@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from peftbench.devices.failures import PoisonedError, told
+from peftbench.devices.failures import PoisonedError, one_line
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.libraries import warnings_only
 from peftbench.measure.time.clock import Timing
@@ -94,7 +94,11 @@ class PeftCase:
         except ENDINGS:
             raise
         except pytest.skip.Exception as error:  # raised by a function of the user
-            add(replace(runner.blank(self.case, workload, self.id), status="unsupported", reason=visible(told(error))))
+            add(
+                replace(
+                    runner.blank(self.case, workload, self.id), status="unsupported", reason=visible(one_line(error))
+                )
+            )
             raise
         except BaseException as error:
             add(runner.failed(self.case, workload, error, id=self.id))

@@ -161,9 +161,9 @@ def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: 
 
 def launches(settings: Settings) -> int:
     """Return how many launches a run without gate makes."""
-    return settings.launches or (settings.gate_rule.min_baseline if settings.record else 1)
+    return settings.launches or (settings.rule.min_baseline if settings.record else 1)
 
 
 def rule(settings: Settings) -> Rule:
     """Return the gate's rule, with --peftbench-launches as its number of first launches."""
-    return settings.gate_rule if settings.launches is None else replace(settings.gate_rule, launches=settings.launches)
+    return settings.rule if settings.launches is None else replace(settings.rule, launches=settings.launches)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.devices import compiling
 from peftbench.devices.environment import fingerprint
-from peftbench.devices.failures import PoisonedError, classify, context_is_alive, is_sticky, told
+from peftbench.devices.failures import PoisonedError, classify, context_is_alive, is_sticky, one_line
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.memory.device_memory import leak, release
 from peftbench.measure.probes import probes_for
@@ -138,7 +138,7 @@ class Runner:
         """Return the record of a case for which `measure` raised `error`, with the pass and the changes of state."""
         where = self._watch.current
         place = f" (in {where})" if where and not isinstance(error, PoisonedError) else ""
-        reason = visible(f"{told(error)}{place}")
+        reason = visible(f"{one_line(error)}{place}")
         return replace(self.blank(case, benchmark, id), status="failed", reason=reason, warnings=self._changes)
 
     @contextmanager

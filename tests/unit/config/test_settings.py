@@ -67,7 +67,7 @@ def test_an_unknown_key_of_the_table_is_refused() -> None:
 
 def test_the_rule_of_several_sources_is_read_together_and_the_most_important_wins() -> None:
     settings = Settings.read({"gate_rule": ["limit=0.03", "alpha=0.01"]}, {"gate_rule": "limit=0.04,power=0.8"})
-    assert settings.gate_rule == Rule(limit=0.03, alpha=0.01, power=0.8)
+    assert settings.rule == Rule(limit=0.03, alpha=0.01, power=0.8)
 
 
 @pytest.mark.parametrize("text", ["limit", "limits=0.03", "limit=7"])

@@ -72,7 +72,7 @@ class Contest:
         self, base: State, new: State, folder: Path, cases: Sequence[Target], *, strict: bool = False
     ) -> Judgement | None:
         duel = Duel(base=base, new=new, folder=folder, session=self.session, say=self.say)
-        return duel.judge(cases, self.settings.pairs, self.settings.gate_rule, strict=strict)
+        return duel.judge(cases, self.settings.pairs, self.settings.rule, strict=strict)
 
     def _places(self) -> list[Place]:
         """Return the two states and those between. This may raise UserError, so it comes before measuring."""

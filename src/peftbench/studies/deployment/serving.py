@@ -67,7 +67,7 @@ def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
     """
     backend, count = bench.backend, int(case.varied("n"))
     with scratch_folder() as folder:
-        parts = _kit(case, backend, method, folder)
+        parts = _parts(case, backend, method, folder)
         server = SERVERS[str(case.varied("by"))](parts)
         if isinstance(server, ModelPerTaskServer):
             _require_memory(parts, backend.device, count)
@@ -156,7 +156,7 @@ def _timed(value: float | None) -> Metric:
     return Metric(value, "s", noise="timed", reason="" if value is not None else "too few tasks, or nothing to switch")
 
 
-def _kit(case: Case, backend: Backend, method: Method, folder: Path) -> ServingParts:
+def _parts(case: Case, backend: Backend, method: Method, folder: Path) -> ServingParts:
     """Save a checkpoint for each task, with a seed of its own. For the ways in `ALIKE`, one serves all tasks."""
     way, count = str(case.varied("by")), int(case.varied("n"))
     task = data.fitted_task(backend.data, backend.definitions.task(case.task))

@@ -59,9 +59,9 @@ def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFinding
 
 def task_data_of(bench: Workbench, task: str) -> TaskData:
     """Return a task's examples. They are encoded once for all cases of a group."""
-    found: TaskData = bench.shared.setdefault("materials", {}).get(task)
+    found: TaskData = bench.shared.setdefault("task_data", {}).get(task)
     if found is None:
-        found = bench.shared["materials"][task] = TaskData.load(bench.backend, task)
+        found = bench.shared["task_data"][task] = TaskData.load(bench.backend, task)
     return found
 
 

@@ -55,7 +55,7 @@ def loaded(backend: Backend, study: Deployment, tmp_path: Path) -> Callable[...,
     def load(method: str, way: str, backend: Backend = backend) -> Server:
         case, folder = served(method, way), tmp_path / way
         folder.mkdir()
-        server = serving.SERVERS[way](serving._kit(case, backend, study.method_of(case, backend), folder))
+        server = serving.SERVERS[way](serving._parts(case, backend, study.method_of(case, backend), folder))
         for number in range(3):
             server.load(number)
         return server
