@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from peftbench.config.retired import RETIRED, refuse_retired
+from peftbench.config.retired import KeepSpelling, refuse_retired, spellings
 from peftbench.errors import UserError
 from peftbench.gate.constants import Rule
 
@@ -30,8 +30,7 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
         help="a constant of the gate's rule, such as limit=0.03; may be given several times; `peftbench list rules` "
         "prints all constants",
     )
-    for name in RETIRED:
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, help=argparse.SUPPRESS)
+    parser.add_argument(*spellings("--"), dest="retired", action=KeepSpelling, help=argparse.SUPPRESS)
 
 
 def rule_of(arguments: argparse.Namespace) -> Rule:
@@ -40,8 +39,9 @@ def rule_of(arguments: argparse.Namespace) -> Rule:
     Raises:
         UserError: a constant is unknown or out of range, or is written as in an earlier version.
     """
-    given = (name for name in RETIRED if getattr(arguments, name) is not None)
-    refuse_retired(given, lambda name: f"--{name.replace('_', '-')}")
+    if arguments.retired:
+        name = arguments.retired.removeprefix("--").replace("-", "_")
+        refuse_retired([name], lambda name: f"--{name.replace('_', '-')}")
     try:
         return Rule.read(",".join(arguments.gate_rule))
     except UserError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -21,6 +22,26 @@ RETIRED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {f"gate_{name}": ("gate_rule", f"{name.replace('_', '-')}=VALUE") for name in _CONSTANTS}
 )
 """Setting of an earlier version -> the setting that replaced it, and how its value is written."""
+
+
+class KeepSpelling(argparse.Action):
+    """Keeps how a retired option is spelled, so that it can be refused when all options are read."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Keep the spelling."""
+        del parser, values
+        setattr(namespace, self.dest, option_string)
+
+
+def spellings(prefix: str) -> list[str]:
+    """Return how retired options are written on a command line, such as `--gate-limit` for the prefix `--`."""
+    return [prefix + name.replace("_", "-") for name in RETIRED]
 
 
 def refuse_retired(names: Iterable[str], spell: Callable[[str], str] = flag_name) -> None:

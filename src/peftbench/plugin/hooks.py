@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from peftbench.config.options import Option, Question, flag_name
-from peftbench.config.retired import RETIRED, refuse_retired
+from peftbench.config.retired import KeepSpelling, refuse_retired, spellings
 from peftbench.config.settings import options
 from peftbench.errors import UserError
 from peftbench.plugin import assigned, collection, configfiles, hookspecs, marks
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
-from peftbench.plugin.screen import write, write_line
 from peftbench.plugin.session import BenchSession
 from peftbench.text import on_terminal
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from peftbench.plugin.fixture import PeftCase
     from peftbench.processes.launches.assignment import Assignment
 
+SPELLED: Final = "peftbench_retired"
+"""Where the spelling of a retired option is kept."""
 BENCH: Final = pytest.StashKey[BenchSession]()
 
 
@@ -41,8 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         groups[option.question].addoption(flag_name(name), dest=dest, default=None, **_way(option))
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
     hidden = parser.getgroup("peftbench")
-    for name in RETIRED:
-        hidden.addoption(flag_name(name), dest=f"peftbench_{name}", default=None, help=argparse.SUPPRESS)
+    hidden.addoption(*spellings(flag_name("")), dest=SPELLED, action=KeepSpelling, help=argparse.SUPPRESS)
     hidden.addoption(flag_name(assigned.ASSIGNMENT), dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
 
 
@@ -67,7 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
     file = config.getoption(assigned.DESTINATION)
     with usage_errors():
-        refuse_retired(name for name in RETIRED if config.getoption(f"peftbench_{name}"))
+        if spelled := config.getoption(SPELLED):
+            refuse_retired([spelled.removeprefix(flag_name("")).replace("-", "_")])
         ini, table = configfiles.pytest_values(config), configfiles.own_table(config.rootpath)
         own = assigned.assignment(file) if file else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)
@@ -125,6 +126,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
         names = dict.fromkeys(name for _, case in planned for name in case.tasks)
         for line in ambiguities(bench.settings, bench.catalogue.models, map(bench.catalogue.task, names)):
+            from peftbench.plugin.screen import write_line
+
             write_line(reporter, f"peftbench: {on_terminal(line)}")
     if reporter is not None and here and measuring:
         from peftbench.plugin.progress import Progress
@@ -173,6 +176,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print the table of results before that of pytest-benchmark."""
     bench = config.stash[BENCH]
     if bench.records:
+        from peftbench.plugin.screen import write
         from peftbench.report.terminal import render
 
         width = config.get_terminal_writer().fullwidth

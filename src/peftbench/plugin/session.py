@@ -18,7 +18,6 @@ from peftbench.config.settings import Settings
 from peftbench.libraries import warnings_only
 from peftbench.plugin import asked, assigned
 from peftbench.plugin.collection import record_ids
-from peftbench.plugin.notes import run_notes, tell_of_broken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,6 +185,7 @@ class BenchSession:
         """
         import torch
 
+        from peftbench.plugin.notes import tell_of_broken
         from peftbench.records.journal import Journal
         from peftbench.records.scratch import sweep
         from peftbench.run.runner import Runner
@@ -275,6 +275,8 @@ class BenchSession:
 
     def notes(self) -> dict[str, Any]:
         """Return what is to be known of the run as a whole: seconds by pass that it took itself, memory, load."""
+        from peftbench.plugin.notes import run_notes
+
         return {
             **run_notes([record for name, record in self._records.items() if name not in self._resumed]),
             **({"resumed": len(self._resumed)} if self._resumed else {}),
