@@ -84,7 +84,7 @@ class Trials:
 
     def start(self, *, resume: bool) -> subprocess.Popen[bytes]:
         """Start the run in a session of its own, as a terminal would."""
-        plugins = ("-p", "pytest_benchmark.plugin", "-p", "peftbench.plugin.hooks", "-p", "tests.plugin.standin")
+        plugins = ("-p", "pytest_benchmark.plugin", "-p", "peftbench.plugin", "-p", "tests.plugin.standin")
         more = [
             *(plugins if self.stand_in else ()),
             *([f"--peftbench-launches={self.launches}"] if self.launches else ()),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from peftbench.config.retired import KeepSpelling, refuse_retired, spellings
+from peftbench.config.retired import KeepSpelling, refuse_spelled, spellings
 from peftbench.errors import UserError
 from peftbench.gate.constants import Rule
 
@@ -40,8 +40,7 @@ def rule_of(arguments: argparse.Namespace) -> Rule:
         UserError: a constant is unknown or out of range, or is written as in an earlier version.
     """
     if arguments.retired:
-        name = arguments.retired.removeprefix("--").replace("-", "_")
-        refuse_retired([name], lambda name: f"--{name.replace('_', '-')}")
+        refuse_spelled(arguments.retired, "--")
     try:
         return Rule.read(",".join(arguments.gate_rule))
     except UserError as error:

@@ -57,6 +57,17 @@ def refuse_retired(names: Iterable[str], spell: Callable[[str], str] = flag_name
             raise UserError(f"{spell(name)} is gone: write {spell(field)} {value}")
 
 
+def refuse_spelled(spelled: str, prefix: str) -> None:
+    """Raise UserError for a retired option as `KeepSpelling` kept it.
+
+    Args:
+        spelled: Such as `--gate-limit`.
+        prefix: What stands before the name of an option there, such as `--`.
+    """
+    name = spelled.removeprefix(prefix).replace("-", "_")
+    refuse_retired([name], lambda field: prefix + field.replace("_", "-"))
+
+
 def refuse_unknown(table: Mapping[str, object]) -> None:
     """Raise UserError for a key of `[tool.peftbench]` that is no option."""
     refuse_retired((key.replace("-", "_") for key in table), lambda name: name.replace("_", "-"))

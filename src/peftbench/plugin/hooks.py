@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from peftbench.config.options import Option, Question, flag_name
-from peftbench.config.retired import KeepSpelling, refuse_retired, spellings
+from peftbench.config.retired import KeepSpelling, refuse_spelled, spellings
 from peftbench.config.settings import options
 from peftbench.errors import UserError
 from peftbench.plugin import assigned, collection, configfiles, hookspecs, marks
@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
     file = config.getoption(assigned.DESTINATION)
     with usage_errors():
         if spelled := config.getoption(SPELLED):
-            refuse_retired([spelled.removeprefix(flag_name("")).replace("-", "_")])
+            refuse_spelled(spelled, flag_name(""))
         ini, table = configfiles.pytest_values(config), configfiles.own_table(config.rootpath)
         own = assigned.assignment(file) if file else None
         bench = config.stash[BENCH] = BenchSession(config, [given, ini, table], own)

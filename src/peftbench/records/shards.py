@@ -13,8 +13,6 @@ from peftbench.errors import UserError
 from peftbench.records.joining import join
 from peftbench.records.record import Run
 
-MOST: Final = 100
-"""Most missing shards that are listed."""
 NOTE: Final = "shard"
 """Name of the note of a shard: its number, the number of shards, the number of all cases, and its own cases."""
 
