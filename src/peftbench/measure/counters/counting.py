@@ -71,7 +71,7 @@ def count(
     Raises:
         UnsupportedError: bytecodes cannot be counted, since other tools hold all tool ids of `sys.monitoring`.
     """
-    with _calm(model):
+    with _repeatable(model):
         _prepare(seed, reset)
         saved = saved_bytes(run, kept=chain(model.parameters(), model.buffers()))
         _prepare(seed, reset)
@@ -89,21 +89,26 @@ def _prepare(seed: int, reset: Callable[[], object] | None) -> None:
 
 
 @contextmanager
-def _calm(model: torch.nn.Module) -> Iterator[None]:
-    """Switch off what would change counts from run to run: garbage collection, warnings, backward's own threads."""
+def undisturbing(model: torch.nn.Module) -> Iterator[None]:
+    """Run backward in this thread, where it is counted, and put all random generators back at the end."""
     devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     generator = random.getstate()
-    was_enabled = gc.isenabled()
-    gc.disable()
     try:
-        with (
-            torch.random.fork_rng(devices),
-            torch.autograd.set_multithreading_enabled(False),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
+        with torch.random.fork_rng(devices), torch.autograd.set_multithreading_enabled(False):
             yield
     finally:
         random.setstate(generator)
+
+
+@contextmanager
+def _repeatable(model: torch.nn.Module) -> Iterator[None]:
+    """Switch off what would change counts from run to run: garbage collection, warnings, backward's own threads."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        with undisturbing(model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
         if was_enabled:
             gc.enable()

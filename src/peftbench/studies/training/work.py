@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import gc
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
-import torch
-
+from peftbench.measure.counters.counting import undisturbing
 from peftbench.measure.counters.dispatch import observe
 from peftbench.measure.memory.device_memory import parts
+from peftbench.measure.trial import nothing
 from peftbench.studies.training.evaluate import length
 
 if TYPE_CHECKING:
@@ -67,16 +66,18 @@ def count_work(learner: Learner, task_data: TaskData, batch_size: int, *, varies
     chosen = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
     numbers = range(1 + VARYING_STEPS) if varies else (1,)
     counted, peak_bytes = [], 0
-    with _calm(learner.model):
+    with ExitStack() as stack:
+        stack.callback(gc.collect)  # what the steps held is given back before the training
+        stack.enter_context(undisturbing(learner.model))
         longest = _batch(task_data, lengths[-1], batch_size)
-        learner.step(longest, 0, _no_mark)  # creates the optimizer's state
+        learner.step(longest, 0, nothing)  # creates the optimizer's state
         owned = parts(learner.model, learner.optimizer)
         held_bytes = owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
         for tokens in chosen:
             batch = _batch(task_data, tokens, batch_size)
             if varies:
-                learner.step(batch, -1, _no_mark)  # the end of a step sets up the next one: -1 sets up step 0
-            seen = [observe(partial(learner.step, batch, number, _no_mark)) for number in numbers]
+                learner.step(batch, -1, nothing)  # the end of a step sets up the next one: -1 sets up step 0
+            seen = [observe(partial(learner.step, batch, number, nothing)) for number in numbers]
             counted.append((tokens, fmean(work.flops for work in seen[-VARYING_STEPS:])))
             peak_bytes = max(peak_bytes, *(held_bytes + work.peak_live_bytes for work in seen))
     return StepWork(batch_size, tuple(counted), peak_bytes)
@@ -87,20 +88,3 @@ def _batch(task_data: TaskData, tokens: int, batch_size: int) -> Batch:
     longest = next(features for features in task_data.train if length(features) == tokens)
     shorter: Sequence[Features] = [features for features in task_data.train[:batch_size] if length(features) < tokens]
     return task_data.collate([longest, *shorter, *[longest] * batch_size][:batch_size])
-
-
-@contextmanager
-def _calm(model: torch.nn.Module) -> Iterator[None]:
-    """Run backward in this thread, where it is counted, and put all random generators back at the end."""
-    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    state = random.getstate()
-    try:
-        with torch.random.fork_rng(devices), torch.autograd.set_multithreading_enabled(False):
-            yield
-    finally:
-        random.setstate(state)
-        gc.collect()
-
-
-def _no_mark() -> None:
-    """Do nothing: a mark that nobody reads."""
