@@ -16,11 +16,13 @@ from peftbench.devices.failures import classify, context_is_alive
 from peftbench.devices.precision import Precision
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml
 from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
 from peftbench.measure.memory.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
-from peftbench.measure.time.clock import CudaClock, clock_for, launch_bound
+from peftbench.measure.time.clock import CudaClock, clock_for
 from peftbench.measure.trial import Mark, Trial
+from peftbench.records.hostbound import HOST_BOUND_BELOW
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.lifecycle import left_bytes
 
@@ -69,38 +71,32 @@ def test_event_time_lies_within_wall_time(device: torch.device) -> None:
     assert second_s == pytest.approx(2 * first_s, rel=0.1)
 
 
-def test_a_round_that_waits_for_the_host_is_launch_bound(device: torch.device) -> None:
-    def run(mark: Mark) -> None:
+def test_a_round_that_waits_for_the_host_is_host_bound_and_a_spinning_one_is_not(device: torch.device) -> None:
+    def waits(number: int, mark: Mark) -> None:
+        del number
         spin_kernel(1000)
         time.sleep(0.05)
         spin_kernel(1000)
         mark()
 
-    clock = CudaClock(device)
-    clock.time(run)
-    wall_s = clock.time(run).wall_s
-    queued_s = clock.queued_s(run, wall_s)
-    assert queued_s is not None
-    assert launch_bound(wall_s, queued_s)
-
-
-def test_a_round_that_keeps_the_device_busy_is_not(device: torch.device) -> None:
-    clock = CudaClock(device)
-    clock.time(spin)
-    wall_s = clock.time(spin).wall_s
-    queued_s = clock.queued_s(spin, wall_s)
-    assert queued_s is not None
-    assert not launch_bound(wall_s, queued_s)
-
-
-def test_a_round_that_synchronises_inside_has_no_queued_time(device: torch.device) -> None:
-    def run(mark: Mark) -> None:
+    def spins(number: int, mark: Mark) -> None:
+        del number
         spin(mark)
-        torch.cuda.synchronize(device)
 
     clock = CudaClock(device)
-    clock.time(run)
-    assert clock.queued_s(run, clock.time(run).wall_s) is None
+    shares = []
+    for run, phases in ((waits, ["forward"]), (spins, ["forward", "backward"])):
+        trial = Trial(nn.Linear(1, 1), run)
+        time_s = min(clock.time(partial(run, number)).wall_s for number in range(3))
+        metrics, longest = take_busy(trial, device, phases=phases, time_s=time_s)
+        assert metrics["busy_share"].reason == ""
+        assert metrics["kernels"].value == 2
+        assert len(longest) == 1
+        shares.append(metrics["busy_share"].value)
+    assert shares[0] is not None
+    assert shares[1] is not None
+    assert shares[0] < HOST_BOUND_BELOW < shares[1]
+    assert metrics["backward_busy_s"].value == pytest.approx(2 * (metrics["forward_busy_s"].value or 0), rel=0.1)
 
 
 def test_memory_of_a_step_and_what_it_leaves_behind(device: torch.device) -> None:

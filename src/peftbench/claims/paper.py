@@ -38,6 +38,8 @@ class Claim:
     """Returns the observations, one sample for each case."""
     trained: bool = True
     """Whether the number depends on the choice of the learning rate."""
+    on_device: Callable[[Evidence], Iterable[Sample]] | None = None
+    """Returns the same observations of the device's busy time; None if the number is no latency."""
 
     @property
     def inequality(self) -> str:
@@ -66,6 +68,14 @@ class CaseFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceFinding:
+    """The result of a run for a claim if only the time counts in which the device was busy."""
+
+    verdict: Verdict
+    found: Interval
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """The result of a run for a claim."""
 
@@ -76,6 +86,10 @@ class Finding:
     found: Interval | None
     """Mean and interval over all cases; None if there is no case."""
     cases: tuple[CaseFinding, ...] = field(default=())
+    host_bound: tuple[str, ...] = ()
+    """Names of the cases in which a GPU waited for the host."""
+    device: DeviceFinding | None = None
+    """The same inequality for the device's busy time; None if no case is host-bound, or busy times are missing."""
 
     def speaking(self, verdict: Verdict) -> list[str]:
         """Return the names of the cases with one verdict."""
@@ -129,6 +143,7 @@ CLAIMS: Final = (
         scale="ratio",
         samples=samples.latency_ratios,
         trained=False,
+        on_device=samples.busy_ratios,
     ),
     Claim(
         name="latency-slightly",
@@ -139,6 +154,7 @@ CLAIMS: Final = (
         scale="ratio",
         samples=samples.latency_ratios,
         trained=False,
+        on_device=samples.busy_ratios,
     ),
     Claim(
         name="zero-shot",
@@ -244,9 +260,16 @@ def _finding(claim: Claim, evidence: Evidence, policy: Policy | None) -> Finding
     seen = list(claim.samples(evidence))
     if not seen:
         return Finding(claim, policy, "not shown", None)
-    found = _scaled(claim, interval(list(_by_unit(seen))))
-    cases = tuple(_case(claim, sample) for sample in seen)
-    return Finding(claim, policy, claim.verdict(found), found, cases)
+    found, cases = _mean(claim, seen), tuple(_case(claim, sample) for sample in seen)
+    bound = tuple(samples.host_bound(evidence)) if claim.on_device else ()
+    on_device = list(claim.on_device(evidence)) if claim.on_device and bound else []
+    busy = _mean(claim, on_device) if on_device else None
+    device = DeviceFinding(claim.verdict(busy), busy) if busy else None
+    return Finding(claim, policy, claim.verdict(found), found, cases, bound, device)
+
+
+def _mean(claim: Claim, seen: Sequence[Sample]) -> Interval:
+    return _scaled(claim, interval(list(_by_unit(seen))))
 
 
 def _case(claim: Claim, sample: Sample) -> CaseFinding:

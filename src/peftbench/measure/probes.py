@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
 from peftbench.measure.energy.throttle import Patience, decide, limits
 from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
 from peftbench.measure.memory.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
 from peftbench.measure.memory.resident import resident
-from peftbench.measure.time.clock import CudaClock, launch_bound
-from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from peftbench.measure.energy.window import EnergyWindow
     from peftbench.measure.time.rounds import Rounds, TimedRound
     from peftbench.measure.trial import Trial
+    from peftbench.records.record import KernelTime, Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class ProbeFindings:
 
     metrics: dict[str, Metric] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    longest_kernels: tuple[KernelTime, ...] | None = None
+    """The kernels that took most of the device's time; None if the probe does not look at kernels."""
 
 
 class Probes(Protocol):
@@ -47,12 +49,21 @@ class Probes(Protocol):
         """Return the rounds and the state of the device; rounds in which it slowed down are taken again."""
         ...
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Measure what needs further rounds: energy, and whether the host limits the round.
+    def busy(self, trial: Trial, *, phases: Sequence[str], time_s: float) -> ProbeFindings:
+        """Profile a few further rounds: how long the device is busy in one, and with what.
 
         Args:
             trial: The trial, which is warm.
-            time_s: Median time of its rounds.
+            phases: Names of the phases of a round.
+            time_s: Median time of its timed rounds.
+        """
+        ...
+
+    def energy(self, trial: Trial, *, tokens: float | None) -> ProbeFindings:
+        """Measure the joules of further rounds.
+
+        Args:
+            trial: The trial, which is warm.
             tokens: Tokens of a batch without padding; None if a round works on no batch.
         """
         ...
@@ -86,9 +97,14 @@ class CpuProbes:
         """Take the rounds."""
         return take(), ProbeFindings()
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Return nothing: a CPU has neither an energy counter nor kernel launches."""
-        del trial, time_s, tokens
+    def busy(self, trial: Trial, *, phases: Sequence[str], time_s: float) -> ProbeFindings:
+        """Return nothing: a CPU is busy as long as its round takes."""
+        del trial, phases, time_s
+        return ProbeFindings()
+
+    def energy(self, trial: Trial, *, tokens: float | None) -> ProbeFindings:
+        """Return nothing: a CPU has no energy counter that a user may read."""
+        del trial, tokens
         return ProbeFindings()
 
     def fingerprint(self) -> dict[str, str]:
@@ -144,8 +160,13 @@ class CudaProbes:
         notes = [decision.warning, f"the clock was held back by: {', '.join(held_back)}" if held_back else ""]
         return rounds, ProbeFindings(metrics, tuple(filter(None, notes)))
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Return joules with and without the idle draw, and a warning if the host limits the round."""
+    def busy(self, trial: Trial, *, phases: Sequence[str], time_s: float) -> ProbeFindings:
+        """Return busy time, kernels and families from a profile, or the reason why there is none."""
+        metrics, longest = take_busy(trial, self._device, phases=phases, time_s=time_s)
+        return ProbeFindings(metrics, longest_kernels=longest)
+
+    def energy(self, trial: Trial, *, tokens: float | None) -> ProbeFindings:
+        """Return joules with and without the idle draw."""
         synchronize = partial(_synchronize, self._device)
         if self._idle is None:
             self._idle = idle_window(self._nvml.energy_j, synchronize)
@@ -153,11 +174,7 @@ class CudaProbes:
             busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize)
         else:
             busy = Reading(None, "the energy of each round's preparation would be counted, too")
-        metrics = energy_metrics(busy, self._idle, tokens=tokens)
-        queued_s = CudaClock(self._device).queued_s(partial(trial.run, 0), time_s) if trial.prepare is None else None
-        metrics["queued_s"] = Metric(queued_s, "s", noise="sampled", reason="" if queued_s else "could not be queued")
-        bound = queued_s is not None and launch_bound(time_s, queued_s)
-        return ProbeFindings(metrics, ("launch-bound: the host, not the device, sets the time",) if bound else ())
+        return ProbeFindings(energy_metrics(busy, self._idle, tokens=tokens))
 
     def fingerprint(self) -> dict[str, str]:
         """Return the driver version and whether error correction (ECC) is on."""

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, Final
 
 from peftbench.records.estimate import LEAST_VALUES
+from peftbench.records.hostbound import HOST_BOUND, HOST_BOUND_BELOW, is_host_bound
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
@@ -43,7 +44,7 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
     for reason in holes(record for record in run.records if record.variant):
         console.print(on_terminal(reason))
     console.print()
-    for line in foot(run):
+    for line in [*conditions(run), *foot(run)]:
         console.print(on_terminal(line))
     return written(console)
 
@@ -95,6 +96,19 @@ def holes(records: Iterable[Record]) -> list[str]:
     """Return a line with the reason for each row without numbers."""
     found = (f"  {record.method}: {record.status}: {record.reason}" for record in records if record.status != "ok")
     return list(dict.fromkeys(found))
+
+
+def conditions(run: Run) -> list[str]:
+    """Return a line for each condition under which times of this run are not what they seem."""
+    known = [record for record in run.records if _metric(record, "busy_share")]
+    bound = [record for record in known if is_host_bound(record)]
+    if not bound:
+        return []
+    told = (
+        f"{HOST_BOUND}: {counted(len(bound), 'case')} of {len(known)}. The GPU was busy for less than "
+        f"{HOST_BOUND_BELOW:.0%} of a round, so Python and kernel launches set these times"
+    )
+    return [told]
 
 
 def foot(run: Run) -> list[str]:
@@ -179,17 +193,22 @@ def _trained(row: Row) -> str:
     return f"{scaled(body.value)}+{scaled(head.value)}"
 
 
+def _status(row: Row) -> str:
+    return f"{row[0].status}, {HOST_BOUND}" if is_host_bound(row[0]) else row[0].status
+
+
 COLUMNS: Final = (
     Column("method", lambda row: row[0].method, text=True),
     Column("ms [95 %]", _interval),
     Column("x base", _number("ratio", "{:.2f}".format), rank=3),
     Column("x full", _against_full("ratio")),
     Column("fwd/bwd/opt ms", _phases, rank=4),
+    Column("GPU busy", _number("busy_share", "{:.0%}".format), rank=1),
     Column("token/s", _number("tokens_per_s", scaled), rank=5),
     Column("peak MB", _number("peak_bytes", megabytes), rank=1),
     Column("MB x full", _against_full("peak_bytes"), rank=2),
     Column("body+head", _trained, rank=1),
     Column("checkpoint MB", _number("checkpoint_bytes", megabytes), rank=3),
     Column("compile s", _number("compile_s", significant), rank=1),
-    Column("status", lambda row: row[0].status, text=True),
+    Column("status", _status, text=True),
 )

@@ -1,4 +1,4 @@
-"""The passes of one case, one after the other: the cold first step, counters, memory, time, energy."""
+"""The passes of one case, one after the other: the cold first step, counters, memory, time, busy time, energy."""
 
 from __future__ import annotations
 
@@ -109,17 +109,12 @@ class Passes:
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = group.tokens if workload.runs_model else None
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
-        with watch.during("energy"):
-            after = (
-                ProbeFindings()
-                if measurement.only_time
-                else self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
-            )
+        busy, energy = self._after(trial, measurement, phases=workload.phases, time_s=kept.time_s, tokens=tokens)
         if compilation:
             times |= metrics.compile_metric(first_s, rounds)
         return replace(
             facts,
-            metrics={**times, **facts.metrics, **state.metrics, **after.metrics},
+            metrics={**times, **facts.metrics, **state.metrics, **busy.metrics, **energy.metrics},
             launches=(kept,),
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
@@ -128,9 +123,24 @@ class Passes:
                 *facts.warnings,
                 *filter(None, [alone]),
                 *state.warnings,
-                *after.warnings,
+                *busy.warnings,
+                *energy.warnings,
             ),
+            longest_kernels=busy.longest_kernels,
         )
+
+    def _after(
+        self, trial: Trial, measurement: Measurement, *, phases: Sequence[str], time_s: float, tokens: float | None
+    ) -> tuple[ProbeFindings, ProbeFindings]:
+        """Return what the probes find in further rounds: busy time, and energy. A launch for time alone takes none."""
+        if measurement.only_time:
+            return ProbeFindings(), ProbeFindings()
+        watch = measurement.watch
+        with watch.during("busy"):
+            busy = self._probes.busy(trial, phases=phases, time_s=time_s)
+        with watch.during("energy"):
+            energy = self._probes.energy(trial, tokens=tokens)
+        return busy, energy
 
     def _facts(self, workload: Workload, trial: Trial, group: Group, measurement: Measurement) -> Record:
         """Return the record of a trial with all metrics that need no clock: counters, parameters and memory."""

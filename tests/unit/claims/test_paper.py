@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -133,6 +134,29 @@ def test_latencies_are_compared_launch_by_launch(
     run = run_of(inference("full", *full), inference("lora", *lora))
     assert finding("latency-higher", run).verdict == higher
     assert finding("latency-slightly", run).verdict == slightly
+
+
+def test_a_latency_of_the_host_says_so_and_gives_the_verdict_for_the_device_beside_it(
+    inference: Make, run_of: MakeRun
+) -> None:
+    def busy(found: Record, busy_s: float, share: float) -> Record:
+        device = {"busy_s": Metric(busy_s, "s", low=busy_s, high=busy_s), "busy_share": Metric(share, "1")}
+        return replace(found, metrics={**found.metrics, **device})
+
+    full, lora = inference("full", 1.0, width=0.001), inference("lora", 1.4, width=0.001)
+    run = run_of(busy(full, 2e-3, 0.9), busy(lora, 2e-3, 0.1))
+    slow = finding("latency-higher", run)
+    assert (slow.verdict, slow.host_bound) == ("holds", ("lora nli-bs1",))
+    assert slow.device is not None
+    assert (slow.device.verdict, slow.device.found.value) == ("does not hold", 1)
+    line = "1 of 1 cases are host-bound, so this verdict is about Python and kernel launches"
+    assert line in " ".join(report.render([slow], width=200).split())
+    assert line in report.markdown([slow])
+    written = json.loads(report.to_json([slow], target="90%"))["claims"][0]
+    assert (written["host_bound"], written["device"]["verdict"]) == (["lora nli-bs1"], "does not hold")
+    quick = finding("latency-higher", run_of(busy(full, 2e-3, 0.9), busy(lora, 2e-3, 0.85)))
+    assert (quick.host_bound, quick.device) == ((), None)
+    assert finding("latency-higher", run_of(full, lora)).device is None
 
 
 def test_one_launch_has_the_interval_of_its_rounds(inference: Make, run_of: MakeRun) -> None:

@@ -90,8 +90,8 @@ def test_a_round_without_tokens_has_no_energy_per_token() -> None:
     probes = cuda_probes()
     probes._idle = Reading(None, "not said")
     trial = Trial(model=torch.nn.Linear(1, 1), run=lambda _number, _mark: None, prepare=lambda _: None)
-    assert "energy_per_token_j" in probes.after(trial, time_s=1.0, tokens=8).metrics
-    assert "energy_per_token_j" not in probes.after(trial, time_s=1.0, tokens=None).metrics
+    assert "energy_per_token_j" in probes.energy(trial, tokens=8).metrics
+    assert "energy_per_token_j" not in probes.energy(trial, tokens=None).metrics
 
 
 def test_the_memory_pass_begins_with_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
