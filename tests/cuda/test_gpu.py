@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from peftbench.config.settings import Settings
+from peftbench.devices.execution import Execution
 from peftbench.devices.failures import classify, context_is_alive
 from peftbench.devices.precision import Precision
+from peftbench.errors import UnsupportedError
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.busy.profiling import take_busy
@@ -25,6 +27,7 @@ from peftbench.measure.trial import Mark, Trial
 from peftbench.records.hostbound import HOST_BOUND_BELOW
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.lifecycle import left_bytes
+from peftbench.workloads.replay import executed
 
 SPIN_CYCLES = 20_000_000
 """About 10 ms."""
@@ -99,6 +102,49 @@ def test_a_round_that_waits_for_the_host_is_host_bound_and_a_spinning_one_is_not
     assert metrics["backward_busy_s"].value == pytest.approx(2 * (metrics["forward_busy_s"].value or 0), rel=0.1)
 
 
+def test_a_replayed_step_trains_as_the_step_as_written(device: torch.device) -> None:
+    def trained(*, replayed: bool) -> tuple[torch.Tensor, set[str]]:
+        torch.manual_seed(0)
+        layer = nn.Linear(16, 16).to(device)
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=0.01, fused=True, capturable=True)
+        batches = [{"x": torch.full((4, 16), number + 1.0, device=device)} for number in range(2)]
+
+        def on_batch(batch: dict[str, torch.Tensor]) -> None:
+            layer(batch["x"]).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        trial = Trial(layer, lambda number, _mark: on_batch(batches[number % 2]), optimizer=optimizer)
+        if replayed:
+            trial = executed(trial, Execution("graph"), on_batch, batches, device)
+        else:
+            for _ in range(3):  # the rounds before a capture
+                on_batch(batches[0])
+        for number in range(4):
+            trial.run(number, lambda: None)
+        torch.cuda.synchronize(device)
+        found = {name for name, metric in trial.found().items() if metric.value is not None}
+        trial.close()
+        return layer.weight.detach().clone(), found
+
+    (plain, none), (graph, metrics) = trained(replayed=False), trained(replayed=True)
+    torch.testing.assert_close(graph, plain)
+    assert (none, metrics) == (set(), {"capture_s", "graph_bytes"})
+
+
+def test_what_waits_for_the_device_is_no_graph_and_the_device_goes_on(device: torch.device) -> None:
+    batch = {"x": torch.ones(4, device=device)}
+
+    def on_batch(given: dict[str, torch.Tensor]) -> None:
+        nn.functional.dropout(given["x"]).sum().item()
+
+    trial = executed(Trial(nn.Linear(1, 1), lambda *_: None), Execution("graph"), on_batch, [batch], device)
+    with pytest.raises(UnsupportedError, match=r"^CUDA graph: the round waits for the device \(test_gpu.py:\d+\)$"):
+        trial.run(0, lambda: None)
+    assert context_is_alive(device)
+    nn.functional.dropout(torch.ones(4, device=device))
+
+
 def test_memory_of_a_step_and_what_it_leaves_behind(device: torch.device) -> None:
     before = release(device)
     trial = training(device)
@@ -108,6 +154,7 @@ def test_memory_of_a_step_and_what_it_leaves_behind(device: torch.device) -> Non
     assert memory.parts.weights_bytes == memory.parts.gradients_bytes == weights
     assert 2 * weights <= memory.parts.optimizer_bytes <= 2 * weights + 1024
     owned = 4 * weights
+    assert memory.peak_allocated_bytes is not None
     assert owned < memory.peak_allocated_bytes <= memory.peak_reserved_bytes
     assert memory_metrics(memory)["device_used_bytes"].value != 0
     assert leak("held", before, release(device)).startswith("held left")
@@ -170,6 +217,7 @@ def test_out_of_memory_says_how_much_and_the_device_goes_on(device: torch.device
 def test_a_failed_assertion_on_the_device_is_poison() -> None:
     code = """
 import torch
+from peftbench.devices.execution import Execution
 from peftbench.devices.failures import classify, context_is_alive
 device = torch.device("cuda", 0)
 try:

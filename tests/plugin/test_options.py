@@ -341,6 +341,7 @@ def test_without_pytest_benchmark_it_says_so(benches: pytest.Pytester) -> None:
     [
         (["--peftbench-gate-rule=limit"], "--peftbench-gate-rule=limit: limit: write limit=VALUE"),
         (["--peftbench-gate-rule=limits=1"], "unknown constant 'limits': did you mean 'limit'?"),
+        (["--peftbench-compile"], "--peftbench-compile is gone: write --peftbench-execution compile"),
         (["--peftbench-gate-limit=0.03"], "--peftbench-gate-limit is gone: write --peftbench-gate-rule limit="),
     ],
 )

@@ -295,8 +295,5 @@ def _by_unit(seen: Sequence[Sample]) -> Iterator[Observation]:
 def _scaled(claim: Claim, found: Interval) -> Interval:
     if claim.scale == "difference":
         return found
-    return Interval(*(_exp(value) for value in (found.value, found.low, found.high)))
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < math.inf else math.inf
+    ends = (found.value, found.low, found.high)
+    return Interval(*(math.exp(value) if value < math.inf else math.inf for value in ends))

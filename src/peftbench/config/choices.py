@@ -13,5 +13,7 @@ ATTENTIONS: Final = ("eager", "sdpa", "flash_attention_2")
 """Implementations of attention in transformers."""
 OPTIMIZERS: Final = ("loop", "foreach", "fused")
 """Implementations of a PyTorch optimizer."""
+EXECUTIONS: Final = ("eager", "compile", "compile:reduce-overhead", "compile:max-autotune", "graph")
+"""How rounds are executed. What follows `compile:` is a mode of torch.compile."""
 STOPS: Final = ("patience", "target", "budget")
 """What ends a training."""

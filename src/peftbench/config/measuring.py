@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peftbench.config.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES
+from peftbench.config.choices import ATTENTIONS, DTYPES, EXECUTIONS, OPTIMIZERS, REFERENCES
 from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST,
@@ -95,7 +95,15 @@ class MeasuringSettings:
         parse=one_of(*OPTIMIZERS),
         identity=True,
     )
-    compile: bool = flag("compile each model with torch.compile, without cached graphs", Question.HOW, identity=True)
+    execution: str = option(
+        "eager",
+        "how a round is executed: eager (as written), compile (each model by torch.compile, without its caches), "
+        "compile:reduce-overhead, compile:max-autotune, or graph (the whole round is replayed as a CUDA graph); "
+        "default: eager",
+        Question.HOW,
+        parse=one_of(*EXECUTIONS),
+        identity=True,
+    )
     gradient_checkpointing: bool = flag(
         "compute activations again in the backward pass, to save memory", Question.HOW, identity=True
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import torch
+
+    from peftbench.records.record import Metric
 
 BATCHES: Final = 4
 """Number of batches in rotation, all of one shape. No round uses the batch of the round before it, still in a cache."""
@@ -18,6 +20,11 @@ Mark = Callable[[], None]
 
 def nothing() -> None:
     """Do nothing: the default of `Trial.close`, and a mark that nobody reads."""
+
+
+def no_metrics() -> Mapping[str, Metric]:
+    """Return no metrics: the default of `Trial.found`."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,10 @@ class Trial:
     """
     chained: bool = False
     """Whether the operations of a round depend on the state that the round before it left."""
+    eager: Callable[[int, Mark], object] | None = None
+    """The same round as written, if `run` replays a captured graph, which has no phases and shows no operators."""
+    found: Callable[[], Mapping[str, Metric]] = no_metrics
+    """Returns what the rounds found out about themselves, after the last one."""
 
     def ready(self, number: int) -> None:
         """Prepare round `number`, if the trial needs that."""

@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         groups[option.question].addoption(flag_name(name), dest=dest, default=None, **_way(option))
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
     hidden = parser.getgroup("peftbench")
-    hidden.addoption(*spellings(flag_name("")), dest=SPELLED, action=KeepSpelling, help=argparse.SUPPRESS)
+    hidden.addoption(*spellings(flag_name("")), dest=SPELLED, action=KeepSpelling, nargs="?", help=argparse.SUPPRESS)
     hidden.addoption(flag_name(assigned.ASSIGNMENT), dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
 
 

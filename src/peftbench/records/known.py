@@ -56,6 +56,25 @@ class KnownVariant:
     n: int = 0
 
 
+def settings_of_today(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a file with the names of this version. Up to version 0.4.0 `execution` was `compile`."""
+    if "compile" not in settings:
+        return settings
+    rest = {name: value for name, value in settings.items() if name != "compile"}
+    return {"execution": "compile" if settings["compile"] else "eager", **rest}
+
+
+def settings_of_old(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings as version 0.4.0 wrote them, if it knew such; the opposite of `settings_of_today`.
+
+    Names of files hold a hash of the settings. It stays the same for settings that existed then.
+    """
+    if settings.get("execution") not in ("eager", "compile"):
+        return settings
+    rest = {name: value for name, value in settings.items() if name != "execution"}
+    return {"compile": settings["execution"] == "compile", **rest}
+
+
 def require(kind: Kind, free: Mapping[str, Any], where: str, *, never_missing: Iterable[str] = ()) -> None:
     """Refuse entries of another type than we write.
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PRESET_CPU_BUDGET_S: Final = 0.9
 """Seconds for the rounds of a case and its reference with random weights on a CPU. The default matrix takes minutes."""
+EAGER_COUNTERS: Final = "counters and peak_bytes describe the eager round"
 BUDGET_S: Final = 5.0
 """Seconds for the rounds of a case and its reference otherwise."""
 
@@ -93,10 +94,10 @@ class Passes:
             take: Takes the rounds of case and reference.
         """
         blank, watch = measurement.blank, measurement.watch
-        timed = self.timed(trial)
+        timed, phases = self.timed(trial), workload.phases if trial.eager is None else ()
         seed = f"{self._backend.settings.seed} {blank.id}"
         with watch.during("first step"):
-            first_s, compilation = self._first(workload, self.timed(_telling(trial, workload.phases, watch)))
+            first_s, compilation = self._first(workload, self.timed(_telling(trial, phases, watch)))
         facts = blank if measurement.only_time else self._facts(workload, trial, group, measurement)
         with watch.during("time"), undisturbed():
             watch.current = "warm-up"
@@ -108,18 +109,19 @@ class Passes:
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = group.tokens if workload.runs_model else None
-        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
-        busy, energy = self._after(trial, measurement, phases=workload.phases, time_s=kept.time_s, tokens=tokens)
+        times = metrics.time_metrics(rounds, phases=phases, tokens=tokens, first_s=first_s)
+        busy, energy = self._after(trial, measurement, phases=phases, time_s=kept.time_s, tokens=tokens)
         if compilation:
             times |= metrics.compile_metric(first_s, rounds)
         return replace(
             facts,
-            metrics={**times, **facts.metrics, **state.metrics, **busy.metrics, **energy.metrics},
+            metrics={**times, **trial.found(), **facts.metrics, **state.metrics, **busy.metrics, **energy.metrics},
             launches=(kept,),
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
             warnings=(
                 *(compilation.warnings if compilation else ()),
+                *([EAGER_COUNTERS] if trial.eager else []),
                 *facts.warnings,
                 *filter(None, [alone]),
                 *state.warnings,
@@ -162,7 +164,7 @@ class Passes:
 
     def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
         """Return the time of the first, cold round, and what it compiled (None if models are not compiled)."""
-        if not (self._backend.settings.compile and workload.runs_model):
+        if not (self._backend.execution.compiles and workload.runs_model):
             return timed(0).wall_s, None
         with compiling.from_scratch() as compilation:
             return timed(0).wall_s, compilation()
@@ -170,13 +172,13 @@ class Passes:
     def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
         """Return the counters of a warm representative round, without its preparation; None if rounds differ.
 
-        A compiled model runs as eager code here.
+        A compiled model, and a captured round, run as eager code here.
         """
         if not workload.counted:
             return None
         ready_after_previous = partial(trial.ready_after_previous, trial.representative)
-        run = partial(trial.run, trial.representative, nothing)
-        with compiling.eager() if self._backend.settings.compile else nullcontext():
+        run = partial(trial.eager or trial.run, trial.representative, nothing)
+        with compiling.eager() if self._backend.execution.compiles else nullcontext():
             ready_after_previous()
             run()
             return counters.count(run, trial.model, heads=heads, reset=ready_after_previous)

@@ -50,7 +50,7 @@ class Runner:
         self._shared: dict[str, object] = {}
         self._watch = Stopwatch()
         """The stopwatch of the last case."""
-        threads = () if backend.settings.compile else (process.THREADS,)
+        threads = () if backend.execution.compiles else (process.THREADS,)
         self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
         """The state that a case can change for later cases, besides the batches."""
         self._batches: tuple[Seen, ...] = ()
@@ -65,7 +65,7 @@ class Runner:
         """Whether an error ended the last case. While the error is propagated, its frames hold models."""
         self._resources = ExitStack()
         self._resources.enter_context(backend.precision.applied())
-        if backend.settings.compile:
+        if backend.execution.compiles:
             self._resources.enter_context(compiling.compiling())
         self._resources.callback(gc.unfreeze)
 
@@ -88,7 +88,7 @@ class Runner:
         """Release what the cases of the present group share."""
         self._group, self._batches = None, ()
         self._forget()
-        if self.backend.settings.compile:
+        if self.backend.execution.compiles:
             compiling.reset()
         gc.unfreeze()
         self._clean_up()

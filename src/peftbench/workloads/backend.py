@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from peftbench.data import sources as data
 from peftbench.devices.device import device_named
+from peftbench.devices.execution import Execution
 from peftbench.devices.precision import Precision
 from peftbench.measure.trial import BATCHES
 from peftbench.methods.base import Application
@@ -60,6 +61,7 @@ class Backend:
     settings: Settings
     definitions: Definitions
     precision: Precision
+    execution: Execution
     device: torch.device
     model: models.ModelSource
     config: PretrainedConfig
@@ -78,6 +80,8 @@ class Backend:
         device = device_named(settings.device if settings.device != "auto" else _default_device())
         precision = Precision.of(settings)
         precision.require(device)
+        execution = Execution.of(settings.execution)
+        execution.require(device)
         name = settings.model if settings.model != "auto" else ("xlmr-base" if device.type == "cuda" else "tiny")
         model = models.resolve(name, definitions.models)
         config = building.load_config(model)
@@ -87,6 +91,7 @@ class Backend:
             settings=settings,
             definitions=definitions,
             precision=precision,
+            execution=execution,
             device=device,
             model=model,
             config=config,
@@ -179,7 +184,7 @@ class Group:
             batches=self.batches,
             fresh_model=self.fresh_model,
             precision=self.backend.precision,
-            compile=self.backend.settings.compile,
+            execution=self.backend.execution,
         )
 
     @property

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError
-from peftbench.measure.trial import Trial
+from peftbench.measure.trial import Trial, nothing
 from peftbench.workloads.base import Workload
+from peftbench.workloads.replay import executed
 
 if TYPE_CHECKING:
     import torch
@@ -48,13 +49,15 @@ class TrainStep(Workload):
             step(batches[number % len(batches)], number, mark)
 
         chained = subject.method.step_hook(model) is not None
-        return Trial(
+        trial = Trial(
             model=model,
             run=run,
             optimizer=optimizer,
             representative=_representative_round(subject, model),
             chained=chained,
         )
+        device = next(model.parameters()).device
+        return executed(trial, subject.execution, lambda batch: step(batch, 0, nothing), batches, device)
 
     def reference_trial(self, subject: Subject) -> Trial:
         """Build the step of the reference. Gradients run through its backbone, frozen or not, as every adapter needs.
@@ -94,7 +97,12 @@ class Inference(Workload):
             with precision.forward_context(device):
                 forward(**inputs[number % len(inputs)])
 
-        return Trial(model=model, run=run)
+        @torch.inference_mode()
+        def on_batch(batch: Batch) -> None:
+            with precision.forward_context(device):
+                forward(**batch)
+
+        return executed(Trial(model=model, run=run), subject.execution, on_batch, inputs, device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
+from peftbench.measure.trial import nothing
 from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 WARM_ROUNDS: Final = 2
 """Rounds before the measured one. The first creates gradients and optimizer state; the second warms the allocator."""
+REPLAYED: Final = "a replayed graph asks the allocator for nothing: see graph_bytes and peak_reserved_bytes"
 LEAK_BYTES: Final = 2**20
 """Up to this many bytes no leak is reported: random number generators and library handles stay allocated."""
 
@@ -38,8 +40,8 @@ class StepMemory:
 
     parts: Parts
     """Each part at the mark where it was largest."""
-    peak_allocated_bytes: int
-    """Peak of the bytes in tensors; each tensor is rounded up to 512 bytes."""
+    peak_allocated_bytes: int | None
+    """Peak of the bytes in tensors; each tensor is rounded up to 512 bytes. None if a graph is replayed."""
     peak_reserved_bytes: int
     """Peak of the bytes that the caching allocator took from the driver."""
     device_used_bytes: Reading[int]
@@ -62,14 +64,15 @@ def parts(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
 def round_parts(trial: Trial, number: int) -> Parts:
     """Run a round that is prepared already, and return the largest size of each part, on any device.
 
-    Sizes are read at each mark, since a step may clear its gradients before it ends.
+    Sizes are read at each mark, since a step may clear its gradients before it ends. A replayed graph has no marks, so
+    its eager round is run.
     """
     seen: list[Parts] = []
 
     def look() -> None:
         seen.append(parts(trial.model, trial.optimizer))
 
-    trial.run(number, look)
+    (trial.eager or trial.run)(number, look)
     look()
     return Parts(
         weights_bytes=max(part.weights_bytes for part in seen),
@@ -87,25 +90,31 @@ def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
 
     for _ in range(WARM_ROUNDS):
         trial.ready_after_previous(trial.representative)
-        trial.run(trial.representative, lambda: None)
+        trial.run(trial.representative, nothing)
     trial.ready_after_previous(trial.representative)
     cuda.synchronize(device)
     cuda.reset_peak_memory_stats(device)
-    owned = round_parts(trial, trial.representative)
+    owned = round_parts(trial, trial.representative) if trial.eager is None else None
+    if owned is None:
+        trial.run(trial.representative, nothing)
     cuda.synchronize(device)
+    allocated_bytes, reserved_bytes = cuda.max_memory_allocated(device), cuda.max_memory_reserved(device)
+    used_bytes, process_bytes = nvml.memory().used_bytes, nvml.process_bytes()
     return StepMemory(
-        parts=owned,
-        peak_allocated_bytes=cuda.max_memory_allocated(device),
-        peak_reserved_bytes=cuda.max_memory_reserved(device),
-        device_used_bytes=nvml.memory().used_bytes,
-        process_bytes=nvml.process_bytes(),
+        parts=owned or round_parts(trial, trial.representative),
+        peak_allocated_bytes=allocated_bytes if trial.eager is None else None,
+        peak_reserved_bytes=reserved_bytes,
+        device_used_bytes=used_bytes,
+        process_bytes=process_bytes,
     )
 
 
 def memory_metrics(memory: StepMemory) -> dict[str, Metric]:
     """Return the metrics of a memory pass. Activations are not among them: they are the counter `saved_bytes`."""
+    allocated = memory.peak_allocated_bytes
+    reason = REPLAYED if allocated is None else ""
     return {
-        "peak_allocated_bytes": Metric(memory.peak_allocated_bytes, "B", noise="sampled"),
+        "peak_allocated_bytes": Metric(allocated, "B", noise="sampled", reason=reason),
         "peak_reserved_bytes": Metric(memory.peak_reserved_bytes, "B", noise="sampled"),
         "device_used_bytes": sampled(memory.device_used_bytes, "B"),
         "process_bytes": sampled(memory.process_bytes, "B"),

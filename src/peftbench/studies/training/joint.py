@@ -114,7 +114,7 @@ def _job(
         batches=(),
         fresh_model=build,
         precision=backend.precision,
-        compile=backend.settings.compile,
+        execution=backend.execution,
         optimization=Optimization(learning_rate=case.learning_rate),
     )
     return TrainingJob(

@@ -80,7 +80,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         batches=(),
         fresh_model=fresh_model,
         precision=backend.precision,
-        compile=backend.settings.compile,
+        execution=backend.execution,
         optimization=Optimization(learning_rate=case.learning_rate),
     )
 
