@@ -24,7 +24,7 @@ from peftbench.measure.energy.window import busy_window, energy_metrics, idle_wi
 from peftbench.measure.memory.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
 from peftbench.measure.time.clock import CudaClock, clock_for
 from peftbench.measure.trial import Mark, Trial
-from peftbench.records.hostbound import HOST_BOUND_BELOW
+from peftbench.records.gpu import HOST_BOUND_BELOW
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.lifecycle import left_bytes
 from peftbench.workloads.replay import executed
@@ -197,8 +197,8 @@ def test_nvml_finds_the_device_that_cuda_was_shown(visible: str, device: torch.d
 def test_energy_of_a_step_is_positive_or_has_a_reason(device: torch.device) -> None:
     trial, synchronize = training(device), partial(torch.cuda.synchronize, device)
     with Nvml.of(device) as nvml:
-        busy = busy_window(nvml.energy_j, lambda number: trial.run(number, lambda: None), synchronize, window_s=1)
-        idle = idle_window(nvml.energy_j, synchronize, window_s=1)
+        busy = busy_window(nvml.energy_j, lambda number: trial.run(number, lambda: None), synchronize)
+        idle = idle_window(nvml.energy_j)
     metrics = energy_metrics(busy, idle, tokens=1)
     for metric in metrics.values():
         assert (metric.value is None) == bool(metric.reason)

@@ -15,5 +15,6 @@ OPTIMIZERS: Final = ("loop", "foreach", "fused")
 """Implementations of a PyTorch optimizer."""
 EXECUTIONS: Final = ("eager", "compile", "compile:reduce-overhead", "compile:max-autotune", "graph")
 """How rounds are executed. What follows `compile:` is a mode of torch.compile."""
+ENERGIES: Final = ("auto", "on", "off")
 STOPS: Final = ("patience", "target", "budget")
 """What ends a training."""

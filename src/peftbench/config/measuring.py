@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peftbench.config.choices import ATTENTIONS, DTYPES, EXECUTIONS, OPTIMIZERS, REFERENCES
+from peftbench.config.choices import ATTENTIONS, DTYPES, ENERGIES, EXECUTIONS, OPTIMIZERS, REFERENCES
 from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST,
     comma_separated,
     each,
     one_of,
+    sampling_rate,
     seconds,
     whole,
 )
@@ -103,6 +104,21 @@ class MeasuringSettings:
         Question.HOW,
         parse=one_of(*EXECUTIONS),
         identity=True,
+    )
+    energy: str = option(
+        "auto",
+        "joules of a round on a GPU: auto (where the GPU has a counter), on (refuse a device without one), or off; "
+        "default: auto",
+        Question.HOW,
+        parse=one_of(*ENERGIES),
+    )
+    sampling_rate: float = option(
+        20.0,
+        "samples of memory, power, clock, utilization and temperature in a second, while energy is measured; "
+        "default: 20",
+        Question.HOW,
+        parse=sampling_rate,
+        metavar="HERTZ",
     )
     gradient_checkpointing: bool = flag(
         "compute activations again in the backward pass, to save memory", Question.HOW, identity=True

@@ -16,7 +16,7 @@ from peftbench.gate.constants import Rule
 from peftbench.gate.counters import CounterVerdict, compare_counters, moved_counts
 from peftbench.gate.decision import Array, Shifts
 from peftbench.gate.pairs import pair_shifts
-from peftbench.gate.scope import Scope, other_clock, scope
+from peftbench.gate.scope import Scope, other_conditions, scope
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
 from peftbench.gate.stages import pending
 from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
@@ -120,7 +120,7 @@ def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
     """Return the cases that have launches on both sides, at the same GPU clock."""
 
     def comparable(case: CaseSnapshot, old: CaseSnapshot | None) -> bool:
-        return case.status == "ok" and bool(case.x and old and old.x and not other_clock(old, case, rule))
+        return case.status == "ok" and bool(case.x and old and old.x and not other_conditions(old, case, rule))
 
     return sorted(name for name, case in new.cases.items() if comparable(case, base.cases.get(name)))
 
@@ -214,7 +214,7 @@ def _case(
     excluded = time is not None and time.excludes(rule)
     counters = compare_counters(base, new, allowed, rule, excluded=excluded)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
-    clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
+    clock = other_conditions(base, new, rule) if time is None and not allowed.time else ""
     untimed = "its time is not measured any more" if not clock and _is_untimed(base, new, time, allowed, rule) else ""
     if (
         clock or untimed or counters.lost

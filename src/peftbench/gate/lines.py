@@ -116,6 +116,7 @@ class RecordLine(_Line, frozen=True):
     operator_hash: str = ""
     stop: str = ""
     longest_kernels: tuple[KernelLine, ...] | None = None
+    timeline: Mapping[str, tuple[float, ...]] | None = None
 
 
 def require_each_name_once(text: bytes | msgspec.Raw, found: object) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from peftbench.errors import UserError
 from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
+from peftbench.measure.energy.sampler import Sampler, most_processes, nvml_sample, sample_metrics, timeline
+from peftbench.measure.energy.sharing import Sharing, look_for_others, neighbours
 from peftbench.measure.energy.throttle import Patience, decide, limits
-from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
+from peftbench.measure.energy.window import busy_window, counter_period, energy_metrics, idle_window
 from peftbench.measure.memory.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
 from peftbench.measure.memory.resident import resident
 
 if TYPE_CHECKING:
     import torch
 
+    from peftbench.config.settings import Settings
     from peftbench.measure.energy.window import EnergyWindow
     from peftbench.measure.time.rounds import Rounds, TimedRound
     from peftbench.measure.trial import Trial
@@ -33,6 +37,8 @@ class ProbeFindings:
     warnings: tuple[str, ...] = ()
     longest_kernels: tuple[KernelTime, ...] | None = None
     """The kernels that took most of the device's time; None if the probe does not look at kernels."""
+    timeline: Mapping[str, tuple[float, ...]] | None = None
+    """Readings of the device over time; None if nothing sampled them."""
 
 
 class Probes(Protocol):
@@ -40,6 +46,8 @@ class Probes(Protocol):
 
     exclusive: bool
     """Whether a reference is dropped when its case ends, since the next case may need all of the memory."""
+    beside: int
+    """Processes of ours that share the device by intent, as in lock-step."""
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the memory of a warm round."""
@@ -77,15 +85,29 @@ class Probes(Protocol):
         ...
 
 
-def probes_for(device: torch.device) -> Probes:
-    """Return the probes of a device."""
-    return CudaProbes(device) if device.type == "cuda" else CpuProbes()
+def probes_for(device: torch.device, settings: Settings) -> Probes:
+    """Return the probes of a device.
+
+    Raises:
+        UserError: energy is asked for, and the device has no counter.
+    """
+    if device.type != "cuda":
+        reason: str = f"device {device} has no energy counter"
+        probes: Probes = CpuProbes()
+    else:
+        probes = cuda = CudaProbes(device, energy=settings.energy != "off", rate_hz=settings.sampling_rate)
+        reason = cuda.why_no_energy
+    if settings.energy == "on" and reason:
+        probes.close()
+        raise UserError(f"--peftbench-energy=on: {reason}; leave the option out, or give off")
+    return probes
 
 
 class CpuProbes:
     """The probes of a CPU: resident memory."""
 
     exclusive = False
+    beside = 0
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the bytes that model and optimizer own in one round, and the resident set size around another one."""
@@ -119,13 +141,30 @@ class CudaProbes:
     """The probes of a CUDA device: PyTorch's allocator and NVML."""
 
     exclusive = True
+    beside = 0
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, energy: bool = True, rate_hz: float = 20.0) -> None:
+        """Open NVML.
+
+        Args:
+            device: The device.
+            energy: Whether joules are measured.
+            rate_hz: Samples in a second, while steps run for an energy window.
+        """
         self._device = device
+        self._energy = energy
+        self._rate_hz = rate_hz
         self._patience = Patience()
         self._resources = ExitStack()
         self._nvml = self._resources.enter_context(Nvml.of(device))
         self._idle: Reading[EnergyWindow] | None = None
+        self._period_s = 0.0
+        """Period after which the energy counter moves, once it was measured."""
+
+    @property
+    def why_no_energy(self) -> str:
+        """The reason why the device has no energy counter, or ''."""
+        return self._nvml.energy_j().reason
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the allocator's peaks over a warm step, their parts, and NVML's readings.
@@ -138,7 +177,7 @@ class CudaProbes:
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
         """Take the rounds between two readings of the device's state; repeat them if the device slowed down."""
-        attempt = 0
+        attempt, others = 0, self._others()
         while True:
             attempt += 1
             before = self._nvml.state()
@@ -148,7 +187,9 @@ class CudaProbes:
             if not decision.again:
                 break
             time.sleep(self._patience.pause_s)
+        others = others.joined(self._others())
         metrics = {
+            **others.metrics(),
             "sm_clock_mhz": sampled(after.sm_clock_mhz, "MHz"),
             "memory_clock_mhz": sampled(after.memory_clock_mhz, "MHz"),
             "application_sm_clock_mhz": sampled(after.application_sm_clock_mhz, "MHz"),
@@ -158,7 +199,7 @@ class CudaProbes:
         }
         held_back = limits(before, after)
         notes = [decision.warning, f"the clock was held back by: {', '.join(held_back)}" if held_back else ""]
-        return rounds, ProbeFindings(metrics, tuple(filter(None, notes)))
+        return rounds, ProbeFindings(metrics, (*filter(None, notes), *others.warnings))
 
     def busy(self, trial: Trial, *, phases: Sequence[str], time_s: float) -> ProbeFindings:
         """Return busy time, kernels and families from a profile, or the reason why there is none."""
@@ -166,15 +207,42 @@ class CudaProbes:
         return ProbeFindings(metrics, longest_kernels=longest)
 
     def energy(self, trial: Trial, *, tokens: float | None) -> ProbeFindings:
-        """Return joules with and without the idle draw."""
-        synchronize = partial(_synchronize, self._device)
+        """Return joules with and without the idle draw, and what a sampler saw while their steps ran."""
+        off = "" if self._energy else "switched off: --peftbench-energy=off"
+        if trial.prepare is not None:
+            off = off or "the energy of each round's preparation would be counted, too"
+        if off:
+            unknown: Reading[EnergyWindow] = Reading(None, off)
+            return ProbeFindings(energy_metrics(unknown, unknown, tokens=tokens))
+        idle = self._idle_window()
+        with Sampler(partial(nvml_sample, self._nvml), self._rate_hz) as sampler:
+            synchronize = partial(_synchronize, self._device)
+            busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize, period_s=self._period_s)
+        seen = most_processes(sampler.samples)
+        others = Sharing(None if seen is None else neighbours(seen, beside=self.beside))
+        return ProbeFindings(
+            {
+                **energy_metrics(busy, idle, tokens=tokens),
+                **sample_metrics(sampler.samples),
+                **(others.metrics() if others.shared else {}),
+            },
+            others.warnings,
+            timeline=timeline(sampler.samples),
+        )
+
+    def _idle_window(self) -> Reading[EnergyWindow]:
+        """Return the idle draw, which is measured once, with the period of the counter."""
         if self._idle is None:
-            self._idle = idle_window(self._nvml.energy_j, synchronize)
-        if trial.prepare is None:
-            busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize)
-        else:
-            busy = Reading(None, "the energy of each round's preparation would be counted, too")
-        return ProbeFindings(energy_metrics(busy, self._idle, tokens=tokens))
+            _synchronize(self._device)
+            self._period_s = counter_period(self._nvml.energy_j)
+            self._idle = idle_window(self._nvml.energy_j, period_s=self._period_s)
+        return self._idle
+
+    def _others(self) -> Sharing:
+        import torch
+
+        reserved_bytes = torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
+        return look_for_others(self._nvml, reserved_bytes=reserved_bytes, beside=self.beside)
 
     def fingerprint(self) -> dict[str, str]:
         """Return the driver version and whether error correction (ECC) is on."""

@@ -121,6 +121,9 @@ class Record:
     longest_kernels: tuple[KernelTime, ...] | None = None
     """The ten kernels, copies and sets that took most of the device's time in a round; None if nothing looked."""
 
+    timeline: Mapping[str, tuple[float, ...]] | None = None
+    """Readings of the GPU while steps ran for the energy window, as series of one length; `t_s` holds their times."""
+
     @property
     def function(self) -> str:
         """Name of the benchmark function: the test's name without parameters."""

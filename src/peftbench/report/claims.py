@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from peftbench.claims.intervals import Interval
 from peftbench.claims.paper import CaseFinding, Finding
-from peftbench.records.hostbound import HOST_BOUND
+from peftbench.records.gpu import HOST_BOUND
 from peftbench.report.numbers import between
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn

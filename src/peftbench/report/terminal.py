@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, Final
 
 from peftbench.records.estimate import LEAST_VALUES
-from peftbench.records.hostbound import HOST_BOUND, HOST_BOUND_BELOW, is_host_bound
+from peftbench.records.gpu import HOST_BOUND, HOST_BOUND_BELOW, SHARED_GPU, is_host_bound, is_shared
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
@@ -100,15 +100,24 @@ def holes(records: Iterable[Record]) -> list[str]:
 
 def conditions(run: Run) -> list[str]:
     """Return a line for each condition under which times of this run are not what they seem."""
+    found = []
     known = [record for record in run.records if _metric(record, "busy_share")]
     bound = [record for record in known if is_host_bound(record)]
-    if not bound:
-        return []
-    told = (
-        f"{HOST_BOUND}: {counted(len(bound), 'case')} of {len(known)}. The GPU was busy for less than "
-        f"{HOST_BOUND_BELOW:.0%} of a round, so Python and kernel launches set these times"
-    )
-    return [told]
+    if bound:
+        found.append(
+            f"{HOST_BOUND}: {counted(len(bound), 'case')} of {len(known)}. The GPU was busy for less than "
+            f"{HOST_BOUND_BELOW:.0%} of a round, so Python and kernel launches set these times"
+        )
+    shared = [record for record in run.records if is_shared(record.warnings)]
+    if shared:
+        how = dict.fromkeys(
+            warning.removeprefix(f"{SHARED_GPU}: ")
+            for record in shared
+            for warning in record.warnings
+            if is_shared([warning])
+        )
+        found.append(f"{SHARED_GPU}: {counted(len(shared), 'case')} of {len(run.records)}: {'; '.join(how)}")
+    return found
 
 
 def foot(run: Run) -> list[str]:
@@ -194,7 +203,8 @@ def _trained(row: Row) -> str:
 
 
 def _status(row: Row) -> str:
-    return f"{row[0].status}, {HOST_BOUND}" if is_host_bound(row[0]) else row[0].status
+    found = {row[0].status: True, HOST_BOUND: is_host_bound(row[0]), SHARED_GPU: is_shared(row[0].warnings)}
+    return ", ".join(word for word, holds in found.items() if holds)
 
 
 COLUMNS: Final = (

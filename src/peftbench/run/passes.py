@@ -119,7 +119,7 @@ class Passes:
             launches=(kept,),
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
-            warnings=(
+            warnings=_each_once(
                 *(compilation.warnings if compilation else ()),
                 *([EAGER_COUNTERS] if trial.eager else []),
                 *facts.warnings,
@@ -129,6 +129,7 @@ class Passes:
                 *energy.warnings,
             ),
             longest_kernels=busy.longest_kernels,
+            timeline=energy.timeline,
         )
 
     def _after(
@@ -216,6 +217,10 @@ class Passes:
             exactly=settings.rounds,
             after=after,
         )
+
+
+def _each_once(*lines: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lines))
 
 
 def _telling(trial: Trial, phases: Sequence[str], watch: Stopwatch) -> Trial:

@@ -43,7 +43,7 @@ class Runner:
         self.backend = backend
         self._take: Take = interleave
         self._clock = clock_for(backend.device)
-        self._probes = probes_for(backend.device)
+        self._probes = probes_for(backend.device, backend.settings)
         self._group: Group | None = None
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
@@ -69,9 +69,15 @@ class Runner:
             self._resources.enter_context(compiling.compiling())
         self._resources.callback(gc.unfreeze)
 
-    def take_rounds_by(self, take: Take) -> None:
-        """Replace the function that takes the rounds of a case and its reference."""
+    def take_rounds_by(self, take: Take, *, beside: int = 0) -> None:
+        """Replace the function that takes the rounds of a case and its reference.
+
+        Args:
+            take: The function.
+            beside: Processes of ours that use the same device meanwhile, as in lock-step. They are no neighbours.
+        """
         self._take = take
+        self._probes.beside = beside
 
     def close(self) -> None:
         """Release everything that is held."""

@@ -376,3 +376,19 @@ def test_times_at_another_clock_are_not_comparable(make_baseline: MakeSnapshot, 
     assert found["a"].reason == "SM clock 1500 MHz, baseline 1980 MHz: differ by more than 5%"
     assert (found["b"].verdict, found["c"].verdict) == ("regressed", "regressed")
     assert "a" not in suspects(base, new, Rule())
+
+
+def test_times_beside_others_on_the_gpu_are_not_comparable_unless_counters_moved(
+    make_baseline: MakeSnapshot, make_run: MakeSnapshot
+) -> None:
+    base, new = make_baseline(), make_run(dict.fromkeys("abc", math.log(1.2)))
+    new = with_case(
+        with_case(new, "a", shared=True), "b", shared=True, counters={**new.cases["b"].counters, "flops": 2000}
+    )
+    found = by_id(compare(base, new))
+    assert (found["a"].verdict, found["a"].time) == ("not comparable", None)
+    assert found["a"].reason == "the GPU was shared in this run: its record says with what"
+    assert [found[name].verdict for name in "bc"] == ["regressed", "regressed"]
+    assert not {"a", "b"} & {*suspects(base, new, Rule())}
+    paired = compare(base, new, pairs={"a": [math.log(1.2)] * 10})  # in lock-step both sides are slowed alike
+    assert by_id(paired)["a"].verdict == "regressed"

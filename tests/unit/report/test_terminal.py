@@ -116,6 +116,14 @@ def test_a_case_whose_gpu_waits_for_the_host_is_called_host_bound() -> None:
     assert "GPU busy" not in render(RUN, width=180)
 
 
+def test_a_case_beside_others_on_its_gpu_is_named_and_the_summary_says_who() -> None:
+    told = "shared GPU: 2 other compute process(es) ran on it"
+    text = render(replace(RUN, records=(replace(FULL, warnings=(told, "else")), LORA, HOLE)), width=180)
+    assert row(text, "full").endswith("ok, shared GPU")
+    assert row(text, "lora").endswith(" ok")
+    assert "shared GPU: 1 case of 3: 2 other compute process(es) ran on it" in text.splitlines()
+
+
 def test_a_hole_has_its_reason() -> None:
     text = render(RUN, width=160)
     assert row(text, "poly").split() == ["poly", "unsupported"]

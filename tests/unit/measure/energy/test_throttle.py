@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.measure.energy.nvml import DeviceState, Reading, clock_event_names
+from peftbench.measure.energy.clock_events import clock_event_names
+from peftbench.measure.energy.nvml import DeviceState, Reading
 from peftbench.measure.energy.throttle import LIMITS, SLOWDOWNS, Decision, Patience, decide, limits
 
 UNKNOWN: Reading[int] = Reading(None, "not here")

@@ -1,15 +1,20 @@
-"""Whether a record's time is that of the host: Python and kernel launches, with a GPU that waits for them."""
+"""What a record says about its GPU: whether it waited for the host, and whether others used it."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from peftbench.records.record import Record
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from peftbench.records.record import Record
 
 HOST_BOUND_BELOW: Final = 0.8
 """A GPU that is busy for less than this share of a round waits for the host. The round is host-bound."""
 HOST_BOUND: Final = "host-bound"
 """Word for such a case in tables and reports."""
+SHARED_GPU: Final = "shared GPU"
+"""How the warnings of a case begin beside which others used its GPU. Warnings of all launches are kept."""
 
 
 def busy_share(record: Record) -> float | None:
@@ -22,3 +27,8 @@ def is_host_bound(record: Record) -> bool:
     """Tell whether the host sets the time of a case; False if it is not known."""
     share = busy_share(record)
     return share is not None and share < HOST_BOUND_BELOW
+
+
+def is_shared(warnings: Iterable[str]) -> bool:
+    """Tell whether the warnings of a record say that others used its GPU."""
+    return any(warning.startswith(SHARED_GPU) for warning in warnings)
