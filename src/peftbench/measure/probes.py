@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from peftbench.devices.residency import RESIDENT_SHARE, free_bytes
 from peftbench.errors import UserError
 from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
@@ -16,7 +17,15 @@ from peftbench.measure.energy.sampler import Sampler, most_processes, nvml_sampl
 from peftbench.measure.energy.sharing import Sharing, look_for_others, neighbours
 from peftbench.measure.energy.throttle import Patience, decide, limits
 from peftbench.measure.energy.window import busy_window, counter_period, energy_metrics, idle_window
-from peftbench.measure.memory.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
+from peftbench.measure.findings import ProbeFindings
+from peftbench.measure.memory.device_memory import (
+    ResidentMemory,
+    memory_metrics,
+    parts_metrics,
+    release,
+    round_parts,
+    step_memory,
+)
 from peftbench.measure.memory.resident import resident
 
 if TYPE_CHECKING:
@@ -24,65 +33,10 @@ if TYPE_CHECKING:
 
     from peftbench.config.settings import Settings
     from peftbench.measure.energy.window import EnergyWindow
+    from peftbench.measure.findings import Probes
     from peftbench.measure.time.rounds import Rounds, TimedRound
     from peftbench.measure.trial import Trial
-    from peftbench.records.record import KernelTime, Metric
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeFindings:
-    """The metrics and the warnings of one probe."""
-
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    longest_kernels: tuple[KernelTime, ...] | None = None
-    """The kernels that took most of the device's time; None if the probe does not look at kernels."""
-    timeline: Mapping[str, tuple[float, ...]] | None = None
-    """Readings of the device over time; None if nothing sampled them."""
-
-
-class Probes(Protocol):
-    """The readings of one device."""
-
-    exclusive: bool
-    """Whether a reference is dropped when its case ends, since the next case may need all of the memory."""
-    beside: int
-    """Processes of ours that share the device by intent, as in lock-step."""
-
-    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return the memory of a warm round."""
-        ...
-
-    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
-        """Return the rounds and the state of the device; rounds in which it slowed down are taken again."""
-        ...
-
-    def busy(self, trial: Trial, *, phases: Sequence[str], time_s: float) -> ProbeFindings:
-        """Profile a few further rounds: how long the device is busy in one, and with what.
-
-        Args:
-            trial: The trial, which is warm.
-            phases: Names of the phases of a round.
-            time_s: Median time of its timed rounds.
-        """
-        ...
-
-    def energy(self, trial: Trial, *, tokens: float | None) -> ProbeFindings:
-        """Measure the joules of further rounds.
-
-        Args:
-            trial: The trial, which is warm.
-            tokens: Tokens of a batch without padding; None if a round works on no batch.
-        """
-        ...
-
-    def fingerprint(self) -> dict[str, str]:
-        """Return the properties of the device that must be equal for times to be compared."""
-        ...
-
-    def close(self) -> None:
-        """Release the device."""
-        ...
+    from peftbench.records.record import Metric
 
 
 def probes_for(device: torch.device, settings: Settings) -> Probes:
@@ -106,8 +60,15 @@ def probes_for(device: torch.device, settings: Settings) -> Probes:
 class CpuProbes:
     """The probes of a CPU: resident memory."""
 
-    exclusive = False
     beside = 0
+
+    def room(self) -> float:
+        """Return infinity: models on a CPU are small, and references were always kept."""
+        return math.inf
+
+    def between_cases(self, batches: Iterable[torch.Tensor]) -> None:
+        """Do nothing: the memory of a CPU case is counted, not read off an allocator."""
+        del batches
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the bytes that model and optimizer own in one round, and the resident set size around another one."""
@@ -140,7 +101,6 @@ class CpuProbes:
 class CudaProbes:
     """The probes of a CUDA device: PyTorch's allocator and NVML."""
 
-    exclusive = True
     beside = 0
 
     def __init__(self, device: torch.device, *, energy: bool = True, rate_hz: float = 20.0) -> None:
@@ -160,11 +120,20 @@ class CudaProbes:
         self._idle: Reading[EnergyWindow] | None = None
         self._period_s = 0.0
         """Period after which the energy counter moves, once it was measured."""
+        self._resident = ResidentMemory()
 
     @property
     def why_no_energy(self) -> str:
         """The reason why the device has no energy counter, or ''."""
         return self._nvml.energy_j().reason
+
+    def room(self) -> float:
+        """Return a share of the device's free memory."""
+        return RESIDENT_SHARE * free_bytes(self._device)
+
+    def between_cases(self, batches: Iterable[torch.Tensor]) -> None:
+        """Note what the allocator holds: the template, references, and what earlier cases left."""
+        self._resident = ResidentMemory.of(self._device, batches)
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the allocator's peaks over a warm step, their parts, and NVML's readings.
@@ -173,7 +142,7 @@ class CudaProbes:
         """
         del timed
         release(self._device)
-        return memory_metrics(step_memory(trial, self._device, self._nvml))
+        return memory_metrics(step_memory(trial, self._device, self._nvml, self._resident))
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
         """Take the rounds between two readings of the device's state; repeat them if the device slowed down."""

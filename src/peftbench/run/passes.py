@@ -14,8 +14,8 @@ from peftbench.devices.failures import is_out_of_memory
 from peftbench.measure import metrics
 from peftbench.measure.counters import counting as counters
 from peftbench.measure.counters.parameters import count_parameters
+from peftbench.measure.findings import ProbeFindings
 from peftbench.measure.memory.device_memory import release
-from peftbench.measure.probes import ProbeFindings
 from peftbench.measure.time.anchor import Anchor
 from peftbench.measure.time.rounds import RoundPlan, Rounds, TimedRound, undisturbed, warm_up
 from peftbench.measure.trial import nothing
@@ -25,7 +25,7 @@ from peftbench.records.record import Metric, Record
 from peftbench.run.references import ALONE, References
 
 if TYPE_CHECKING:
-    from peftbench.measure.probes import Probes
+    from peftbench.measure.findings import Probes
     from peftbench.measure.time.clock import Clock, Timing
     from peftbench.measure.time.stopwatch import Stopwatch
     from peftbench.measure.trial import Mark, Trial
@@ -57,9 +57,13 @@ class Passes:
         self._session = session
         self._references = References(backend.settings.reference, self.timed)
 
-    def forget(self) -> None:
-        """Drop the references that the cases of a group share."""
-        self._references.drop()
+    def forget(self, *, above_bytes: float = -1.0) -> bool:
+        """Drop the references that the cases of a group share, if they are larger; return whether there was one."""
+        return self._references.drop(above_bytes=above_bytes)
+
+    def allocated_bytes(self) -> float:
+        """Return what the references that are kept hold in the device's allocator."""
+        return self._references.allocated_bytes()
 
     def timed(self, trial: Trial) -> TimedRound:
         """Return a function that prepares and times one round of the trial. The preparation is timed apart."""

@@ -19,10 +19,10 @@ from peftbench.measure.time.clock import clock_for
 from peftbench.measure.time.rounds import interleave
 from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record, Status
+from peftbench.run.held import HeldGroup
 from peftbench.run.passes import Passes
 from peftbench.run.proofs import Proofs
 from peftbench.state import process, torch_state
-from peftbench.state.batches import batches_facet
 from peftbench.state.facet import look, put_back
 from peftbench.text import visible
 from peftbench.workloads.base import Measurement, Workbench
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from peftbench.measure.time.rounds import Observer
     from peftbench.records.ids import Case
     from peftbench.run.passes import Take
-    from peftbench.state.facet import Seen
     from peftbench.workloads.backend import Backend, Group
     from peftbench.workloads.base import Benchmark, Workload
 
@@ -44,7 +43,7 @@ class Runner:
         self._take: Take = interleave
         self._clock = clock_for(backend.device)
         self._probes = probes_for(backend.device, backend.settings)
-        self._group: Group | None = None
+        self._held = HeldGroup(backend, self._probes)
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
@@ -53,8 +52,6 @@ class Runner:
         threads = () if backend.execution.compiles else (process.THREADS,)
         self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
         """The state that a case can change for later cases, besides the batches."""
-        self._batches: tuple[Seen, ...] = ()
-        """The contents of the group's batches, as they were built."""
         self._changes: tuple[str, ...] = ()
         """Changes of state by the last case, a line each."""
         self._held_bytes = 0
@@ -92,7 +89,7 @@ class Runner:
 
     def release(self) -> None:
         """Release what the cases of the present group share."""
-        self._group, self._batches = None, ()
+        self._held.drop()
         self._forget()
         if self.backend.execution.compiles:
             compiling.reset()
@@ -134,7 +131,10 @@ class Runner:
         self._left_open = True
         measurement = self._measurement(blank, observer, only_time=only_time)
         with self._guarded():
-            record = self._outcome(case, benchmark, self._workbench(records), measurement)
+            bench = self._workbench(records)
+            record = self._outcome(case, benchmark, bench, measurement)
+            if record.status == "out-of-memory" and self._make_room():
+                record = self._outcome(case, benchmark, bench, measurement)
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
@@ -157,7 +157,7 @@ class Runner:
         try:
             yield
         finally:
-            batches = () if self._lost else self._batches
+            batches = () if self._lost else self._held.batches
             self._changes = put_back((*before, *batches))
             if self._changes:
                 self._forget()
@@ -218,7 +218,7 @@ class Runner:
         )
 
     def _clean_up(self) -> int:
-        """Release the memory of the last case, and return the bytes that stay allocated on the device.
+        """Release the memory of the last case, and return the bytes on the device that stay without being references.
 
         Objects that survive are frozen, so that later collections skip them. Otherwise each collection would walk
         through all objects of torch and transformers (0.2 s).
@@ -228,10 +228,10 @@ class Runner:
         """
         if self._lost:  # the device would raise again, and hide the error that names the case
             return self._held_bytes
-        if self._probes.exclusive:
-            self._passes.forget()
         try:
-            left_bytes = release(self.backend.device)
+            self._passes.forget(above_bytes=self._probes.room())
+            left_bytes = release(self.backend.device) - round(self._passes.allocated_bytes())
+            self._held.note()
         except RuntimeError as error:
             if not is_sticky(error):
                 raise
@@ -239,6 +239,13 @@ class Runner:
             raise PoisonedError(classify(error, "clean-up").reason) from error
         gc.freeze()
         return left_bytes
+
+    def _make_room(self) -> bool:
+        """Take from the device what only saves time, since a case did not fit beside it; tell whether it was."""
+        dropped = [self._passes.forget(), self._held.evict()]
+        release(self.backend.device)
+        self._held.note()
+        return any(dropped)
 
     def _workbench(self, records: Iterable[Record]) -> Workbench:
         return Workbench(self.backend, self._clock, tuple(records), self._shared)
@@ -283,9 +290,9 @@ class Runner:
         )
 
     def _group_of(self, case: Case) -> Group:
-        if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
-            self.release()
-            self._group = self.backend.group(case.task, case.batch_size)
-            self._batches = look([batches_facet(self._group.batches)])
-            self._held_bytes = release(self.backend.device)
-        return self._group
+        if group := self._held.of(case):
+            return group
+        before = self._held.with_task_of(case)
+        self.release()
+        group, self._held_bytes = self._held.build(case, before)
+        return group

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from peftbench.devices.residency import free_bytes, resides
 from peftbench.errors import ValidityError
 from peftbench.methods.optimization import Optimization
 from peftbench.validity.promises import Origin, Promises, Tensors, named_tensors, some
@@ -93,8 +94,15 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
 
 
 def snapshot(promises: Promises) -> Tensors:
-    """Return copies of all trained and frozen tensors on the CPU, so that the device holds no second model."""
-    return {name: t.detach().to("cpu", copy=True) for name, t in (*promises.trained.items(), *promises.frozen.items())}
+    """Return copies of all trained and frozen tensors: on their device if they may reside there, else on the CPU."""
+    tensors = {**promises.trained, **promises.frozen}
+    size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    devices = {tensor.device for tensor in tensors.values() if tensor.is_cuda}
+    stays = bool(devices) and all(resides(size_bytes, free_bytes(device)) for device in devices)
+    return {
+        name: tensor.detach().clone() if stays else tensor.detach().to("cpu", copy=True)
+        for name, tensor in tensors.items()
+    }
 
 
 def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
@@ -188,7 +196,7 @@ def _moving_rate(parameter: torch.Tensor) -> float:
 
 
 def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:
-    after = after.detach().cpu()
+    after = after.detach().to(before.device)
     if before.shape != after.shape or before.dtype != after.dtype:
         return False
     bits = _INTEGER.get(before.element_size())

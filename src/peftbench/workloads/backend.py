@@ -10,11 +10,13 @@ from peftbench.data import sources as data
 from peftbench.devices.device import device_named
 from peftbench.devices.execution import Execution
 from peftbench.devices.precision import Precision
+from peftbench.devices.residency import free_bytes, place_of_template
 from peftbench.measure.trial import BATCHES
 from peftbench.methods.base import Application
 from peftbench.models import building
 from peftbench.models import presets as models
 from peftbench.models import vocabulary as vocabularies
+from peftbench.models.copies import copied_to, settled, size_bytes
 from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
@@ -133,8 +135,28 @@ class Backend:
             building.checkpoint_layers(model)
         return model
 
-    def group(self, task_name: str, batch_size: int) -> Group:
-        """Build what the cases of one group share."""
+    def _template(self, task: Task) -> PreTrainedModel:
+        """Build the template of a task, and put it where copies of it are made fastest."""
+        import psutil
+
+        template = self.new_model(task, self.settings.seed)
+        if self.device.type != "cuda":
+            return template
+        place = place_of_template(
+            size_bytes(template),
+            device_free_bytes=free_bytes(self.device),
+            host_free_bytes=psutil.virtual_memory().available,
+        )
+        return settled(template, place, self.device)
+
+    def group(self, task_name: str, batch_size: int, *, before: Group | None = None) -> Group:
+        """Build what the cases of one group share.
+
+        Args:
+            task_name: Name of the task.
+            batch_size: Rows of a batch.
+            before: A group whose template is taken over if it has the same task.
+        """
         settings = self.settings
         task = data.fitted_task(self.data, self.definitions.task(task_name))
         found = data.batches(
@@ -147,7 +169,7 @@ class Backend:
             count=BATCHES,
             seed=settings.seed,
         )
-        template = self.new_model(task, settings.seed)
+        template = before.template if before is not None and before.task == task else self._template(task)
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
         return Group(self, task, batch_size, template, on_device)
 
@@ -156,8 +178,8 @@ class Backend:
 class Group:
     """What the cases of one task and batch size share.
 
-    It holds the batches on the device, and a template on the CPU: a model that no method has changed. Every case
-    takes a copy of the template.
+    It holds the batches on the device, and a template: a model that no method has changed. Every case takes a copy of
+    the template. On CUDA the template lives on the device where memory allows.
     """
 
     backend: Backend
@@ -168,7 +190,14 @@ class Group:
 
     def fresh_model(self) -> PreTrainedModel:
         """Return a copy of the template, on the device."""
-        return copy.deepcopy(self.template).to(self.backend.device)
+        device = self.backend.device
+        if device.type == "cuda" and self.template.device.type == "cpu":
+            return copied_to(self.template, device)
+        return copy.deepcopy(self.template).to(device)
+
+    def evicted(self) -> Group:
+        """Return the group with its template in the host's memory. A case that did not fit gets its room."""
+        return replace(self, template=self.template.cpu())
 
     def subject(self, spec: MethodSpec) -> Subject:
         """Return a method on this group's task."""

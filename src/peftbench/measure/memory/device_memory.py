@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
 from peftbench.measure.trial import nothing
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WARM_ROUNDS: Final = 2
 """Rounds before the measured one. The first creates gradients and optimizer state; the second warms the allocator."""
+BLOCK_BYTES: Final = 512
+"""Unit in which PyTorch's allocator counts."""
 REPLAYED: Final = "a replayed graph asks the allocator for nothing: see graph_bytes and peak_reserved_bytes"
 LEAK_BYTES: Final = 2**20
 """Up to this many bytes no leak is reported: random number generators and library handles stay allocated."""
@@ -32,6 +34,22 @@ class Parts:
     """Parameters and buffers, frozen ones too."""
     gradients_bytes: int
     optimizer_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentMemory:
+    """Memory that is taken before a case is built, and stays: a template, references. It is no part of the case."""
+
+    allocated_bytes: int = 0
+    reserved_bytes: int = 0
+
+    @classmethod
+    def of(cls, device: torch.device, batches: Iterable[torch.Tensor]) -> Self:
+        """Read the allocator between two cases, and leave out the batches, which each case needs itself."""
+        from torch import cuda
+
+        own = sum(-(-tensor.untyped_storage().nbytes() // BLOCK_BYTES) * BLOCK_BYTES for tensor in batches)
+        return cls(max(0, cuda.memory_allocated(device) - own), max(0, cuda.memory_reserved(device) - own))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +99,13 @@ def round_parts(trial: Trial, number: int) -> Parts:
     )
 
 
-def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
+def step_memory(trial: Trial, device: torch.device, nvml: Nvml, resident: ResidentMemory | None = None) -> StepMemory:
     """Measure a warm step on CUDA, without its preparation.
 
-    The caller must `release` the device before, and no other model may be on it.
+    The caller must `release` the device before. What is resident, and idle, is subtracted from the allocator's peaks,
+    exactly from the allocated and up to a segment (20 MiB) from the reserved bytes. NVML's readings include it.
     """
+    resident = resident or ResidentMemory()
     from torch import cuda
 
     for _ in range(WARM_ROUNDS):
@@ -98,7 +118,8 @@ def step_memory(trial: Trial, device: torch.device, nvml: Nvml) -> StepMemory:
     if owned is None:
         trial.run(trial.representative, nothing)
     cuda.synchronize(device)
-    allocated_bytes, reserved_bytes = cuda.max_memory_allocated(device), cuda.max_memory_reserved(device)
+    allocated_bytes = cuda.max_memory_allocated(device) - resident.allocated_bytes
+    reserved_bytes = cuda.max_memory_reserved(device) - resident.reserved_bytes
     used_bytes, process_bytes = nvml.memory().used_bytes, nvml.process_bytes()
     return StepMemory(
         parts=owned or round_parts(trial, trial.representative),
