@@ -9,6 +9,8 @@ from typing import Final
 
 REFERENCES: Final = ("base", "full", "none")
 DTYPES: Final = ("float32", "bfloat16", "float16")
+AUTO: Final = "auto"
+"""Value of a setting that follows from the device."""
 ATTENTIONS: Final = ("eager", "sdpa", "flash_attention_2")
 """Implementations of attention in transformers."""
 OPTIMIZERS: Final = ("loop", "foreach", "fused")

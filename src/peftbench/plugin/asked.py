@@ -56,6 +56,7 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
         catalogue: What there is.
         named: Whether the function's file is named on the command line, not only a folder that it is in.
     """
+    from peftbench.devices.presence import on_cuda
     from peftbench.matrix.cases import ALL, matrix
 
     workload = catalogue.workload(mark.workload)
@@ -63,10 +64,14 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
     selected = workload.name in wanted or (ALL in wanted and workload.in_all)
     if not (selected if wanted else workload.default or named):
         return ()
+    tasks, batch_sizes = workload.tasks, workload.batch_sizes
+    if on_cuda(settings.device):
+        known = tuple(name for name in workload.cuda_tasks if name in catalogue.tasks)
+        tasks, batch_sizes = known or tasks, workload.cuda_batch_sizes or batch_sizes
     cases = matrix(
         catalogue,
         methods=mark.methods or settings.methods or workload.methods,
-        tasks=mark.tasks or settings.tasks or workload.tasks,
-        batch_sizes=mark.batch_sizes or settings.batch_sizes or workload.batch_sizes,
+        tasks=mark.tasks or settings.tasks or tasks,
+        batch_sizes=mark.batch_sizes or settings.batch_sizes or batch_sizes,
     )
     return tuple(workload.expand(cases, settings))

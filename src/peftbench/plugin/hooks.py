@@ -130,6 +130,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
             write_line(reporter, f"peftbench: {on_terminal(line)}")
     if reporter is not None and here and measuring:
+        from peftbench.plugin.forecast import foreseen
+        from peftbench.plugin.screen import write_line
+
+        if line := foreseen(bench.backend, [case for _, case in planned]):
+            write_line(reporter, f"peftbench: {line}")
         from peftbench.plugin.progress import Progress
 
         session.config.pluginmanager.register(Progress(reporter, session.items), "peftbench-progress")

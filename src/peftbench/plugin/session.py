@@ -260,6 +260,8 @@ class BenchSession:
             **self.settings.identity(studies=self._studies),
             "model": backend.model.name,
             "device": backend.device.type,
+            "dtype": backend.precision.dtype,
+            "autocast": backend.precision.autocast,
         }
         return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 

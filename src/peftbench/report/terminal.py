@@ -57,11 +57,18 @@ def head(run: Run) -> list[str]:
     device = fingerprint["device"] if settings.get("device") == "cuda" else fingerprint["cpu"]
     lines = [
         f"machine  {device}, {fingerprint['threads']} thread(s); {describe_noise(run.notes.get('noise', {}))}",
-        f"model    {settings['model']}{weights}, {settings['dtype']}, data {settings['data']}",
+        f"model    {settings['model']}{weights}, {_precision(settings)}, data {settings['data']}",
         f"versions {versions}",
         f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
     ]
     return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
+
+
+def _precision(settings: Mapping[str, Any]) -> str:
+    """Return dtype, autocast and execution, as far as they are not those of a plain model."""
+    words = [settings["dtype"], " under autocast" if settings.get("autocast") else ""]
+    execution = settings.get("execution", "eager")
+    return "".join([*words, "" if execution == "eager" else f", execution {execution}"])
 
 
 def describe_noise(readings: Mapping[str, float]) -> str:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 PRESET_CPU_BUDGET_S: Final = 0.9
 """Seconds for the rounds of a case and its reference with random weights on a CPU. The default matrix takes minutes."""
 EAGER_COUNTERS: Final = "counters and peak_bytes describe the eager round"
+CUDA_BUDGET_S: Final = 1.5
+"""Seconds for the rounds of a case and its reference on CUDA, whatever its weights are."""
 BUDGET_S: Final = 5.0
 """Seconds for the rounds of a case and its reference otherwise."""
 
@@ -214,13 +216,20 @@ class Passes:
 
     def _plan(self, after: Callable[[int], object] | None) -> RoundPlan:
         settings = self._backend.settings
-        quick = self._backend.model.random_weights and self._backend.device.type == "cpu"
-        budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
         return RoundPlan(
-            budget_s=budget_s if settings.max_time is None else settings.max_time,
+            budget_s=budget_s(self._backend),
             exactly=settings.rounds,
             after=after,
         )
+
+
+def budget_s(backend: Backend) -> float:
+    """Return the seconds for the rounds of a case and its reference."""
+    if backend.settings.max_time is not None:
+        return backend.settings.max_time
+    if backend.device.type == "cuda":
+        return CUDA_BUDGET_S
+    return PRESET_CPU_BUDGET_S if backend.model.random_weights else BUDGET_S
 
 
 def _each_once(*lines: str) -> tuple[str, ...]:

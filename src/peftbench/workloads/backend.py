@@ -80,7 +80,7 @@ class Backend:
                 or the sequence length.
         """
         device = device_named(settings.device if settings.device != "auto" else _default_device())
-        precision = Precision.of(settings)
+        precision = Precision.of(settings, device)
         precision.require(device)
         execution = Execution.of(settings.execution)
         execution.require(device)

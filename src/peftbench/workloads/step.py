@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})
 """Names of the tensors of a batch that only the loss needs."""
+CUDA_TASKS: Final = ("nli", "ner")
+"""Tasks of the default matrix on CUDA, which ends within ten minutes: a label a text, and a label a token."""
+CUDA_BATCH_SIZES: Final = (8, 32)
+"""Batch sizes of the default matrix on CUDA, in which people train."""
 MOST_STEPS: Final = 10_000
 """Number of steps among which a full step is looked for."""
 
@@ -239,7 +243,20 @@ WORKLOADS: tuple[Workload, ...] = (
         summary="forward with loss, backward, optimizer step",
         phases=("forward", "backward", "optimizer"),
         trains=True,
+        cuda_tasks=CUDA_TASKS,
+        cuda_batch_sizes=CUDA_BATCH_SIZES,
     ),
-    Inference(name="inference", summary="forward in evaluation mode, adapter active"),
-    MergedInference(name="merged_inference", summary="forward in evaluation mode, adapter merged", default=False),
+    Inference(
+        name="inference",
+        summary="forward in evaluation mode, adapter active",
+        cuda_tasks=CUDA_TASKS,
+        cuda_batch_sizes=CUDA_BATCH_SIZES,
+    ),
+    MergedInference(
+        name="merged_inference",
+        summary="forward in evaluation mode, adapter merged",
+        default=False,
+        cuda_tasks=CUDA_TASKS,
+        cuda_batch_sizes=CUDA_BATCH_SIZES,
+    ),
 )
