@@ -107,6 +107,15 @@ class Backend:
             data.check_rows(source, task)
         return backend
 
+    def resolved(self) -> dict[str, object]:
+        """Return the settings that follow from the machine, as they were chosen."""
+        return {
+            "model": self.model.name,
+            "device": self.device.type,
+            "dtype": self.precision.dtype,
+            "autocast": self.precision.autocast,
+        }
+
     def rehearsing(self) -> Backend:
         """Return a backend whose settings make a study as short as possible: one step, one request."""
         return replace(self, settings=replace(self.settings, epochs=1e-9, eval_rows=1, requests=1))

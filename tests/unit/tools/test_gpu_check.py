@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ SCRIPT = Path(__file__).parents[3] / "tools" / "gpu_check.sh"
 CASE = "train_step[full-nli-bs32]"
 
 
-def run_file(metrics: dict[str, float | None], *, flops: int = 100) -> str:
+def run_file(metrics: Mapping[str, float | None], *, flops: int = 100) -> str:
     """Return a run with one case that has numbers, and one that has none."""
     found: dict[str, Any] = {name: {"value": value, "noise": "sampled"} for name, value in metrics.items()}
     found["flops"] = {"value": flops, "noise": "exact"}
@@ -96,7 +97,7 @@ def test_the_numbers_of_the_table_and_whether_their_aims_are_reached(tmp_path: P
         json.dumps({"busy_over_events": 1.01, "sampler_cost": 0.03, "sample_s": 2e-4})
     )
     rows = {row.what: row for row in gpu_report.rows(tmp_path)}
-    found = {what: (row.value, row.good) for what, row in rows.items()}
+    found: dict[str, Any] = {what: (row.value, row.good) for what, row in rows.items()}
     assert found["wall time between two launches, largest difference"] == (pytest.approx(0.0953, abs=1e-4), False)
     assert found["joules between two launches, largest difference"] == (pytest.approx(0.0488, abs=1e-4), True)
     assert found["busy time between two launches, largest difference"] == (0, True)
