@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.devices.failures import context_is_alive, is_out_of_memory, is_sticky, one_line
+from peftbench.devices.workspaces import clear_cublas_workspaces
 from peftbench.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def capture(body: Callable[[], object], device: torch.device, *, cuda: Any = Non
         cuda.current_stream().wait_stream(side)
         cuda.synchronize()
         gc.collect()
+        clear_cublas_workspaces()  # the graph asks for its own, in memory that lives as long as it does
         cuda.empty_cache()
         reserved_bytes = cuda.memory_reserved()
         graph = cuda.CUDAGraph()
@@ -80,6 +82,7 @@ def capture(body: Callable[[], object], device: torch.device, *, cuda: Any = Non
         with _explained(device, cuda), cuda.stream(side), cuda.graph(graph, stream=side):
             body()
         capture_s = perf_counter() - start
+        clear_cublas_workspaces()  # nothing else may use, or free, the graph's
         pool_bytes = int(cuda.memory_reserved()) - int(reserved_bytes)
     return CapturedGraph(graph.replay, graph.reset, capture_s, max(0, pool_bytes))
 

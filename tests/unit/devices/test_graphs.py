@@ -128,6 +128,16 @@ def _alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peftbench.devices.graphs.context_is_alive", lambda _: True)
 
 
+def test_a_graph_has_a_workspace_of_its_own_that_nobody_frees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workspace from before the capture would be freed between two cases, and the graph go on to write there."""
+    cuda = Cuda()
+    monkeypatch.setattr("peftbench.devices.graphs.clear_cublas_workspaces", lambda: cuda.log.append("cleared"))
+    found = taken(cuda, lambda: cuda.work("product"))
+    assert cuda.log == ["product"] * 3 + ["cleared", "emptied", "cleared"]
+    found.replay()
+    assert cuda.log[-1] == "product"
+
+
 def taken(cuda: Cuda, body: Callable[[], object]) -> CapturedGraph:
     return capture(body, DEVICE, cuda=cuda)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
+from peftbench.devices.workspaces import clear_cublas_workspaces
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
 from peftbench.measure.trial import nothing
 from peftbench.records.record import Metric
@@ -163,7 +164,7 @@ def release(device: torch.device) -> int:
     from torch import cuda
 
     cuda.synchronize(device)
-    _clear_cublas_workspaces()
+    clear_cublas_workspaces()  # they are no leak
     cuda.empty_cache()
     return int(cuda.memory_allocated(device))
 
@@ -185,12 +186,3 @@ def _state_tensors(optimizer: torch.optim.Optimizer | None) -> list[torch.Tensor
 
     states = optimizer.state.values() if optimizer is not None else ()
     return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
-
-
-def _clear_cublas_workspaces() -> None:
-    """Free the workspaces of cuBLAS. The allocator holds them from the first matrix product on; they are no leak."""
-    import torch
-
-    clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)  # noqa: SLF001 - no public way; absent without CUDA
-    if clear is not None:
-        clear()
