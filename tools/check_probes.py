@@ -3,6 +3,7 @@
     python tools/check_probes.py [--device cuda:0] [--json FILE]
 
 * Products of matrices back to back are busy without a gap, so that their busy time is their time by events.
+* Steps before the first profile of the process are compared with steps after it: CUPTI stays loaded.
 * Steps with a sampler beside them are compared with steps without, in turn.
 """
 
@@ -102,7 +103,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = device_named(options.device)
+    step = small_step(device)
+    steps_in(step, device, WINDOW_S)
+    before_s = min(steps_in(step, device, WINDOW_S) for _ in range(3))
     found = {"busy_over_events": busy_over_events(device)}
+    found["after_profile"] = min(steps_in(step, device, WINDOW_S) for _ in range(3)) / before_s - 1
     with Nvml.of(device) as nvml:
         start = time.perf_counter()
         for number in range(20):

@@ -124,6 +124,7 @@ def _bias(path: Path) -> Iterator[Row]:
 def _probes(path: Path) -> Iterator[Row]:
     found = json.loads(path.read_text()) if path.exists() else {}
     yield _row("busy time of products over event time", found.get("busy_over_events"), within=(0.98, 1.02))
+    yield _row("what a profile leaves in later steps", found.get("after_profile"), "share", within=(-math.inf, 0.01))
     yield _row("what the sampler costs a step", found.get("sampler_cost"), "share", within=(-math.inf, 0.01))
     yield _row("time of one sample", found.get("sample_s"), "s")
 
