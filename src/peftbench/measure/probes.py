@@ -188,7 +188,7 @@ class CudaProbes:
             synchronize = partial(_synchronize, self._device)
             busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize, period_s=self._period_s)
         seen = most_processes(sampler.samples)
-        others = Sharing(None if seen is None else neighbours(seen, beside=self.beside))
+        others = Sharing(neighbours(seen, beside=self.beside) if seen else None)
         return ProbeFindings(
             {
                 **energy_metrics(busy, idle, tokens=tokens),

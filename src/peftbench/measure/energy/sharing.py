@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FOREIGN_BYTES: Final = 2**28
 """Memory of others from which on it is reported, where the driver says what this process holds."""
+UNLISTED: Final = "NVML lists no process, not even this one: a container?"
 UNACCOUNTED_BYTES: Final = 2**31
 """The same where it does not: this process's CUDA context and libraries are among these bytes."""
 
@@ -111,11 +112,11 @@ def sharing(
         foreign = used_bytes.value - (mine or reserved_bytes)
         limit = FOREIGN_BYTES if mine else UNACCOUNTED_BYTES
     return Sharing(
-        neighbours=None if listed is None else neighbours(len(listed), beside=beside),
+        neighbours=neighbours(len(listed), beside=beside) if listed else None,
         foreign_bytes=foreign if foreign > limit else 0,
         mig=is_mig,
         mps_clients=(mps_clients.value or 0) if mps_clients else 0,
-        reason=processes.reason,
+        reason=processes.reason or ("" if listed else UNLISTED),
     )
 
 

@@ -236,6 +236,8 @@ def test_others_on_the_device_are_seen_and_a_state_in_lock_step_is_none_of_them(
     assert contained["neighbours"] == [2, 1]  # one of the three is this process, under another id
     assert [line.partition(":")[0] for line in contained["warnings"]] == ["shared GPU"] * 2
     assert "MPS divides it among 2" in contained["warnings"][1]
+    empty = nvml_standin.run(SAMPLED, NVML_PROCESS="unlisted", NVML_OTHERS="0")
+    assert (empty["neighbours"], empty["shared"]) == ([None, None], [False, False])  # it is there, and not listed
     hidden = nvml_standin.run(SAMPLED, NVML_PROCESS="1000", NVML_OTHERS="0", NVML_USED="5000000000")
     assert hidden["warnings"] == ["shared GPU: 4.7 GiB of its memory are held by others"]
     failing = nvml_standin.run(SAMPLED, NVML_FAIL="nvmlDeviceGetComputeRunningProcesses_v3=4,nvmlDeviceGetPowerUsage=3")
