@@ -44,12 +44,13 @@ def normal_iqr(count: int) -> float:
     """Return the interquartile range to expect of `count` normal numbers, in standard deviations.
 
     It is 1.349 of very many, and 0.99 of five: with 1.349 for all, a short baseline would seem to spread too little,
-    and give false alarms. The expected order statistics are those of Blom (1958). A single number has none: infinity.
+    and give false alarms. The expected order statistics are those of Blom (1958). One number has no range: infinity.
     """
-    if count < 2:
+    if count == 1:
         return math.inf
-    upper_quartile = 1 + 0.75 * (count - 1)  # its place among the sorted numbers, as `numpy.quantile` counts
-    return 2 * float(ndtri((upper_quartile - 0.375) / (count + 0.25)))
+    below, share = divmod(0.75 * (count - 1), 1)  # the upper quartile's place, as `numpy.quantile` interpolates
+    ranks = np.array([below + 1, min(below + 2, count)])
+    return 2 * float(ndtri((ranks - 0.375) / (count + 0.25)) @ [1 - share, share])
 
 
 def ragged_moments(launches: Sequence[Sequence[float]]) -> Moments:

@@ -76,6 +76,24 @@ def test_ragged_moments_are_those_of_each_case() -> None:
     np.testing.assert_allclose(found.spread, [0, np.nan, 0.1 / normal_iqr(3), 0, 1.5 / normal_iqr(3)])
 
 
+@pytest.mark.parametrize(("count", "error"), [(2, 0.05), (3, 0.03), (5, 0.01), (10, 0.01), (20, 0.01)])
+def test_the_spread_of_few_launches_is_no_smaller_than_that_of_many(count: int, error: float) -> None:
+    drawn = np.random.default_rng(count).normal(0.0, 1.0, (200_000, count))
+    assert moments(drawn).spread.mean() == pytest.approx(1.0, rel=error)
+
+
+def test_the_spread_of_very_many_launches_is_that_of_the_normal_distribution() -> None:
+    assert normal_iqr(10**9) == pytest.approx(2 * stats.norm.ppf(0.75))
+
+
+def test_a_short_baseline_gives_no_more_false_alarms_than_promised() -> None:
+    rng = np.random.default_rng(5)
+    base = moments(rng.normal(0.0, 0.015, (1_500, 24, 5)))
+    new = moments(rng.normal(np.log1p(RULE.tolerance), 0.015, (1_500, 24, RULE.all_launches)))
+    called = slower(shifts(base, new, np.zeros((1_500, 1)), RULE), RULE)
+    assert called.mean() < 1.5 * RULE.alpha_young
+
+
 def test_too_few_cases_share_no_shift_and_no_spread() -> None:
     four, five = moments(_launches(1, 4, 20)), moments(_launches(1, 5, 20))
     assert float(common_shift(four.mean, RULE)) == 0.0
