@@ -16,6 +16,7 @@ from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.memory.device_memory import leak, release
 from peftbench.measure.probes import probes_for
 from peftbench.measure.time.clock import clock_for
+from peftbench.measure.time.frames import with_room
 from peftbench.measure.time.rounds import interleave
 from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record, Status
@@ -128,7 +129,7 @@ class Runner:
         self._left_open = True
         measurement = self._measurement(blank, observer, only_time=only_time)
         with self._guarded():
-            record = self._outcome(case, benchmark, self._workbench(records), measurement)
+            record = with_room(lambda: self._outcome(case, benchmark, self._workbench(records), measurement))
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
