@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,9 +108,13 @@ class Evidence:
         """Return the training of a method on one task with one seed, or None."""
         return self._singles.get((method, group, seed))
 
+    def singles(self, of: Callable[[str], bool]) -> list[Training]:
+        """Return the trainings on one task of the methods for which `of` is true."""
+        return [one for one in self._singles.values() if of(one.method)]
+
     def adapters(self) -> list[Training]:
         """Return the trainings of all adapters on one task each."""
-        return [one for one in self._singles.values() if is_adapter(one.method)]
+        return self.singles(is_adapter)
 
     def adapter_methods(self) -> list[str]:
         """Return the names of the adapters that were trained."""
