@@ -37,10 +37,6 @@ def test_an_option_for_pytest_benchmarks_output_brings_its_tables_back(benches: 
     text = run("--benchmark-sort=mean", "-k", "inference").stdout.str()
     found = [text.index(part) for part in ("= peftbench =", "- benchmark 'inference nli-bs2': 2", "the answer =")]
     assert found == sorted(found)
-    both = run("--peftbench-tables=both", "-k", "inference and lora")
-    both.stdout.fnmatch_lines(["*benchmark 'inference nli-bs2': 1 tests*", "One method was measured (lora), *"])
-    none = run("--peftbench-tables=ours", "--benchmark-sort=mean", "-k", "inference")
-    assert "benchmark 'inference" not in none.stdout.str()
 
 
 def show(capsys: pytest.CaptureFixture[str], file: Path, *options: str) -> str:
@@ -71,7 +67,7 @@ def test_the_blocks_of_many_groups_are_folded_unless_they_are_wanted(
 
 
 def test_a_regression_that_pytest_benchmark_finds_hides_no_answer(benches: pytest.Pytester, run: Run) -> None:
-    small = ("-k", "inference", "--peftbench-rounds=2")
+    small = ("-k", "inference and lora", "--peftbench-rounds=2")
     run(*small, "--benchmark-autosave")
     slow = next(Path(benches.path).rglob("0001_*.json"))
     data = json.loads(slow.read_text())
@@ -82,4 +78,4 @@ def test_a_regression_that_pytest_benchmark_finds_hides_no_answer(benches: pytes
     result = run(*small, *asked)
     assert "Performance has regressed" in result.stdout.str() + result.stderr.str()
     assert result.ret != 0
-    assert "Inference: lora takes " in result.stdout.str()
+    assert "One method was measured (lora), so nothing is compared" in result.stdout.str()

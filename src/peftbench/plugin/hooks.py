@@ -132,7 +132,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if reporter is not None and here and measuring:
         from peftbench.plugin.progress import Progress
 
-        session.config.pluginmanager.register(Progress(reporter, session.items), "peftbench-progress")
+        session.config.pluginmanager.register(Progress(reporter, session.items, bench), "peftbench-progress")
 
 
 @pytest.fixture
