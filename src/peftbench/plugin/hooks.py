@@ -171,17 +171,22 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.config.stash[BENCH].release()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table of results before that of pytest-benchmark."""
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, object, object]:
+    """Print the tables of results before those of pytest-benchmark, and the answer after them."""
     bench = config.stash[BENCH]
-    if bench.records:
-        from peftbench.plugin.screen import write
-        from peftbench.report.terminal import render
+    if not bench.records:
+        return (yield)
+    from peftbench.plugin.conclusion import Conclusion
 
-        width = config.get_terminal_writer().fullwidth
-        terminalreporter.section("peftbench")
-        write(terminalreporter, render(bench.run(), width=width, color=terminalreporter.hasmarkup))
+    conclusion = Conclusion(bench, terminalreporter, launched=bool(config.getoption(assigned.DESTINATION)))
+    try:
+        conclusion.before()
+        return (yield)
+    finally:  # pytest-benchmark raises an error where it finds a regression
+        conclusion.after()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
