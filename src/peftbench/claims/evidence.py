@@ -224,18 +224,28 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
             numbers.
     """
     runs = [load_run(path) for path in paths]
-    for path, run in zip(paths, runs, strict=True):
+    require_poolable({str(path): run for path, run in zip(paths, runs, strict=True)})
+    return runs
+
+
+def require_poolable(runs: Mapping[str, Run]) -> None:
+    """Refuse runs whose numbers cannot be pooled. Errors name the runs by their keys.
+
+    Raises:
+        UserError: the runs differ in model, data, device or another setting that changes numbers, or a record of a
+            study lacks what it varies.
+    """
+    for name, run in runs.items():
         for record in distinct(run.records):
             if (varied := VARIED.get(record.workload)) is not None:
-                where = f"{path}: record {record.id[:NAMED]}: variant"
+                where = f"{name}: record {record.id[:NAMED]}: variant"
                 require(KnownVariant, record.variant, where, never_missing=varied)
-    first: dict[str, tuple[Path, object]] = {}
-    for path, run in zip(paths, runs, strict=True):
-        for name, ours in _comparable(run).items():
-            other, theirs = first.setdefault(name, (path, ours))
+    first: dict[str, tuple[str, object]] = {}
+    for name, run in runs.items():
+        for setting, ours in _comparable(run).items():
+            other, theirs = first.setdefault(setting, (name, ours))
             if theirs != ours:
-                raise UserError(f"{path}: {name} is {ours}, in {other} it is {theirs}; give runs of one kind")
-    return runs
+                raise UserError(f"{name}: {setting} is {ours}, in {other} it is {theirs}; give runs of one kind")
 
 
 def _comparable(run: Run) -> dict[str, object]:

@@ -50,6 +50,14 @@ class RunningSettings:
         metavar="FILE",
         parent=True,
     )
+    html: Path | None = option(
+        None,
+        "write a page with plots and tables to this file; needs pip install 'peftbench[report]'",
+        Question.OUTPUT,
+        parse=Path,
+        metavar="FILE",
+        parent=True,
+    )
     work: Path | None = option(
         None,
         "folder of the journal and of launches; default: .peftbench in pytest's root directory",

@@ -193,11 +193,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the run to its files, even after an error."""
     bench = session.config.stash[BENCH]
     if bench.records:
-        from peftbench.report.files import write_run
+        from peftbench.plugin.results import write_results
 
         with reported_at_the_end(session):
-            files = bench.settings.bencher_json, bench.settings.action_json
-            write_run(bench.run(), bench.run_file, bencher_json=files[0], action_json=files[1])
+            write_results(bench)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
