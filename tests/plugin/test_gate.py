@@ -71,6 +71,9 @@ def test_a_slower_case_is_launched_again_later_with_siblings_and_is_red(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [len(methods) for methods in world.asked] == [6] * 3 + [1] * 2 + [5]  # certain after six
     assert all("lora" in methods for methods in world.asked)
+    text = result.stdout.str()
+    parts = ("= peftbench =", "= peftbench: the answer =", "= peftbench gate =", "\nFAILED ", " failed")
+    assert [text.rindex(part) for part in parts] == sorted(text.rindex(part) for part in parts)
     result.stdout.fnmatch_lines([f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed: [56].* % slower [[]*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     (failure,) = ET.parse(pytester.path / "junit.xml").iter("failure")  # noqa: S314 - written by pytest

@@ -42,9 +42,13 @@ def refuse_impossible(settings: Settings, catalogue: Catalogue) -> None:
     select("workload", settings.workloads, catalogue.workloads)
     select("task", settings.tasks, catalogue.tasks)
     select_methods(settings.methods, catalogue.methods)
-    for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json):
+    for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json, settings.html):
         if path is not None:
             is_stream(path)
+    if settings.html is not None:
+        from peftbench.pages.page import require_packages
+
+        require_packages()
 
 
 def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named: bool = False) -> tuple[Case, ...]:

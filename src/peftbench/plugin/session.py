@@ -146,8 +146,8 @@ class BenchSession:
 
     @property
     def run_file(self) -> Path | None:
-        """File to which the run is written, or None. A run that is recorded for a baseline always has one."""
-        return self.settings.json or (self.work / "run.json" if self.settings.record else None)
+        """File to which the run is written, or None. A run whose cases run in launches always has one."""
+        return self.settings.json or (self.work / "run.json" if self.delegates else None)
 
     @property
     def work(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -51,6 +51,7 @@ class Runner:
         self._shared: dict[str, object] = {}
         self._watch = Stopwatch()
         """The stopwatch of the last case."""
+        self._tell: Callable[[str], object] | None = None
         threads = () if backend.settings.compile else (process.THREADS,)
         self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
         """The state that a case can change for later cases, besides the batches."""
@@ -73,6 +74,10 @@ class Runner:
     def take_rounds_by(self, take: Take) -> None:
         """Replace the function that takes the rounds of a case and its reference."""
         self._take = take
+
+    def tell_passes(self, tell: Callable[[str], object]) -> None:
+        """Call a function with the name of each pass before it begins. It is never called during rounds."""
+        self._tell = tell
 
     def close(self) -> None:
         """Release everything that is held."""
@@ -119,7 +124,7 @@ class Runner:
             PoisonedError: this process cannot use the device any more.
             Exception: any other error, such as a fault of a method's code.
         """
-        self._watch, self._changes = Stopwatch(), ()
+        self._watch, self._changes = Stopwatch(tell=self._tell), ()
         blank = self.blank(case, benchmark, id)
         if reason := benchmark.unsupported_case(case, self.backend):
             return replace(blank, status="unsupported", reason=reason)
