@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.devices.device import device_named
 from peftbench.devices.precision import Precision
@@ -97,7 +98,9 @@ class Backend:
         for task in tasks:
             building.check_attention(model, config, task, settings.attention)
             models.check_seq_len(model.name, vocabularies.text_config(config).to_dict(), backend.seq_len(task))
-            data.check_rows(source, task)
+            batching.check_rows(source, task, tokenizer, backend.seq_len(task), backend.positions)
+            if settings.packing and not task.packable:
+                task.packed([], 0)
         return backend
 
     def rehearsing(self) -> Backend:
@@ -132,7 +135,7 @@ class Backend:
         """Build what the cases of one group share."""
         settings = self.settings
         task = data.fitted_task(self.data, self.definitions.task(task_name))
-        found = data.batches(
+        found = batching.batches(
             self.data,
             task,
             tokenizer=self.tokenizer,
@@ -141,6 +144,8 @@ class Backend:
             seq_len=self.seq_len(task),
             count=BATCHES,
             seed=settings.seed,
+            packing=settings.packing,
+            positions=self.positions,
         )
         template = self.new_model(task, settings.seed)
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
@@ -175,6 +180,7 @@ class Group:
                 seed=self.backend.settings.seed,
                 tokens=self.backend.seq_len(self.task),
                 positions=self.backend.positions,
+                packed=self.backend.settings.packing,
             ),
             batches=self.batches,
             fresh_model=self.fresh_model,
@@ -185,7 +191,7 @@ class Group:
     @property
     def tokens(self) -> float:
         """Tokens of a batch without padding, averaged over the batches."""
-        return sum(int(batch["attention_mask"].sum()) for batch in self.batches) / len(self.batches)
+        return sum(map(self.task.tokens, self.batches)) / len(self.batches)
 
 
 def _default_device() -> str:
