@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench.data import batching
 from peftbench.data import sources as data
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.records.ids import MethodSpec
     from peftbench.tasks.base import Batch, Task, Vocabulary
+
+
+MOST_COPIED: Final = 50_000_000
+"""Parameters of a preset above which a case's model on the CPU is drawn anew: a copy would need a second in memory."""
 
 
 class Definitions(Protocol):
@@ -120,16 +124,39 @@ class Backend:
         """The longest sequence that the model takes, in tokens, where it says one."""
         return models.max_positions(vocabularies.text_config(self.config).to_dict())
 
-    def new_model(self, task: Task, seed: int) -> PreTrainedModel:
-        """Build the model with the head of `task`, on the CPU. `seed` determines its random weights."""
+    def new_model(self, task: Task, seed: int, device: torch.device | None = None) -> PreTrainedModel:
+        """Build the model with the head of `task`. `seed` determines its random weights.
+
+        Args:
+            task: Fixes the head.
+            seed: Of the random weights.
+            device: Where a preset's weights are drawn; None: the CPU. Those of a checkpoint are read onto the CPU.
+        """
         precision = self.precision
         model = building.build_model(
-            self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
+            self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention, device=device
         )
         building.set_padding(model, self.vocabulary.pad)
         if self.settings.gradient_checkpointing:
             building.checkpoint_layers(model)
         return model
+
+    def template(self, task: Task) -> PreTrainedModel:
+        """Return a model of which `fresh_model` makes copies; one without weights, on `meta`, if those are drawn anew.
+
+        A large preset is drawn on the device each time: its weights are then nowhere in memory twice.
+        """
+        if self.model.preset:
+            empty = building.build_unloaded(self.model, task)
+            if self.device.type != "cpu" or sum(weight.numel() for weight in empty.parameters()) > MOST_COPIED:
+                return empty
+        return self.new_model(task, self.settings.seed)
+
+    def fresh_model(self, task: Task, template: PreTrainedModel) -> PreTrainedModel:
+        """Return a new model on the device, the same each time: a copy of the template, or drawn anew."""
+        if template.device.type == "meta":
+            return self.new_model(task, self.settings.seed, self.device)
+        return copy.deepcopy(template).to(self.device)
 
     def group(self, task_name: str, batch_size: int) -> Group:
         """Build what the cases of one group share."""
@@ -147,7 +174,7 @@ class Backend:
             packing=settings.packing,
             positions=self.positions,
         )
-        template = self.new_model(task, settings.seed)
+        template = self.template(task)
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
         return Group(self, task, batch_size, template, on_device)
 
@@ -157,7 +184,7 @@ class Group:
     """What the cases of one task and batch size share.
 
     It holds the batches on the device, and a template on the CPU: a model that no method has changed. Every case
-    takes a copy of the template.
+    takes a copy of the template, or a model of its own where the template has no weights (`Backend.template`).
     """
 
     backend: Backend
@@ -167,8 +194,8 @@ class Group:
     batches: tuple[Batch, ...]
 
     def fresh_model(self) -> PreTrainedModel:
-        """Return a copy of the template, on the device."""
-        return copy.deepcopy(self.template).to(self.backend.device)
+        """Return a new model on the device, the same each time."""
+        return self.backend.fresh_model(self.task, self.template)
 
     def subject(self, spec: MethodSpec) -> Subject:
         """Return a method on this group's task."""
