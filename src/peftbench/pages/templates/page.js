@@ -48,6 +48,7 @@
         actions: false, renderer: "svg", ast: true, defaultStyle: false, mode: "vega-lite", logLevel: 1, tooltip: { disableDefaultStyle: true },
       });
       chart.view = made.view;
+      chart.box.querySelector("svg").setAttribute("aria-hidden", "true"); // the box around it has the description
     }
     const view = chart.view;
     if (chart.hasChosen) view.signal(data.chosenName, chosen.id);
