@@ -43,8 +43,8 @@ def with_folders(catalogue: Catalogue, words: Iterable[str], *, lenient: bool = 
     known = dict(catalogue.folders)
     for word in words:
         with suppress(*([UserError] if lenient else [])):
-            name = parse_method(word).name if is_path(word) else ""
-            if name and name not in known:
+            name = parse_method(word).name
+            if is_path(name) and name not in known:
                 found = _adapters(name)
                 catalogue, known[name] = _added(catalogue, found)
     return replace(catalogue, folders=MappingProxyType(known))

@@ -31,7 +31,7 @@ def saved(*places: str) -> None:
 def test_folders_and_patterns_become_methods_beside_the_others(catalogue: Catalogue) -> None:
     saved("my-adapter", "all/lora/rank 4", "all/vera/rank 4", "all/vera/other")
     Path("all/full").mkdir()
-    words = ["lora", "./my-adapter(r=2)", "./all/*/*", "all/vera/other", "peft"]
+    words = ["lora", "./my-adapter(r=2)", "./all/*/*", "all/vera/other", "peft", "lora(target_modules=.*/q)"]
     found = with_folders(catalogue, words)
     names = [str(spec) for spec in select_methods(words, found.methods, found.folders)]
     assert names[:5] == ["lora", "my_adapter(r=2)", "lora.rank_4", "other", "vera.rank_4"]

@@ -11,6 +11,7 @@ from peftbench.methods.peft import METHODS
 from peftbench.methods.peft.adapter_folder import TRAINING, AdapterFolder
 from peftbench.methods.peft.layers import NO_LAYERS
 from peftbench.methods.peft.method import PeftMethod
+from peftbench.methods.peft.targets import no_layers
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,8 @@ def kin_of(folder: AdapterFolder) -> PeftMethod:
     """Return the built-in method of a folder's tuner whose own settings the configuration has, else its plainest."""
     built_in = [method for method in METHODS if method.tuner == folder.tuner]
     if not built_in:
-        return PeftMethod(name=folder.tuner.lower(), family="", summary="", source="", tuner=folder.tuner)
+        name = folder.tuner.lower()
+        return PeftMethod(name=name, family="", summary="", source="", tuner=folder.tuner, targets=no_layers)
     plain = {**built_in[0].fit(NO_LAYERS), **built_in[0].defaults}
     for method in built_in[1:]:
         own = {**method.fit(NO_LAYERS), **method.defaults}

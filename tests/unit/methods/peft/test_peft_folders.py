@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.matrix.catalogue import Catalogue
 from peftbench.methods.base import Application
 from peftbench.methods.optimization import Optimization
 from peftbench.methods.peft.adapter_folder import AdapterFolder
@@ -117,6 +118,25 @@ def test_trained_weights_are_those_that_peft_would_load_and_pass_the_proof(
     only_infers = config.peft_type == peft.PeftType.P_TUNING
     assert bool(method.untrainable) is only_infers
     assert bool(proof.steps) is not only_infers
+
+
+def test_an_adapter_of_a_language_model_is_loaded_for_sft_alone(
+    tmp_path: Path, encoder: Make, batch: Callable[..., Batch]
+) -> None:
+    def llama() -> Any:  # noqa: ANN401 - a model of transformers
+        return encoder(Head.CAUSAL_LM, "llama", num_key_value_heads=2)
+
+    one = batch(SEQUENCES)["input_ids"]
+    with torch.no_grad():
+        trained(llama(), tmp_path, peft.LoraConfig(r=4, task_type="CAUSAL_LM"))
+        expected = peft.PeftModel.from_pretrained(llama(), tmp_path).eval()(one).logits
+        method = FolderMethod.of("mine", AdapterFolder.read(tmp_path))
+        sft, nli = (Catalogue.load().task(name) for name in ("sft", "nli"))
+        model = method.apply(llama(), Application(task=sft))
+        torch.testing.assert_close(model.eval()(one).logits, expected)
+    assert all("lora_" in name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    assert method.unsupported(sft, architecture="llama") == ""
+    assert "trained for CAUSAL_LM, and nli is SEQ_CLS" in method.unsupported(nli, architecture="llama")
 
 
 def test_a_head_that_was_not_saved_is_drawn_and_a_head_of_other_classes_refused(
