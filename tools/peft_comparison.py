@@ -26,7 +26,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -89,8 +89,14 @@ TYPES: Final[Mapping[torch.dtype, str]] = {
 SKIPPED: Final = (torch.linalg.qr, torch.linalg.eigh, torch.linalg.inv, torch.linalg.solve)
 COLUMNS: Final = 1000
 """Matrices with at most so many are decomposed: values of those do set shapes, and it takes no time."""
+NEAR: Final = 0.01
+"""Largest relative difference of headers that name other shapes of as many tensors."""
 ALIGNMENT: Final = 8
 """Bytes: safetensors begins with the length of its header in so many, and pads the header to a multiple of it."""
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""The shape of each tensor of a checkpoint, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,8 @@ class Counted:
     """Parameters of the adapter that the method's optimizer leaves as they are."""
     pruned_bytes: tuple[int, int] | None = None
     """The least and the most that the tensors can have after a training that takes ranks away."""
+    fickle: int = 0
+    """Number of its tensors that have another shape with other random weights."""
 
     @property
     def file_bytes(self) -> int:
@@ -203,8 +211,8 @@ def header_bytes(tensors: Mapping[str, torch.Tensor]) -> int:
     return ALIGNMENT + -(-length // ALIGNMENT) * ALIGNMENT
 
 
-def count(method: Method, model: PreTrainedModel, application: Application) -> Counted:
-    """Apply a method to a model, and count what it trains and what its checkpoint holds."""
+def count(method: Method, model: PreTrainedModel, application: Application) -> tuple[Counted, Shapes]:
+    """Apply a method to a model; count what it trains and what its checkpoint holds, and return the shapes in that."""
     device = model.device.type
     with torch.device(device), nullcontext() if device == "meta" else WithoutDecompositions():
         applied: Any = method.apply(model, application)
@@ -212,7 +220,7 @@ def count(method: Method, model: PreTrainedModel, application: Application) -> C
     parameters = applied.named_parameters()  # each once
     sizes = {name: (p.numel(), p.requires_grad) for name, p in parameters}
     frozen = getattr(method, "frozen", "")
-    return Counted(
+    found = Counted(
         trained=sum(size for size, trained in sizes.values() if trained),
         total=sum(size for size, _ in sizes.values()),
         tensor_bytes=sum(tensor.numel() * tensor.element_size() for tensor in saved.values()),
@@ -221,6 +229,7 @@ def count(method: Method, model: PreTrainedModel, application: Application) -> C
         frozen=sum(size for name, (size, _) in sizes.items() if frozen and frozen in name),
         pruned_bytes=pruned_bytes(applied.peft_config["default"], saved) if isinstance(method, FolderMethod) else None,
     )
+    return found, {name: tuple(tensor.shape) for name, tensor in saved.items()}
 
 
 def _saved(applied: Any, method: Method) -> Mapping[str, torch.Tensor]:  # noqa: ANN401 - PEFT's model, or a plain one
@@ -260,20 +269,37 @@ def pruned_bytes(config: Any, saved: Mapping[str, torch.Tensor]) -> tuple[int, i
     return filled(cheapest), filled(reversed(cheapest))
 
 
-def counted(method: Method, source: ModelSource, catalogue: Catalogue) -> Counted | str:
-    """Count on `meta`, else on the CPU; return the reason where neither can."""
+def counted(method: Method, source: ModelSource, catalogue: Catalogue, *, file_bytes: int = 0) -> Counted | str:
+    """Count on `meta`, else on the CPU; return the reason where neither can.
+
+    Args:
+        method: What is counted.
+        source: Its model.
+        catalogue: What knows the task.
+        file_bytes: The bytes of PEFT's checkpoint. If weights were looked at and there are others here, it is counted
+            again with other weights: shapes may follow from them.
+    """
     application = Application(task=catalogue.task(TASK))
-    reason = ""
-    for device in ("meta", "cpu"):
+
+    def on(device: str, seed: int = 0) -> tuple[Counted, Shapes]:
         gc.collect()
-        try:
-            with torch.device(device):
-                model = building.build_model(source, application.task, seed=0, dtype="bfloat16")
-            method.check({})
-            return count(method, model, application)
-        except (PeftbenchError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return reason
+        with torch.device(device):
+            model = building.build_model(source, application.task, seed=seed, dtype="bfloat16")
+        return count(method, model, application)
+
+    try:
+        method.check({})
+        return on("meta")[0]
+    except (PeftbenchError, RuntimeError, TypeError, ValueError):
+        pass  # it looks at weights
+    try:
+        found, shapes = on("cpu")
+        if found.file_bytes == file_bytes:
+            return found
+        others = on("cpu", seed=1)[1]
+        return replace(found, fickle=sum(shape != others.get(name) for name, shape in shapes.items()))
+    except (PeftbenchError, RuntimeError, TypeError, ValueError) as error:
+        return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def explanation(row: Published, found: Counted) -> str:
@@ -298,6 +324,12 @@ def _explained_bytes(row: Published, found: Counted) -> str:
                 f"PEFT saved it after a training, which took ranks away: its tensors then have {least:,} to {most:,} "
                 "bytes; here it is saved before"
             )
+    header = row.file_bytes - found.tensor_bytes
+    if found.fickle and abs(header / found.header_bytes - 1) < NEAR:
+        return (
+            f"the shapes of {found.fickle:,} of its tensors follow from the values of the weights, and the header of "
+            f"the file names them: it has {header:,} bytes there and {found.header_bytes:,} here"
+        )
     return "? bytes"
 
 
@@ -408,7 +440,7 @@ def times_of(run: Path, methods: Mapping[str, Method]) -> dict[str, Measured]:
 
 
 def count_all(
-    chosen: Mapping[str, Method], keep: Path | None, count_one: Callable[[Method], Counted | str]
+    chosen: Mapping[str, Method], keep: Path | None, count_one: Callable[[str, Method], Counted | str]
 ) -> dict[str, Counted]:
     """Count what is not kept yet; a line on standard error for each."""
     kept: dict[str, Any] = json.loads(keep.read_text()) if keep and keep.exists() else {}
@@ -416,7 +448,7 @@ def count_all(
         if experiment in kept:
             continue
         start = time.perf_counter()
-        found = count_one(method)
+        found = count_one(experiment, method)
         if isinstance(found, str):
             sys.stderr.write(f"{experiment}: cannot be counted: {found}\n")
             continue
@@ -445,7 +477,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.measure:
         measure(options.folder, options.measure.absolute(), options.model)
     run = options.measure or options.run
-    counts = count_all(methods, options.keep, lambda method: counted(method, source, catalogue))
+    sizes = {row.experiment: row.file_bytes for row in rows}
+    counts = count_all(
+        methods, options.keep, lambda name, method: counted(method, source, catalogue, file_bytes=sizes[name])
+    )
     for line in table(rows, counts, times_of(run, methods) if run else {}):
         print(line)
     return 0
