@@ -22,7 +22,8 @@ class MeasuringSettings:
 
     methods: tuple[str, ...] = option(
         (),
-        "methods or families (default, paper, peft, all), comma-separated; lora(r=16) overrides a configuration",
+        "methods, families (default, paper, peft, all), or folders of adapters (./my-adapter, ./adapters/*), "
+        "comma-separated; lora(r=16) overrides a configuration",
         Question.WHAT,
         parse=comma_separated,
         metavar="LIST",

@@ -7,7 +7,7 @@ Loading the catalogue imports no torch, since definitions import what they need 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, cast
@@ -74,6 +74,8 @@ class Catalogue:
     tasks: Mapping[str, Task]
     models: Mapping[str, Preset]
     workloads: Mapping[str, Workload]
+    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """A path or a pattern that a user wrote -> the names of the methods that its folders are."""
 
     @classmethod
     def load(

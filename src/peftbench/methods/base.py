@@ -59,7 +59,10 @@ class Method(ABC):
 
     name: str
     family: str
-    """`basic`, `paper` or `peft`, or several separated by spaces: what `--peftbench-methods=paper` selects."""
+    """`basic`, `paper` or `peft`, or several separated by spaces: what `--peftbench-methods=paper` selects.
+
+    Empty for a method that is only measured where it is named itself.
+    """
     summary: str
     source: str
     """Where the method is defined: paper and section, or class."""
@@ -72,6 +75,12 @@ class Method(ABC):
     """The workload that trains it on all tasks together, if it is not meant to be trained on a task alone."""
     defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
     """The default configuration that does not depend on the model, for people to read."""
+    learning_rate: float | None = None
+    """Of its trainings, where no learning rates are asked for; None: those of the run."""
+    brings_weights: bool = False
+    """Whether applying it loads weights that were trained before, and training goes on from them."""
+    untrainable: str = ""
+    """Why it can only infer, or ''."""
 
     def unsupported(self, task: Task, *, architecture: str) -> str:
         """Return why the method cannot do `task` on a model of `architecture` (`config.model_type`), or ''."""
@@ -95,6 +104,14 @@ class Method(ABC):
         """
         del model, application
         return ()
+
+    @property
+    def identity(self) -> str:
+        """Return a line that changes when the user's files from which the method is made do; '' where it is from none.
+
+        It is among the warnings of the records of its cases.
+        """
+        return ""
 
     def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
         """Return the method for models of these anatomies, by architecture; most methods need to know none."""
@@ -138,6 +155,10 @@ class Method(ABC):
         """
         del model
         return number > 0
+
+    def trained_by(self, optimization: Optimization) -> Optimization:
+        """Return how a training of the method updates weights, given what the run asks for."""
+        return optimization
 
     def optimizer(self, model: torch.nn.Module, optimization: Optimization) -> torch.optim.Optimizer | None:
         """Return the optimizer that defines the method, or None where any (AdamW) does."""

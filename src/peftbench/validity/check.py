@@ -130,7 +130,7 @@ class _Proof:
 
     def train(self) -> int:
         promises = promises_of(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
-        untrainable = self.subject.precision.untrainable
+        untrainable = self.subject.method.untrainable or self.subject.precision.untrainable
         if untrainable:
             self.notes.append(f"training not checked: {untrainable}")
         steps = 0 if untrainable else self.take_steps(promises)

@@ -170,7 +170,9 @@ def _parts(case: Case, backend: Backend, method: Method, folder: Path) -> Servin
         path = folder / str(number)
         path.mkdir()
         seeded = replace(application, seed=application.seed + number)
-        method.save(_disturbed(method.apply(fresh_model(), seeded), seeded.seed), path)
+        model = method.apply(fresh_model(), seeded)
+        # Weights that were trained serve the first task as they are.
+        method.save(model if number == 0 and method.brings_weights else _disturbed(model, seeded.seed), path)
         folders.append(path)
     return ServingParts(
         method=method,

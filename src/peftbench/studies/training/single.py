@@ -73,8 +73,9 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
     def fresh_model() -> PreTrainedModel:
         return backend.new_model(task_data.task, seed, backend.device).to(backend.device)
 
+    method = backend.definitions.method(case.method.name)
     return Subject(
-        method=backend.definitions.method(case.method.name),
+        method=method,
         application=Application(
             task=task_data.task, overrides=dict(case.method.overrides), seed=seed, total_steps=total_steps
         ),
@@ -82,7 +83,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         fresh_model=fresh_model,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=Optimization(learning_rate=case.learning_rate),
+        optimization=method.trained_by(Optimization(learning_rate=case.learning_rate)),
     )
 
 
