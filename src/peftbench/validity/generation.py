@@ -90,7 +90,8 @@ class _Proof:
         width = fresh.config.get_text_config().hidden_size
         model = subject.method.apply(fresh, subject.application).eval()
         own = [tensor for tensor in model.parameters() if tensor.requires_grad and id(tensor) not in known]
-        perturb(own, SIGNAL / math.sqrt(width), zeros=False)
+        for tensor in own:  # a factor that starts at zero would hide all others; single zeros may be pruned
+            perturb([tensor], SIGNAL / math.sqrt(width), zeros=not bool(tensor.any()))
         return cls(subject=subject, tokens=tokens, model=model, plain=plain)
 
     def compare_all(self) -> None:
