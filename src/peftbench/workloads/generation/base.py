@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -114,25 +114,28 @@ class Generation(Workload):
     def round(self, subject: Subject, model: torch.nn.Module) -> Round:
         """Return what a round calls, given the model with its adapter in the right state."""
 
-    def trial(self, subject: Subject) -> Trial:
-        """Build the model in evaluation mode, put its adapter into the right state, and fill the cache."""
+    def without_gradients(self) -> AbstractContextManager[object]:
+        """Return the context of a round, in which torch records no operators: inference mode, as in `inference`."""
         import torch
 
+        return torch.inference_mode()
+
+    def trial(self, subject: Subject) -> Trial:
+        """Build the model in evaluation mode, put its adapter into the right state, and fill the cache."""
         with ExitStack() as stack:
             model = model_in_state(subject, self.adapter, stack)
             self._require_room(subject, model)
             device = next(model.parameters()).device
             with (
-                torch.inference_mode(),
+                self.without_gradients(),
                 subject.method.faults(model, subject.application, "generate with"),
                 subject.precision.forward_context(device),
             ):
                 found = self.round(subject, model)
 
-            @torch.inference_mode()
             def run(number: int, mark: Mark) -> object:
                 del mark
-                with subject.precision.forward_context(device):
+                with self.without_gradients(), subject.precision.forward_context(device):
                     return found.take(number)
 
             return Trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -108,6 +109,12 @@ class Generate(Generation):
     def needed(self) -> int:
         """Positions that a row needs: those of prompt and answer."""
         return self.prompt + self.new
+
+    def without_gradients(self) -> AbstractContextManager[object]:
+        """Return the context in which `generate` itself runs a model. Inference mode would make it faster."""
+        import torch
+
+        return torch.no_grad()
 
     def tokens(self, group: Group) -> float:
         """Return the new tokens of a round."""
