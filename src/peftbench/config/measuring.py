@@ -129,3 +129,9 @@ class MeasuringSettings:
         metavar="SOURCE",
         identity=True,
     )
+    packing: bool = flag(
+        "let examples share a sequence where there is room, without attention between them (task sft)",
+        Question.MODEL,
+        identity=True,
+        added=True,
+    )

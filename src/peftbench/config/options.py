@@ -42,6 +42,8 @@ class Option:
     """Whether the option may be given several times. The values of all sources are joined, the strongest last."""
     identity: bool = False
     """Whether the setting changes measured numbers. Records with different values are not comparable."""
+    added: bool = False
+    """Whether records leave out the default: those of versions that had no such setting then stay comparable."""
     studies: bool = False
     """Whether the setting changes numbers of studies, and of studies only."""
     pools: bool = False

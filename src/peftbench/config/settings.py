@@ -80,8 +80,9 @@ class Settings(MeasuringSettings, GenerationSettings, StudySettings, GateSetting
         Args:
             studies: Whether settings that change only studies are included.
         """
-        chosen = {name for name, one in options().items() if one.identity or (studies and one.studies)}
-        values = {name: getattr(self, name) for name in options() if name in chosen}
+        chosen = {name: one for name, one in options().items() if one.identity or (studies and one.studies)}
+        values = {name: getattr(self, name) for name in chosen}
+        values = {name: value for name, value in values.items() if not chosen[name].added or value != _default(name)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -89,6 +90,10 @@ class Settings(MeasuringSettings, GenerationSettings, StudySettings, GateSetting
 def options() -> Mapping[str, Option]:
     """Return every option by the name of its field."""
     return MappingProxyType({item.name: item.metadata["option"] for item in dataclasses.fields(Settings)})
+
+
+def _default(name: str) -> object:
+    return next(item.default for item in dataclasses.fields(Settings) if item.name == name)
 
 
 def _joined(given: Sequence[object]) -> list[object]:

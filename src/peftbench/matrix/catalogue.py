@@ -40,7 +40,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.tasks.choice:TASKS",
             "peftbench.tasks.causal:TASKS",
         ),
-        "peftbench.models": ("peftbench.models.presets:PRESETS",),
+        "peftbench.models": ("peftbench.models.presets:PRESETS", "peftbench.models.decoders:PRESETS"),
         "peftbench.anatomies": ("peftbench.methods.paper.anatomies:ALL",),
         "peftbench.workloads": (
             "peftbench.workloads.step:WORKLOADS",

@@ -44,6 +44,8 @@ class Application:
     """Length of the sequences to come, padding included, where it is known."""
     positions: int | None = None
     """The longest sequence that the model takes, where it says one."""
+    packed: bool = False
+    """Whether several examples share a sequence. What stands before a sequence then stands before one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)

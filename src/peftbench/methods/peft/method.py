@@ -126,6 +126,8 @@ class PeftMethod(Method):
         with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
             config = kind(task_type=self._task_type(model, application.task), **settings)
         if config.is_prompt_learning:
+            if application.packed:
+                raise UnsupportedError(f"{self.name} puts a prompt before a sequence, not before each packed example")
             self._require_room(config, application)
         return with_head(config, model)
 

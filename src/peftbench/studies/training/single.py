@@ -70,7 +70,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
     seed = case.seed
 
     def fresh_model() -> PreTrainedModel:
-        return backend.new_model(task_data.task, seed).to(backend.device)
+        return backend.new_model(task_data.task, seed, backend.device).to(backend.device)
 
     return Subject(
         method=backend.definitions.method(case.method.name),

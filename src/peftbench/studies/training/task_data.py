@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.config.places import folder_of, is_path
+from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.errors import UserError
 from peftbench.studies.training.evaluate import EvaluationSet, collator, encode_for_evaluation, judged_by
@@ -43,12 +44,16 @@ class TaskData:
         """
         task = data.fitted_task(backend.data, backend.definitions.task(name))
         tokenizer, seq_len = _tokenizer(backend), backend.seq_len(task)
-        train = task.encode(_rows(backend, task, "train"), tokenizer, seq_len)
-        data.check_ids(train, backend.vocabulary)
+        rows = _rows(backend, task, "train")
+        train = batching.encode(backend.data, task, rows, tokenizer, seq_len, positions=backend.positions)
+        batching.check_ids(train, backend.vocabulary)
+        if backend.settings.packing:
+            train = task.packed(train, seq_len)
 
         def evaluated(what: str, source: data.Source, split: str) -> EvaluationSet:
             rows = data.load_rows(source, task, split, backend.settings.eval_rows)
-            return encode_for_evaluation(task, rows, tokenizer, seq_len, name=what)
+            with batching.placed(source, task, split, positions=backend.positions):
+                return encode_for_evaluation(task, rows, tokenizer, seq_len, name=what)
 
         return cls(
             task=task,

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def rows_of(batch: Batch, length: int) -> torch.Tensor:
-    """Return the tokens of each row without padding, repeated and cut to a length, [batch, length]."""
+    """Return the tokens of each row, repeated and cut to a length, [batch, length]. Padding is left out by the mask.
+
+    Packed rows have no mask, and little padding: theirs counts as text.
+    """
     import torch
 
     tokens = batch["input_ids"]
