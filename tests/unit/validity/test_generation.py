@@ -81,8 +81,8 @@ class LooksBack(SelectiveMethod):
     """Replaces a layer by one that looks at the tokens of the pass."""
 
     def apply(self, model: PreTrainedModel, application: Application) -> nn.Module:
-        block = model.base_model.layers[0]  # type: ignore[index,union-attr] # of transformers, not typed
-        block.mlp = Averaging(block.mlp)  # type: ignore[union-attr,arg-type] # see above
+        block = model.base_model.layers[0]
+        block.mlp = Averaging(block.mlp)
         return super().apply(model, application)
 
 
