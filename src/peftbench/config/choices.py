@@ -15,3 +15,5 @@ OPTIMIZERS: Final = ("loop", "foreach", "fused")
 """Implementations of a PyTorch optimizer."""
 STOPS: Final = ("patience", "target", "budget")
 """What ends a training."""
+ANSWERS: Final = ("whole", "last-number")
+"""How a generated answer is read before it is compared."""

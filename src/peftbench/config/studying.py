@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peftbench.config.choices import STOPS
+from peftbench.config.choices import ANSWERS, STOPS
 from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST,
@@ -88,6 +88,23 @@ class StudySettings:
     )
     metric: str | None = option(
         None, "score by which trainings are judged; default: the score of the task", Question.STUDIES, studies=True
+    )
+    answers: str = option(
+        "whole",
+        "what of an answer counts for --peftbench-metric=exact_match of task sft: whole, or last-number (as GSM8K is "
+        "scored); default: whole",
+        Question.STUDIES,
+        parse=one_of(*ANSWERS),
+        studies=True,
+        added=True,
+    )
+    answer_tokens: int | None = option(
+        None,
+        "most tokens of an answer that is generated for exact_match; default: those of the longest expected answer",
+        Question.STUDIES,
+        parse=whole(1, MOST),
+        metavar="TOKENS",
+        studies=True,
     )
     train_rows: int | None = option(
         None, "most rows to train on; default: all", Question.STUDIES, parse=whole(1), metavar="N", studies=True

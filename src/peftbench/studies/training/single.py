@@ -16,6 +16,7 @@ from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
 from peftbench.records.scratch import scratch_folder
 from peftbench.studies.base import StudyFindings
+from peftbench.studies.training.evaluate import LOSSES
 from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, plan_for
 from peftbench.studies.training.task_data import TaskData
 from peftbench.workloads.subject import Subject
@@ -48,7 +49,7 @@ def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFinding
     parameters = count_parameters(outcome.model, head_names(subject.fresh_model()))
     metrics = {
         **training_metrics(outcome),
-        **{name: score(value) for name, value in outcome.trained.best.scores.items()},
+        **{name: _score(name, value) for name, value in outcome.trained.best.scores.items()},
         "trainable_body": Metric(parameters.trainable_body, "1"),
         "trainable_head": Metric(parameters.trainable_head, "1"),
         "total_parameters": Metric(parameters.total, "1"),
@@ -114,6 +115,10 @@ def findings(outcome: TrainedModel, metrics: dict[str, Metric]) -> StudyFindings
 def score(value: float) -> Metric:
     """Return the metric of a score between 0 and 1."""
     return Metric(value, "1", better="higher", noise="sampled")
+
+
+def _score(name: str, value: float) -> Metric:
+    return Metric(value, LOSSES[name], noise="sampled") if name in LOSSES else score(value)
 
 
 def saved_size(save: Callable[[Path], object]) -> CheckpointSize:
