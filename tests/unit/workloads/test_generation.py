@@ -108,6 +108,25 @@ def test_the_counters_of_a_token_are_exact_and_do_not_depend_on_the_rounds_befor
     assert first.operators.flops == ROWS * (2 * weights + attention)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_generate_is_compiled_in_its_first_round_and_only_if_asked_for(
+    subject_of: MakeSubject, monkeypatch: pytest.MonkeyPatch, *, compiled: bool
+) -> None:
+    modes: list[object] = []
+
+    def compile_nothing(function: object, **options: object) -> object:
+        modes.append(options["mode"])
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # `generate` sets it
+    with closing(workload("generate").trial(subject_of("full", "sft", model="tiny-llama", compile=compiled))) as trial:
+        assert modes == []
+        for number in range(2):
+            trial.run(number, lambda: None)
+    assert modes == (["default"] if compiled else [])
+
+
 def test_rows_are_repeated_to_a_length_and_hold_no_padding() -> None:
     batch = {"input_ids": torch.tensor([[5, 6, 7], [8, 9, 0]]), "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]])}
     assert rows_of(batch, 5).tolist() == [[5, 6, 7, 5, 6], [8, 9, 8, 9, 8]]
