@@ -45,6 +45,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "peftbench.workloads": (
             "peftbench.workloads.step:WORKLOADS",
             "peftbench.workloads.lifecycle:WORKLOADS",
+            "peftbench.workloads.generation.rounds:WORKLOADS",
             "peftbench.studies.training.convergence:WORKLOADS",
             "peftbench.studies.training.multitask:WORKLOADS",
             "peftbench.studies.deployment.study:WORKLOADS",

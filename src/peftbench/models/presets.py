@@ -209,7 +209,7 @@ PRESETS: tuple[Preset, ...] = (
         name="tiny-llama",
         summary="Llama of 2 layers of 128, for a CPU",
         model_type="llama",
-        config=llama(**_TINY, num_key_value_heads=2, max_position_embeddings=128),
+        config=llama(**_TINY, num_key_value_heads=2, max_position_embeddings=512),
         seq_len=32,
         tasks=("sft",),
     ),

@@ -105,8 +105,8 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
 
     workload = catalogue.workload(mark.workload)
     wanted = settings.workloads
-    selected = workload.name in wanted or (ALL in wanted and workload.in_all)
-    if not (selected if wanted else workload.default or named):
+    by_name = workload.name in wanted
+    if not (by_name or (ALL in wanted and workload.in_all) if wanted else workload.default or named):
         return ()
     cases = matrix(
         catalogue,
@@ -114,6 +114,8 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
         tasks=mark.tasks or settings.tasks or workload.tasks or default_tasks(catalogue, settings.model),
         batch_sizes=mark.batch_sizes or settings.batch_sizes or workload.batch_sizes,
     )
+    if wanted and not by_name:  # what is named and cannot be done gets a row; what `all` includes is what can be done
+        cases = tuple(case for case in cases if all(workload.can_do(catalogue.task(name)) for name in case.tasks))
     return with_own_rates(workload.expand(cases, settings), settings, catalogue)
 
 

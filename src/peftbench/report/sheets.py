@@ -88,7 +88,11 @@ def of_run(run: Run) -> Sheet:
     """Return the sheet of a run. A row has a record's metrics by name, and the ends of their intervals."""
     about = {"fingerprint": dict(run.fingerprint), "settings": encode(run.settings)}
     rows = [_of_record(record) for record in run.records]
-    people = [row for row in rows if not row["variant"] or row["status"] != "ok"]
+    people = [
+        row
+        for record, row in zip(run.records, rows, strict=True)
+        if not studies.has_table(record) or record.status != "ok"
+    ]
     answer = Answer(run)
     summary = answer.to_json() if answer.compares else None
     return Sheet(RUN, about, rows, COLUMNS, people=people, appendix=partial(_appendix, answer), summary=summary)

@@ -61,6 +61,11 @@ UPKEEP: Final[Cells] = (
 )
 
 
+def has_table(record: Record) -> bool:
+    """Tell whether a record is of a study that has a table of its own."""
+    return record.workload in (CONVERGENCE, MULTITASK, ADDING, DEPLOYMENT)
+
+
 def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     """Yield title, table and notes of each group of each study in a run. Tables fit in `width` if possible."""
     found = [record for record in run.records if record.status == "ok"]

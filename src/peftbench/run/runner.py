@@ -212,7 +212,7 @@ class Runner:
             method=str(case.method),
             task=case.task,
             batch_size=case.batch_size,
-            seq_len=max(self.backend.seq_len(self.backend.definitions.task(name)) for name in case.tasks),
+            seq_len=benchmark.length(case, self.backend),
             status="ok",
             variant=dict(case.variant),
         )
@@ -266,6 +266,7 @@ class Runner:
             subject = group.subject(case.method)
         with watch.during("validity"):
             proof = None if measurement.only_time else self._proofs.of(case, subject)
+            generation = self._proofs.of_generation(case, subject) if proof and workload.generates else None
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
@@ -279,7 +280,7 @@ class Runner:
             measured,
             metrics={**measured.metrics, **proof.metrics(), **own},
             passes_s=watch.seconds,
-            warnings=(*proof.notes, *measured.warnings),
+            warnings=(*proof.notes, *(generation.notes if generation else ()), *measured.warnings),
         )
 
     def _group_of(self, case: Case) -> Group:
