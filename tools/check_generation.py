@@ -130,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny-llama")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workloads", nargs="+", default=["prefill", "decode", "generate"])
     parser.add_argument("--methods", nargs="+", default=["full", "lora"])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--tokens", type=int, default=128, help="of prompts, and in the cache of decode")
@@ -155,7 +156,7 @@ def main() -> None:
                     5,
                 ),
             )
-            for name, lengths, make, share in sides:
+            for name, lengths, make, share in (side for side in sides if side[0] in options.workloads):
                 changes: dict[str, Any] = dict(lengths)
                 with closing(replace(catalogue.workload(name), **changes).trial(subject)) as trial:
 
