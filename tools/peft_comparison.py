@@ -343,16 +343,15 @@ def table(rows: Sequence[Published], counts: Mapping[str, Counted], times: Mappi
 def _ratios(name: str, theirs: Mapping[str, Published], times: Mapping[str, Measured]) -> tuple[str, ...]:
     """Return time there and here, and memory there and here, over those of the reference; '' where one is missing."""
     row, base, mine, lora = theirs[name], theirs.get(REFERENCE), times.get(name), times.get(REFERENCE)
-    return (
-        _ratio(row.step_ms, base and base.step_ms),
-        _ratio(mine and mine.step_s, lora and lora.step_s),
-        _ratio(row.memory_bytes, base and base.memory_bytes),
-        _ratio(mine and mine.peak_bytes, lora and lora.peak_bytes),
-    )
+    there = [_ratio(row.step_ms, base.step_ms), _ratio(row.memory_bytes, base.memory_bytes)] if base else ["", ""]
+    here = ["", ""]
+    if mine and lora:
+        here = [_ratio(mine.step_s, lora.step_s), _ratio(mine.peak_bytes, lora.peak_bytes)]
+    return there[0], here[0], there[1], here[1]
 
 
-def _ratio(value: float | None, base: float | None) -> str:
-    return f"{value / base:.2f}" if value and base else ""
+def _ratio(value: float, base: float) -> str:
+    return f"{value / base:.2f}"
 
 
 def _beside(there: int, here: int) -> str:
