@@ -31,12 +31,14 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
     def read(cls, *sources: Mapping[str, object]) -> Self:
         """Read the settings from mappings of field name to text, list or number. The first mapping with a value wins.
 
+        Where none has one, that of the protocol counts, if one is chosen.
+
         Raises:
             UserError: a value cannot be read, or two settings contradict each other; says what is allowed.
         """
         values: dict[str, Any] = {}
         for name, one in options().items():
-            given = [source[name] for source in sources if source.get(name) not in (None, "", [])]
+            given = [source[name] for source in _with_protocol(sources) if source.get(name) not in (None, "", [])]
             if given:
                 values[name] = parsed(name, one, _joined(given) if one.repeats else given[0])
         settings = cls(**values)
@@ -68,6 +70,14 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
 
         return Rule.read(",".join(self.gate_rule))
 
+    def is_asked(self, name: str) -> bool:
+        """Tell whether a setting has another value than the protocol gives it, or else the default."""
+        from peftbench.config.protocols import PROTOCOLS
+
+        named = PROTOCOLS.get(self.protocol or "", {})
+        usual = parsed(name, options()[name], named[name]) if name in named else _default(name)
+        return bool(getattr(self, name) != usual)
+
     @property
     def delegates(self) -> bool:
         """Whether the cases are measured in child processes."""
@@ -81,7 +91,8 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
         """
         chosen = {name: one for name, one in options().items() if one.identity or (studies and one.studies)}
         values = {name: getattr(self, name) for name in chosen}
-        values = {name: value for name, value in values.items() if not chosen[name].added or value != _default(name)}
+        if self.protocol is None:
+            values = {key: value for key, value in values.items() if not chosen[key].added or value != _default(key)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -89,6 +100,15 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
 def options() -> Mapping[str, Option]:
     """Return every option by the name of its field."""
     return MappingProxyType({item.name: item.metadata["option"] for item in dataclasses.fields(Settings)})
+
+
+def _with_protocol(sources: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    name = next((source["protocol"] for source in sources if source.get("protocol")), None)
+    if name is None:
+        return sources
+    from peftbench.config.protocols import PROTOCOLS
+
+    return [*sources, PROTOCOLS.get(str(name), {})]  # an unknown one is refused where its option is read
 
 
 def _default(name: str) -> object:

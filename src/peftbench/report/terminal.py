@@ -60,7 +60,24 @@ def head(run: Run) -> list[str]:
         f"versions {versions}",
         f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
     ]
+    lines += _protocol(settings)
     return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
+
+
+def _protocol(settings: Mapping[str, Any]) -> list[str]:
+    """Return a line about the protocol, if there was one, with the settings that were given other values."""
+    from peftbench.config.options import parsed
+    from peftbench.config.protocols import PROTOCOLS
+    from peftbench.config.settings import options
+
+    name = str(settings.get("protocol"))
+    if name not in PROTOCOLS:
+        return []
+    meant = {key: parsed(key, options()[key], text) for key, text in PROTOCOLS[name].items() if key in settings}
+    # A list has become one of JSON's, or not yet.
+    others = [key for key, value in meant.items() if value != (tuple(v) if isinstance(v := settings[key], list) else v)]
+    changed = ", ".join(f"{key} {settings[key]}" for key in others)
+    return [f"protocol {name}{', but ' if changed else ''}{changed}"]
 
 
 def describe_noise(readings: Mapping[str, float]) -> str:

@@ -109,7 +109,10 @@ class Backend:
 
     def rehearsing(self) -> Backend:
         """Return a backend whose settings make a study as short as possible: one step, one request."""
-        return replace(self, settings=replace(self.settings, epochs=1e-9, eval_rows=1, requests=1))
+        return replace(
+            self,
+            settings=replace(self.settings, epochs=1e-9, steps=None, multitask_epochs=None, eval_rows=1, requests=1),
+        )
 
     def seq_len(self, task: Task) -> int:
         """Return the length in tokens to which every batch of `task` is padded."""

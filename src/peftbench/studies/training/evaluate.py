@@ -167,11 +167,13 @@ def _evaluating(model: torch.nn.Module, precision: Precision) -> Iterator[None]:
         model.train(training)
 
 
-def collator(task: Task, vocabulary: Vocabulary, device: torch.device) -> Callable[[Sequence[Features]], Batch]:
-    """Return a function that makes a batch of examples on the device, padded to the longest of them."""
+def collator(
+    task: Task, vocabulary: Vocabulary, device: torch.device, *, pad_to: int | None = None
+) -> Callable[[Sequence[Features]], Batch]:
+    """Return a function that makes a batch of examples on the device, padded to the longest of them or to `pad_to`."""
 
     def collate(features: Sequence[Features]) -> Batch:
-        batch = task.collate(features, vocabulary)
+        batch = task.collate(features, vocabulary, pad_to=pad_to)
         return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
     return collate

@@ -29,22 +29,27 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Workbench
 
 
-def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
-    """Train one method on one task, with the seed and the learning rate of the case."""
-    task_data = task_data_of(bench, case.task)
-    data_by_task = {case.task: task_data}
-    plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, goal)
+def job_of(case: Case, bench: Workbench, goal: float | None) -> TrainingJob:
+    """Return the training of one method on one task, with the seed and the learning rate of the case."""
+    settings, task_data = bench.backend.settings, task_data_of(bench, case.task)
+    plan = plan_for(settings, {case.task: len(task_data.train)}, case.batch_size, goal)
     subject = subject_of(case, bench.backend, task_data, plan.total_steps)
-    seed = case.seed
-    job = TrainingJob(
+    return TrainingJob(
         subject=subject,
         build=subject.applied_model,
-        data_by_task=data_by_task,
+        data_by_task={case.task: task_data},
         batch_size=case.batch_size,
-        seed=seed,
+        seed=case.seed,
         plan=plan,
-        group_by_length=bench.backend.settings.group_by_length,
+        group_by_length=settings.group_by_length,
+        max_norm=settings.clip or None,
     )
+
+
+def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
+    """Train one method on one task, with the seed and the learning rate of the case."""
+    job = job_of(case, bench, goal)
+    subject = job.subject
     outcome = follow(job, bench, keep_best=False)
     parameters = count_parameters(outcome.model, head_names(subject.fresh_model()))
     metrics = {
@@ -74,6 +79,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         return backend.new_model(task_data.task, seed, backend.device).to(backend.device)
 
     method = backend.definitions.method(case.method.name)
+    asked = Optimization(case.learning_rate, backend.settings.weight_decay)
     return Subject(
         method=method,
         application=Application(
@@ -83,7 +89,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         fresh_model=fresh_model,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=method.trained_by(Optimization(learning_rate=case.learning_rate)),
+        optimization=asked if backend.settings.is_asked("weight_decay") else method.trained_by(asked),
     )
 
 

@@ -72,7 +72,9 @@ class TaskData:
             train=train,
             validation=evaluated(VALIDATION, backend.data, VALIDATION),
             tests=tuple(evaluated(*test) for test in test_sets(backend, task)),
-            collate=collator(task, backend.vocabulary, backend.device),
+            collate=collator(
+                task, backend.vocabulary, backend.device, pad_to=seq_len if backend.settings.pad_to_length else None
+            ),
         )
 
 
