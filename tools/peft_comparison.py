@@ -40,7 +40,7 @@ from peftbench.matrix.folders import with_folders
 from peftbench.methods.base import Application
 from peftbench.methods.peft.folder import FolderMethod
 from peftbench.models import building
-from peftbench.models.presets import Preset, resolve
+from peftbench.models.presets import resolve
 from peftbench.records.runfile import load_run
 
 if TYPE_CHECKING:
@@ -54,25 +54,8 @@ REFERENCE: Final = "lora/llama-3.2-3B-rank32"
 FULL: Final = "full-finetuning/"
 """What the names of experiments without an adapter begin with."""
 TASK: Final = "sft"
-SHAPE: Final = Preset(
-    name="llama-3.2-3b",
-    summary="the shape of meta-llama/Llama-3.2-3B",
-    model_type="llama",
-    config={
-        "vocab_size": 128256,
-        "hidden_size": 3072,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 24,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "max_position_embeddings": 131072,
-        "tie_word_embeddings": True,
-        "bos_token_id": 128000,
-        "eos_token_id": 128001,
-    },
-)
-"""Taken where the catalogue has no preset of this name."""
+SHAPE: Final = "llama-3.2-3b"
+"""The preset of the model's shape."""
 TYPES: Final[Mapping[torch.dtype, str]] = {
     torch.float64: "F64",
     torch.int64: "I64",
@@ -283,8 +266,8 @@ def counted(method: Method, source: ModelSource, catalogue: Catalogue, *, file_b
 
     def on(device: str, seed: int = 0) -> tuple[Counted, Shapes]:
         gc.collect()
-        with torch.device(device):
-            model = building.build_model(source, application.task, seed=seed, dtype="bfloat16")
+        where = torch.device(device)
+        model = building.build_model(source, application.task, seed=seed, dtype="bfloat16", device=where)
         return count(method, model, application)
 
     try:
@@ -342,38 +325,33 @@ def table(rows: Sequence[Published], counts: Mapping[str, Counted], times: Mappi
         times: What was measured here, by experiment.
     """
     theirs = {row.experiment: row for row in rows}
-    heads = ("trained", "bytes", "x time", "x memory")
+    heads = ("trained", "bytes", "x time", "x memory") if times else ("trained", "bytes")
     yield f"| experiment | {' | '.join(f'{head}, PEFT | here' for head in heads)} | why |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
+    yield f"| --- | {' | '.join(['---:'] * 2 * len(heads))} | --- |"
     for row in rows:
         if found := counts.get(row.experiment):
-            there, here = _ratios(row.experiment, theirs, times)
-            cells = (
-                f"{row.trained:,}",
-                _beside(row.trained, found.trained),
-                f"{row.file_bytes:,}",
-                _beside(row.file_bytes, found.file_bytes),
-                *(cell for pair in zip(there, here, strict=True) for cell in pair),
-            )
+            cells = [
+                *(f"{row.trained:,}", _beside(row.trained, found.trained)),
+                *(f"{row.file_bytes:,}", _beside(row.file_bytes, found.file_bytes)),
+                *(_ratios(row.experiment, theirs, times) if times else ()),
+            ]
             yield f"| {row.experiment} | {' | '.join(cells)} | {explanation(row, found)} |"
     yield ""
     yield from _summary(rows, counts, times)
 
 
-def _ratios(
-    name: str, theirs: Mapping[str, Published], times: Mapping[str, Measured]
-) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return time and memory over those of the reference, there and here."""
-    row, base = theirs[name], theirs.get(REFERENCE)
-    there = (_ratio(row.step_ms, base and base.step_ms), _ratio(row.memory_bytes, base and base.memory_bytes))
-    mine, lora = times.get(name), times.get(REFERENCE)
-    if mine is None or lora is None:
-        return there, ("", "")
-    return there, (_ratio(mine.step_s, lora.step_s), _ratio(mine.peak_bytes, lora.peak_bytes))
+def _ratios(name: str, theirs: Mapping[str, Published], times: Mapping[str, Measured]) -> tuple[str, ...]:
+    """Return time there and here, and memory there and here, over those of the reference; '' where one is missing."""
+    row, base, mine, lora = theirs[name], theirs.get(REFERENCE), times.get(name), times.get(REFERENCE)
+    there = [_ratio(row.step_ms, base.step_ms), _ratio(row.memory_bytes, base.memory_bytes)] if base else ["", ""]
+    here = ["", ""]
+    if mine and lora:
+        here = [_ratio(mine.step_s, lora.step_s), _ratio(mine.peak_bytes, lora.peak_bytes)]
+    return there[0], here[0], there[1], here[1]
 
 
-def _ratio(value: float, base: float | None) -> str:
-    return f"{value / base:.2f}" if base else ""
+def _ratio(value: float, base: float) -> str:
+    return f"{value / base:.2f}"
 
 
 def _beside(there: int, here: int) -> str:
@@ -400,7 +378,7 @@ def _summary(rows: Sequence[Published], counts: Mapping[str, Counted], times: Ma
             f"{memory_rho:.3f} of memory."
         )
     else:
-        yield "No times were measured here: columns that end with `here` are empty for time and memory."
+        yield "No times were measured here: step time and memory are not compared."
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:
@@ -467,11 +445,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="file of counts, read and added to")
     parser.add_argument("--run", type=Path, metavar="FILE", help="run file with train steps of the experiments")
     parser.add_argument("--measure", type=Path, metavar="FILE", help="measure the steps, and write this run file")
-    parser.add_argument("--model", default=SHAPE.name, help="preset that is measured; default: %(default)s")
+    parser.add_argument("--model", default=SHAPE, help="preset that is measured; default: %(default)s")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     catalogue = Catalogue.load()
-    source = resolve(SHAPE.name, {SHAPE.name: SHAPE, **catalogue.models})
+    source = resolve(SHAPE, catalogue.models)
     rows = [row for row in published(options.folder) if fnmatch(row.experiment, options.only)]
     methods = methods_of(options.folder, rows, catalogue)
     if options.measure:

@@ -68,6 +68,8 @@ def test_a_training_takes_the_learning_rate_of_the_folder_unless_one_is_asked_fo
     )
     result = benches.runpytest_inprocess(*collect)
     result.stdout.fnmatch_lines([f"*convergence[[]bare-nli-bs32-seed{seed}-lr0.02]" for seed in range(3)])
+    protocol = benches.runpytest_inprocess(*collect, "--peftbench-protocol=adapter-efficiency")
+    protocol.stdout.fnmatch_lines(["*convergence[[]bare-nli-bs32-seed0-lr0.02]"])
     asked = benches.runpytest_inprocess(*collect, "--peftbench-learning-rates=0.5")
     asked.stdout.fnmatch_lines(["*convergence[[]bare-nli-bs32-seed0-lr0.5]"])
 

@@ -71,6 +71,14 @@ class Settings(MeasuringSettings, GenerationSettings, StudySettings, GateSetting
 
         return Rule.read(",".join(self.gate_rule))
 
+    def is_asked(self, name: str) -> bool:
+        """Tell whether a setting has another value than the protocol gives it, or else the default."""
+        from peftbench.config.protocols import PROTOCOLS
+
+        named = PROTOCOLS.get(self.protocol or "", {})
+        usual = parsed(name, options()[name], named[name]) if name in named else _default(name)
+        return bool(getattr(self, name) != usual)
+
     @property
     def delegates(self) -> bool:
         """Whether the cases are measured in child processes."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -51,23 +50,20 @@ def with_folders(catalogue: Catalogue, words: Iterable[str], *, lenient: bool = 
 
 
 def names_of(paths: Collection[Path], taken: Collection[str]) -> Mapping[Path, str]:
-    """Return a name for each folder: its own, with as many of the folders around it as make it unlike all others.
+    """Return a name for each folder: its own, after as many of the folders around it as make all of them unlike.
 
     A hyphen, which separates the parts of an id, becomes an underscore, as does whatever an id cannot hold.
 
     Args:
-        paths: Absolute paths.
+        paths: Absolute paths, all named by one word.
         taken: Names that others have.
     """
-    depths = dict.fromkeys(paths, 1)
-    while True:
-        names = {path: _name(path, depth) for path, depth in depths.items()}
-        count = Counter(names.values())
-        alike = [path for path, name in names.items() if count[name] > 1 or name in taken]
-        deeper = [path for path in alike if depths[path] < len(path.parts) - 1]
-        if not deeper:
-            return _numbered(names, taken)
-        depths.update({path: depths[path] + 1 for path in deeper})
+    deepest = max((len(path.parts) - 1 for path in paths), default=1)
+    for depth in range(1, deepest + 1):
+        names = {path: _name(path, depth) for path in paths}
+        if len(set(names.values()) - set(taken)) == len(names):
+            break
+    return _numbered(names, taken)
 
 
 def _numbered(names: Mapping[Path, str], taken: Collection[str]) -> dict[Path, str]:

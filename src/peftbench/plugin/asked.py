@@ -121,7 +121,7 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
 
 def with_own_rates(cases: Iterable[Case], settings: Settings, catalogue: Catalogue) -> tuple[Case, ...]:
     """Return cases whose method says how fast it is trained with that learning rate, unless rates were asked for."""
-    if settings.learning_rates != type(settings).learning_rates:
+    if settings.is_asked("learning_rates"):
         return tuple(cases)
     found: dict[Case, None] = {}
     for case in cases:

@@ -34,7 +34,7 @@ def test_folders_and_patterns_become_methods_beside_the_others(catalogue: Catalo
     words = ["lora", "./my-adapter(r=2)", "./all/*/*", "all/vera/other", "peft", "lora(target_modules=.*/q)"]
     found = with_folders(catalogue, words)
     names = [str(spec) for spec in select_methods(words, found.methods, found.folders)]
-    assert names[:5] == ["lora", "my_adapter(r=2)", "lora.rank_4", "other", "vera.rank_4"]
+    assert names[:5] == ["lora", "my_adapter(r=2)", "lora.rank_4", "vera.other", "vera.rank_4"]
     assert "my_adapter" not in names
     assert "my_adapter" not in [str(spec) for spec in select_methods(["all"], found.methods, found.folders)]
     cases = matrix(found, methods=["./my-adapter(r=2)"], tasks=["nli"], batch_sizes=[8])

@@ -272,10 +272,10 @@ class PeftMethod(Method):
         tokens, positions = application.tokens, application.positions
         prompt = cast("Any", config).num_virtual_tokens
         if tokens is not None and positions is not None and tokens + prompt > positions:
-            raise culprit_of(application)(
-                f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}: "
-                f"give --peftbench-seq-len={positions - prompt} or less"
-            )
+            room = positions - prompt
+            advice = f"give --peftbench-seq-len={room} or less" if room > 0 else "give fewer num_virtual_tokens"
+            why = f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}"
+            raise culprit_of(application)(f"{why}: {advice}")
 
     def _require_mergeable(self) -> None:
         if reason := self.why_not_merged:

@@ -79,6 +79,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         return backend.new_model(task_data.task, seed, backend.device).to(backend.device)
 
     method = backend.definitions.method(case.method.name)
+    asked = Optimization(case.learning_rate, backend.settings.weight_decay)
     return Subject(
         method=method,
         application=Application(
@@ -88,7 +89,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         fresh_model=fresh_model,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=method.trained_by(Optimization(case.learning_rate, backend.settings.weight_decay)),
+        optimization=asked if backend.settings.is_asked("weight_decay") else method.trained_by(asked),
     )
 
 
