@@ -3,98 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, Sample, distinct, shared_lr
-from peftbench.claims.intervals import Interval, Observation, as_observation, interval, together
+from peftbench.claims.findings import CaseFinding, Claim, DeviceFinding, Finding
+from peftbench.claims.intervals import (
+    Interval,
+    Observation,
+    as_observation,
+    interval,
+    together,
+)
 from peftbench.config.target import QualityTarget
 from peftbench.records.record import Record, Run
 from peftbench.studies.training.results import ADDING, CONVERGENCE, MULTITASK, Policy, trainings
-
-Verdict = Literal["holds", "does not hold", "not shown"]
-Scale = Literal["ratio", "difference"]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim of the paper, and the inequality that shows or refutes it."""
-
-    name: str
-    says: str
-    """The claim in words."""
-    measured: str
-    """The measured number in words."""
-    bound: float
-    """The bound of the number, with a margin."""
-    at_least: bool
-    """True: the number must be at least the bound. False: at most."""
-    scale: Scale
-    """Whether the number is a ratio (samples are its logs) or a difference."""
-    samples: Callable[[Evidence], Iterable[Sample]]
-    """Returns the observations, one sample for each case."""
-    trained: bool = True
-    """Whether the number depends on the choice of the learning rate."""
-    on_device: Callable[[Evidence], Iterable[Sample]] | None = None
-    """Returns the same observations of the device's busy time; None if the number is no latency."""
-
-    @property
-    def inequality(self) -> str:
-        """The claim as a formula."""
-        return f"{self.measured} {'>=' if self.at_least else '<='} {self.bound:g}"
-
-    def verdict(self, found: Interval) -> Verdict:
-        """Return the verdict of an interval, which is on the claim's scale."""
-        if (found.low >= self.bound) if self.at_least else (found.high <= self.bound):
-            return "holds"
-        if (found.high < self.bound) if self.at_least else (found.low > self.bound):
-            return "does not hold"
-        return "not shown"
-
-
-@dataclass(frozen=True, slots=True)
-class CaseFinding:
-    """The result of one case."""
-
-    case: str
-    found: Interval
-    verdict: Verdict
-    observations: int
-    censored: int
-    """Number of observations that are censored."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFinding:
-    """The result of a run for a claim if only the time counts in which the device was busy."""
-
-    verdict: Verdict
-    found: Interval
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of a run for a claim."""
-
-    claim: Claim
-    policy: Policy | None
-    """The choice of learning rates; None if it does not matter."""
-    verdict: Verdict
-    found: Interval | None
-    """Mean and interval over all cases; None if there is no case."""
-    cases: tuple[CaseFinding, ...] = field(default=())
-    host_bound: tuple[str, ...] = ()
-    """Names of the cases in which a GPU waited for the host."""
-    device: DeviceFinding | None = None
-    """The same inequality for the device's busy time; None if no case is host-bound, or busy times are missing."""
-
-    def speaking(self, verdict: Verdict) -> list[str]:
-        """Return the names of the cases with one verdict."""
-        return [case.case for case in self.cases if case.verdict == verdict]
-
 
 CLAIMS: Final = (
     Claim(
@@ -269,12 +195,12 @@ def _finding(claim: Claim, evidence: Evidence, policy: Policy | None) -> Finding
 
 
 def _mean(claim: Claim, seen: Sequence[Sample]) -> Interval:
-    return _scaled(claim, interval(list(_by_unit(seen))))
+    return _scaled(claim, interval(list(_by_unit(seen)), claim.within))
 
 
 def _case(claim: Claim, sample: Sample) -> CaseFinding:
     observations = list(sample.observed.values())
-    found = _scaled(claim, interval(observations))
+    found = _scaled(claim, interval(observations, claim.within))
     censored = sum(bool(one.censored) for one in observations)
     return CaseFinding(sample.case, found, claim.verdict(found), len(observations), censored)
 

@@ -20,3 +20,9 @@ EXECUTIONS: Final = ("eager", "compile", "compile:reduce-overhead", "compile:max
 ENERGIES: Final = ("auto", "on", "off")
 STOPS: Final = ("patience", "target", "budget")
 """What ends a training."""
+ANSWERS: Final = ("whole", "last-number")
+"""How a generated answer is read before it is compared."""
+SCHEDULES: Final = ("linear", "cosine", "constant")
+"""How the learning rate falls after the warm-up."""
+PROTOCOLS: Final = ("peft-metamathqa", "adapter-efficiency")
+"""Named sets of settings (`config.protocols`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class Trial:
     It performs every operation that a round can perform. Counters and memory are taken from it. It should use the
     first batch, so that all cases are counted on the same padding, on which the operations depend.
     """
+    cache_bytes: int = 0
+    """Bytes of a cache of keys and values that is kept between the rounds."""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """Further metrics of the trial, which need no clock."""
     chained: bool = False
     """Whether the operations of a round depend on the state that the round before it left."""
     eager: Callable[[int, Mark], object] | None = None

@@ -44,6 +44,8 @@ class Application:
     """Length of the sequences to come, padding included, where it is known."""
     positions: int | None = None
     """The longest sequence that the model takes, where it says one."""
+    packed: bool = False
+    """Whether several examples share a sequence. What stands before a sequence then stands before one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,10 @@ class Method(ABC):
 
     name: str
     family: str
-    """`basic`, `paper` or `peft`, or several separated by spaces: what `--peftbench-methods=paper` selects."""
+    """`basic`, `paper` or `peft`, or several separated by spaces: what `--peftbench-methods=paper` selects.
+
+    Empty for a method that is only measured where it is named itself.
+    """
     summary: str
     source: str
     """Where the method is defined: paper and section, or class."""
@@ -70,6 +75,12 @@ class Method(ABC):
     """The workload that trains it on all tasks together, if it is not meant to be trained on a task alone."""
     defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
     """The default configuration that does not depend on the model, for people to read."""
+    learning_rate: float | None = None
+    """Of its trainings, where no learning rates are asked for; None: those of the run."""
+    brings_weights: bool = False
+    """Whether applying it loads weights that were trained before, and training goes on from them."""
+    untrainable: str = ""
+    """Why it can only infer, or ''."""
 
     def unsupported(self, task: Task, *, architecture: str) -> str:
         """Return why the method cannot do `task` on a model of `architecture` (`config.model_type`), or ''."""
@@ -93,6 +104,14 @@ class Method(ABC):
         """
         del model, application
         return ()
+
+    @property
+    def identity(self) -> str:
+        """Return a line that changes when the user's files from which the method is made do; '' where it is from none.
+
+        It is among the warnings of the records of its cases.
+        """
+        return ""
 
     def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
         """Return the method for models of these anatomies, by architecture; most methods need to know none."""
@@ -136,6 +155,10 @@ class Method(ABC):
         """
         del model
         return number > 0
+
+    def trained_by(self, optimization: Optimization) -> Optimization:
+        """Return how a training of the method updates weights, given what the run asks for."""
+        return optimization
 
     def optimizer(self, model: torch.nn.Module, optimization: Optimization) -> torch.optim.Optimizer | None:
         """Return the optimizer that defines the method, or None where any (AdamW) does."""
@@ -200,7 +223,19 @@ class Method(ABC):
 
 
 def head_names(model: PreTrainedModel) -> frozenset[str]:
-    """Return the names of the top-level modules of `model` that are the task head: all outside the backbone."""
+    """Return the names of the top-level modules of `model` that are the task head: all outside the backbone.
+
+    A language model has none. Its projection on the vocabulary came with it, often shares its weights with the
+    embeddings, and is trained by those methods only that train the backbone.
+    """
+    outer = outer_names(model)
+    projection = model.get_output_embeddings()
+    modules = {module for name in outer for module in getattr(model, name).modules()}
+    return frozenset() if projection is not None and projection in modules else outer
+
+
+def outer_names(model: PreTrainedModel) -> frozenset[str]:
+    """Return the names of the top-level modules of `model` outside the backbone: a head, or a language model's own."""
     children = [name for name, _ in model.named_children()]
     backbone = {model.base_model_prefix}.intersection(children) or _plain_children(cast("Hashable", type(model.config)))
     return frozenset(children) - backbone

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from peftbench.claims.findings import CaseFinding, Finding
 from peftbench.claims.intervals import Interval
-from peftbench.claims.paper import CaseFinding, Finding
 from peftbench.records.gpu import HOST_BOUND
 from peftbench.report.numbers import between
 from peftbench.report.page import page, written

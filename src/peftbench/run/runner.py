@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.memory.device_memory import leak, release
 from peftbench.measure.probes import probes_for
 from peftbench.measure.time.clock import clock_for
+from peftbench.measure.time.frames import with_room
 from peftbench.measure.time.rounds import interleave
 from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record, Status
@@ -47,8 +48,8 @@ class Runner:
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
-        self._watch = Stopwatch()
-        """The stopwatch of the last case."""
+        self._watch = Stopwatch()  # that of the last case
+        self._tell: Callable[[str], object] | None = None
         threads = () if backend.execution.compiles else (process.THREADS,)
         self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
         """The state that a case can change for later cases, besides the batches."""
@@ -75,6 +76,10 @@ class Runner:
         """
         self._take = take
         self._probes.beside = beside
+
+    def tell_passes(self, tell: Callable[[str], object]) -> None:
+        """Call a function with the name of each pass before it begins. It is never called during rounds."""
+        self._tell = tell
 
     def close(self) -> None:
         """Release everything that is held."""
@@ -121,7 +126,7 @@ class Runner:
             PoisonedError: this process cannot use the device any more.
             Exception: any other error, such as a fault of a method's code.
         """
-        self._watch, self._changes = Stopwatch(), ()
+        self._watch, self._changes = Stopwatch(tell=self._tell), ()
         blank = self.blank(case, benchmark, id)
         if reason := benchmark.unsupported_case(case, self.backend):
             return replace(blank, status="unsupported", reason=reason)
@@ -131,10 +136,10 @@ class Runner:
         self._left_open = True
         measurement = self._measurement(blank, observer, only_time=only_time)
         with self._guarded():
-            bench = self._workbench(records)
-            record = self._outcome(case, benchmark, bench, measurement)
+            attempt = partial(self._outcome, case, benchmark, self._workbench(records), measurement)
+            record = with_room(attempt)
             if record.status == "out-of-memory" and self._make_room():
-                record = self._outcome(case, benchmark, bench, measurement)
+                record = with_room(attempt)
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
@@ -212,7 +217,7 @@ class Runner:
             method=str(case.method),
             task=case.task,
             batch_size=case.batch_size,
-            seq_len=max(self.backend.seq_len(self.backend.definitions.task(name)) for name in case.tasks),
+            seq_len=benchmark.length(case, self.backend),
             status="ok",
             variant=dict(case.variant),
         )
@@ -252,11 +257,7 @@ class Runner:
 
     def _measurement(self, blank: Record, observer: Observer, *, only_time: bool) -> Measurement:
         return Measurement(
-            blank=blank,
-            observer=observer,
-            watch=self._watch,
-            take_passes=self._take_passes,
-            only_time=only_time,
+            blank=blank, observer=observer, watch=self._watch, take_passes=self._take_passes, only_time=only_time
         )
 
     def _take_round(self, workload: Workload, case: Case) -> None:
@@ -273,6 +274,7 @@ class Runner:
             subject = group.subject(case.method)
         with watch.during("validity"):
             proof = None if measurement.only_time else self._proofs.of(case, subject)
+            generation = self._proofs.of_generation(case, subject) if proof and workload.generates else None
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
@@ -286,7 +288,7 @@ class Runner:
             measured,
             metrics={**measured.metrics, **proof.metrics(), **own},
             passes_s=watch.seconds,
-            warnings=(*proof.notes, *measured.warnings),
+            warnings=(*proof.notes, *(generation.notes if generation else ()), *measured.warnings),
         )
 
     def _group_of(self, case: Case) -> Group:

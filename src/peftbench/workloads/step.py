@@ -38,9 +38,8 @@ class TrainStep(Workload):
     """One step of a plain training loop: forward with loss, backward, optimizer, gradients cleared."""
 
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return the reason why models cannot be trained at this precision, or ''."""
-        del method
-        return precision.untrainable
+        """Return the reason why the method cannot be trained, or no model at this precision, or ''."""
+        return method.untrainable or precision.untrainable
 
     def trial(self, subject: Subject) -> Trial:
         """Build the model in training mode, and an optimizer of the parameters that the method trains."""
@@ -159,6 +158,9 @@ def training_step(
             scaler.step(optimizer)
             scaler.update()
 
+    # The base step of a language model trains nothing: the task has no head of its own.
+    apply_gradients = update if trained else nothing
+
     def step(batch: Batch, number: int, mark: Mark) -> Any:  # noqa: ANN401 - a tensor, of an untyped model
         with precision.forward_context(device):
             loss = forward(**batch).loss
@@ -167,7 +169,7 @@ def training_step(
         mark()
         (loss if scaler is None else scaler.scale(loss)).backward()
         mark()
-        update()
+        apply_gradients()
         if after_step is not None:
             after_step(number)
         optimizer.zero_grad(set_to_none=True)

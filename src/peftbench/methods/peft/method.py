@@ -126,6 +126,8 @@ class PeftMethod(Method):
         with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
             config = kind(task_type=self._task_type(model, application.task), **settings)
         if config.is_prompt_learning:
+            if application.packed:
+                raise UnsupportedError(f"{self.name} puts a prompt before a sequence, not before each packed example")
             self._require_room(config, application)
         return with_head(config, model)
 
@@ -270,10 +272,10 @@ class PeftMethod(Method):
         tokens, positions = application.tokens, application.positions
         prompt = cast("Any", config).num_virtual_tokens
         if tokens is not None and positions is not None and tokens + prompt > positions:
-            raise culprit_of(application)(
-                f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}: "
-                f"give --peftbench-seq-len={positions - prompt} or less"
-            )
+            room = positions - prompt
+            advice = f"give --peftbench-seq-len={room} or less" if room > 0 else "give fewer num_virtual_tokens"
+            why = f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}"
+            raise culprit_of(application)(f"{why}: {advice}")
 
     def _require_mergeable(self) -> None:
         if reason := self.why_not_merged:

@@ -38,13 +38,30 @@ def with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
     start = WRAPPER if config.is_prompt_learning else f"{WRAPPER}model."
     config.modules_to_save = [
         f"{start}{head}" if any(name.endswith(head) for name in others) else head for head in trained
-    ]
+    ] or None
     return config
 
 
 def is_prompt(model: Any) -> bool:  # noqa: ANN401 PEFT's model
     """Tell whether a PEFT model learns a prompt, and adds no layer."""
     return any(config.is_prompt_learning for config in model.peft_config.values())
+
+
+def decoder_of(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the module that `generate` calls with each token: within PEFT's model the model that it wraps."""
+    base = getattr(model, "get_base_model", None)
+    return cast("torch.nn.Module", base()) if base else model
+
+
+def virtual_tokens(model: torch.nn.Module) -> int:
+    """Return the number of trained tokens that PEFT puts before the input, each of which takes a place in a cache.
+
+    There are none while the adapter is disabled.
+    """
+    peft_model = cast("Any", model)
+    if not getattr(model, "has_active_enabled_adapter", False):
+        return 0
+    return int(peft_model.active_peft_config.num_virtual_tokens) if is_prompt(peft_model) else 0
 
 
 @contextmanager
