@@ -39,8 +39,8 @@ class Choice:
     high: float
     memory_bytes: float | None
     reason: str
-    fits: bool = True
-    reached: bool = True
+    fits: bool
+    reached: bool
     """False if the score is censored: the method or full fine-tuning missed the target in a training."""
 
 
