@@ -84,7 +84,7 @@ def _lines(file: Path) -> set[str]:
 
 
 def held_elsewhere(source: str) -> set[int]:
-    """Return the offsets (line x 10,000 + column) of what mypy and test_house.py hold: types, dataclass flags."""
+    """Return the offsets (line x 10,000 + column) of what mypy and test_house.py hold: types, flags of classes."""
     found: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
@@ -92,6 +92,7 @@ def held_elsewhere(source: str) -> set[int]:
             parts.append(node)
         if isinstance(node, ast.ClassDef):
             parts += [flags for flags in node.decorator_list if ast.unparse(flags).startswith("dataclass(")]
+            parts += [flag.value for flag in node.keywords]
         for part in filter(None, parts):
             for line in range(part.lineno, part.end_lineno + 1):
                 first = part.col_offset if line == part.lineno else 0
@@ -134,9 +135,9 @@ def _places(
     held, lines, times = held_elsewhere(source), source.splitlines(), Counter[object]()
     for (row, column), faults in sorted(found.items()):
         fair = [fault for fault in faults if not fault.operator_name.endswith(NO_FAULTS)]
-        if 10_000 * row + column in held or not fair:
-            continue
         text = lines[row - 1]
+        if 10_000 * row + column in held or not fair or text.startswith("*,", column):  # a bare * is no product
+            continue
         stands = (module.name, fair[0].definition_name, text.strip(), column - len(text) + len(text.lstrip()))
         times[stands] += 1
         yield rank(seed, *stands, times[stands]), fair
