@@ -150,7 +150,7 @@ def _first_that_compiles(place: str, faults: Iterable[MutationSpec]) -> WorkItem
     for fault in sorted(faults, key=lambda fault: rank(place, fault.operator_name, fault.occurrence)):
         try:
             compile(mutant(ROOT, fault), fault.module_path.name, "exec")
-        except SyntaxError:
+        except (SyntaxError, AttributeError):  # the second: cosmic-ray and `except module.Error`
             continue
         return WorkItem.single(rank((ROOT / fault.module_path).read_text("utf-8"), fault), fault)
     return None

@@ -193,6 +193,7 @@ def test_what_moved_a_counter_is_named(make_baseline: MakeSnapshot, make_run: Ma
     found = by_id(compare(make_baseline(), with_case(make_run(), "a", counters=counters, profile=profile)))["a"]
     assert found.operators == (Change("aten::clone", 2, 10), Change("aten::copy_", 0, 1))
     assert found.modules == (Change("query", 0, 900),)
+    assert not any(change.fails for change in (*found.operators, *found.modules))
     assert not found.reordered
 
 
