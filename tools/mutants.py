@@ -19,6 +19,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -48,7 +49,10 @@ WARM: Final = ("torch", "transformers", "peft", "datasets", "scipy.stats", "skle
 MEMORY_BYTES: Final = 6 << 30
 """What a fault may allocate beyond what the process holds before it."""
 NO_FAULTS: Final = ("_Eq_Is", "_NotEq_IsNot", "_Eq_IsNot", "_NotEq_Is")
-"""`==` made `is`: whether equal texts and numbers are one object is CPython's business."""
+"""`==` made `is`, and back: whether equal texts and numbers are one object is CPython's business."""
+
+_OF_PYTHON: Final = re.compile(r"sys\.version_info >= \((\d+), (\d+)\)$")
+"""Condition of code that only some versions of Python run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,18 @@ def _lines(file: Path) -> set[str]:
 
 
 def held_elsewhere(source: str) -> set[int]:
-    """Return the offsets (line x 10,000 + column) of what mypy and test_house.py hold: types, flags of classes."""
+    """Return the offsets (line x 10,000 + column) of what cannot be seen, or is held elsewhere.
+
+    They are types and flags of classes, which mypy and `test_house.py` hold, and what another Python runs.
+    """
     found: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             parts.append(node)
+        if isinstance(node, ast.If) and (version := _OF_PYTHON.match(ast.unparse(node.test))):
+            newer = sys.version_info >= (int(version[1]), int(version[2]))
+            parts += [node.test, *(node.orelse if newer else node.body)]
         if isinstance(node, ast.ClassDef):
             parts += [flags for flags in node.decorator_list if ast.unparse(flags).startswith("dataclass(")]
             parts += [flag.value for flag in node.keywords]

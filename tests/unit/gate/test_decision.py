@@ -27,6 +27,8 @@ from peftbench.gate.decision import (
     slower,
     staged_shift,
     suspect,
+)
+from peftbench.gate.decision import (
     tested as judged,
 )
 from peftbench.gate.stages import Looks, certain, hope, pending
