@@ -1,5 +1,6 @@
 # Two commands do everything: `make bench` and `make test`. Both make the environment if it is not there, and reuse it.
 # `make gate` compares the counters of a small matrix with baselines/; `make accept WHY="..."` makes them the baseline.
+# `make mutants` makes 300 small faults, and fails if the unit tests do not see enough of them; it goes on where it was.
 # `make check` runs what a change must pass besides the tests: lint, types and `make docs`, which builds site/ from docs/.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ GATED := --peftbench-workloads=train_step,inference --peftbench-methods=full,hea
          --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
 RUN := .peftbench/gated.json
 
-.PHONY: bench test test-plugin test-unit check docs gate accept clean
+.PHONY: bench test test-plugin test-unit mutants check docs gate accept clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
@@ -26,6 +27,9 @@ test-plugin: $(VENV)/.installed-test
 
 test-unit: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+mutants: $(VENV)/.installed-mutants
+	$(BIN)/python -m tools.mutants $(ARGS)
 
 check: $(VENV)/.installed-dev docs
 	$(BIN)/ruff check .
