@@ -313,15 +313,13 @@ def survived(result: WorkResult) -> bool:
 
 def room_of(item: WorkItem) -> str:
     """Return the room in which a fault is."""
-    (fault,) = item.mutations
-    path = fault.module_path.relative_to("src/peftbench").as_posix()
-    return next(room for room in ROOMS if path.startswith(room + "/"))
+    return next(room for room in ROOMS if module_of(item).startswith(room + "/"))
 
 
 def module_of(item: WorkItem) -> str:
     """Return the module in which a fault is, from the package's folder."""
     (fault,) = item.mutations
-    return fault.module_path.relative_to("src/peftbench").as_posix()
+    return str(fault.module_path.relative_to("src/peftbench").as_posix())
 
 
 @contextlib.contextmanager

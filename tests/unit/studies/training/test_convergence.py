@@ -113,7 +113,7 @@ def test_a_training_that_was_measured_and_a_worse_rate_are_needless(
 def test_a_share_of_full_fine_tunings_quality_as_the_end_needs_full_fine_tuning(
     stop: str, target: str, methods: list[str], *, refused: bool
 ) -> None:
-    settings = replace(Settings(), stop=stop, target=target)  # type: ignore[arg-type] # one of the words
+    settings = replace(Settings(), stop=stop, target=target)
     with pytest.raises(UserError, match="target=97% needs full fine-tuning: add") if refused else nullcontext():
         require_full(settings, methods)
 
