@@ -239,6 +239,15 @@ def test_a_multi_task_model_that_misses_the_target_of_one_task_has_no_cost_to_al
     assert finding("maintainability", run_of(*multitask(training, size=1200))).verdict == "does not hold"
 
 
+@pytest.mark.parametrize("method", ["mtl", "full", "lora"])
+def test_where_one_of_the_sizes_is_not_known_nothing_is_said_of_maintainability(
+    training: Make, run_of: MakeRun, method: str
+) -> None:
+    records = [replace(record, metrics={}) if record.method == method else record for record in multitask(training)]
+    found = finding("maintainability", run_of(*records))
+    assert (found.verdict, found.cases) == ("not shown", ())
+
+
 def test_a_fusion_is_kept_with_the_adapters_that_it_mixes(training: Make, run_of: MakeRun) -> None:
     records = [
         training("adapterfusion", task=task, checkpoint_bytes=170, total_parameters=300, trainable_body=40)
