@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         append=arguments.append,
         prune=arguments.prune,
         date=datetime.now().astimezone().date().isoformat(),
-        commit=_commit(),
+        commit=_commit(arguments.baseline),
     )
     path = arguments.baseline / file_name(new.fingerprint, new.settings)
     with writing(path):
@@ -110,9 +110,11 @@ def _sensitivity(slowdowns: Mapping[str, float], rule: Rule) -> list[str]:
     return lines
 
 
-def _commit() -> str:
-    """Return the commit that is checked out, with `-dirty` if anything differs from it; '' outside git."""
+def _commit(baselines: Path) -> str:
+    """Return the commit of the work tree that the baselines are in, with `-dirty` if it differs; '' outside git."""
     from peftbench.processes.git import answer
 
     words = ("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    return answer(Path.cwd(), *words, timeout_s=GIT_TIMEOUT_S) or ""
+    folder = baselines.resolve()
+    inside = next(place for place in (folder, *folder.parents) if place.is_dir())  # the first baseline makes the folder
+    return answer(inside, *words, timeout_s=GIT_TIMEOUT_S) or ""

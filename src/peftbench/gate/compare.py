@@ -269,10 +269,11 @@ def _unpaired(base: CaseSnapshot | None, new: CaseSnapshot | None) -> tuple[Verd
     if new is None:
         return "missing", "is not in this run"
     problem = f"{new.status}: {new.reason}" if new.reason else new.status
-    if base is None or base.status != "ok":
-        if new.status == "ok":
-            return "new", "" if base is None else f"was {base.status} before"
-        return ("new", problem) if base is None else ("not comparable", f"{problem}; was {base.status} before")
+    if base is None:
+        return "new", "" if new.status == "ok" else problem
+    if base.status != "ok":
+        before = f"was {base.status} before" + (f" ({base.reason})" if base.reason else "")
+        return ("new", before) if new.status == "ok" else ("not comparable", f"{problem}; {before}")
     return "missing" if new.status == "unsupported" else "regressed", f"{problem}; it ran before"
 
 

@@ -23,9 +23,8 @@ OWNER: Final = "owner.json"
 """File that names the owner, for people."""
 MARK: Final = ".made-by-peftbench"
 """File that marks a folder that may be cleared."""
-LEFT: Final = f".{16 * '[0-9a-f]'}.tmp"
-"""Pattern of the temporary files of `write_atomically`. A killed run may leave one."""
 ELSE: Final = "give this run another folder with --peftbench-work"
+ANOTHER_CACHE: Final = "set XDG_CACHE_HOME to a folder for another cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,6 @@ def owned(folder: Path) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:
         raise UserError(f"{folder}: cannot be locked: {getattr(error, 'strerror', None) or error}; {ELSE}") from error
     try:
-        for left in folder.glob(LEFT):
-            left.unlink(missing_ok=True)
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         write_atomically(folder / OWNER, json.dumps(asdict(_Owner(os.getpid(), socket.gethostname(), now))))
         yield
@@ -72,12 +69,13 @@ def _owner(folder: Path) -> str:
     return f"another run (process {owner.pid} on {owner.host}, since {owner.since})"
 
 
-def make_ready(folder: Path, *, keep: bool = False) -> None:
+def make_ready(folder: Path, *, keep: bool = False, instead: str = ELSE) -> None:
     """Make a folder, or clear one that peftbench has made before.
 
     Args:
-        folder: The folder, inside a folder that is owned.
+        folder: The folder. The caller sees to it that nobody else works in it.
         keep: Whether its content stays.
+        instead: What a user whose folder it is may do, the end of an error.
 
     Raises:
         UserError: peftbench has not made the folder, or a process of an earlier run still works in it.
@@ -87,7 +85,7 @@ def make_ready(folder: Path, *, keep: bool = False) -> None:
         if not ours and os.path.lexists(folder) and not keep and not _is_empty(folder):
             raise UserError(
                 f"{folder}: would be cleared, and was not made by this release of peftbench (it holds no {MARK}); "
-                f"delete it yourself, or {ELSE}"
+                f"delete it yourself, or {instead}"
             )
         folder.mkdir(parents=True, exist_ok=True)
         if ours and not keep:
@@ -95,7 +93,7 @@ def make_ready(folder: Path, *, keep: bool = False) -> None:
         if ours or _is_empty(folder):
             (folder / MARK).touch()
     except OSError as error:
-        raise UserError(f"{folder}: cannot be cleared: {error.strerror or error}; {ELSE}") from error
+        raise UserError(f"{folder}: cannot be cleared: {error.strerror or error}; {instead}") from error
 
 
 def _is_empty(folder: Path) -> bool:

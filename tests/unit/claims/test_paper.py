@@ -94,6 +94,12 @@ def test_rates_are_chosen_as_one_for_all_or_as_the_best_of_the_first_seed(traini
     run = run_of(*records)
     assert finding("training-time", run, "shared").verdict == "holds"
     assert finding("training-time", run, "tuned").verdict == "does not hold"
+    assert {one.policy for one in judge([run], TARGET) if one.cases} == {"shared", "tuned"}
+
+
+def test_one_rate_for_all_is_no_choice(training: Make, run_of: MakeRun) -> None:
+    findings = judge([run_of(*both(training, (1.0, 1.1)))], TARGET)
+    assert {one.policy for one in findings if one.cases} == {"shared"}
 
 
 def test_cases_of_one_seed_are_one_unit_and_each_case_has_its_own_verdict(training: Make, run_of: MakeRun) -> None:
@@ -170,6 +176,19 @@ def test_one_launch_has_the_interval_of_its_rounds(inference: Make, run_of: Make
     assert verdict(0.08) == "not shown"
 
 
+def test_a_launch_that_only_one_of_the_two_has_is_left_out(inference: Make, run_of: MakeRun) -> None:
+    full, lora = inference("full", 1.0, 1.0, 1.0), inference("lora", 1.1, 1.11, 9.0)
+    untimed = replace(lora.launches[2], x=None)
+    both_ways = (
+        (replace(lora, launches=(*lora.launches[:2], untimed)), full),
+        (lora, replace(full, launches=(*full.launches[:2], untimed))),
+    )
+    for records in both_ways:
+        (case,) = finding("latency-higher", run_of(*records)).cases
+        assert case.observations == 2
+        assert case.found.value == pytest.approx(math.sqrt(1.1 * 1.11))
+
+
 def served(method: str, by: str, n: int, p50_s: float) -> Record:
     p50 = Metric(p50_s, "s", low=0.99 * p50_s, high=1.01 * p50_s)
     return Record(
@@ -227,7 +246,10 @@ def test_a_multi_task_model_is_compared_with_one_adapter_a_task(training: Make, 
     assert time.found is not None
     assert time.found.value == pytest.approx(0.25, rel=0.01)  # 10 s for both, 20 s for each adapter
     assert finding("multitask-quality", run).verdict == "holds"
-    assert finding("maintainability", run).verdict == "holds"  # 1050 against 1000 + 2 x 50
+    kept = finding("maintainability", run)
+    assert kept.verdict == "holds"
+    assert kept.found is not None
+    assert kept.found.value == pytest.approx(1050 / (1000 + 2 * 50), rel=1e-9)
 
 
 def test_a_multi_task_model_that_misses_the_target_of_one_task_has_no_cost_to_all(
@@ -239,6 +261,15 @@ def test_a_multi_task_model_that_misses_the_target_of_one_task_has_no_cost_to_al
     assert quality.speaking("does not hold") == ["mtl against lora, nli-bs8"]
     assert quality.speaking("holds") == ["mtl against lora, ner-bs8"]
     assert finding("maintainability", run_of(*multitask(training, size=1200))).verdict == "does not hold"
+
+
+@pytest.mark.parametrize("method", ["mtl", "full", "lora"])
+def test_where_one_of_the_sizes_is_not_known_nothing_is_said_of_maintainability(
+    training: Make, run_of: MakeRun, method: str
+) -> None:
+    records = [replace(record, metrics={}) if record.method == method else record for record in multitask(training)]
+    found = finding("maintainability", run_of(*records))
+    assert (found.verdict, found.cases) == ("not shown", ())
 
 
 def test_a_fusion_is_kept_with_the_adapters_that_it_mixes(training: Make, run_of: MakeRun) -> None:

@@ -93,7 +93,7 @@ def hostile_findings(text: str) -> list[Finding]:
 
 
 def hostile_choices(text: str) -> list[Choice]:
-    return [poisoned(Choice("m", 1.0, 0.5, 2.0, 2**30, "why", fits=fits), text) for fits in (True, False)]
+    return [poisoned(Choice("m", 1.0, 0.5, 2.0, 2**30, "why", fits=fits, reached=True), text) for fits in (True, False)]
 
 
 def pages(text: str) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from peftbench.measure.energy import nvml as nvml_module
 from peftbench.measure.energy.clock_events import clock_event_names
 from peftbench.measure.energy.nvml import SHARED_GPU, Nvml, Reading, sampled
 from peftbench.records.record import Metric
@@ -172,6 +173,35 @@ def test_a_device_that_cannot_be_opened_says_why_everywhere(
     everything = dump(nvml_standin, uuid, NVML_FAIL=failing)
     assert everything.pop("is_mig") is False
     assert set(map(tuple, everything.values())) == {(None, reason)}
+
+
+class WithoutMig:
+    """The bindings on a GPU that cannot be split."""
+
+    class NVMLError(Exception):
+        pass
+
+    class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801, N818 - as NVML spells it
+        pass
+
+    class NVMLLibraryMismatchError(Exception):
+        pass
+
+    def nvmlDeviceGetMigMode(self, handle: object) -> None:  # noqa: N802 - as NVML spells it
+        raise self.NVMLError(f"Not Supported: {handle}")
+
+
+def test_a_gpu_that_cannot_be_split_is_none_that_is() -> None:
+    nvml = Nvml(None)
+    nvml._library = WithoutMig()
+    assert not nvml._is_split("handle")
+
+
+def test_the_constants_are_those_of_the_bindings() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    ours = (nvml_module.CLOCK_SM, nvml_module.CLOCK_MEMORY, nvml_module.TEMPERATURE_GPU, nvml_module.MEMORY_V2)
+    names = ("NVML_CLOCK_SM", "NVML_CLOCK_MEM", "NVML_TEMPERATURE_GPU", "nvmlMemory_v2")
+    assert ours == tuple(getattr(pynvml, name) for name in names)
 
 
 def test_the_energy_counter_advances(nvml_standin: StandIn) -> None:

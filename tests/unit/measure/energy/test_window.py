@@ -185,6 +185,13 @@ def test_a_counter_that_stands_still_is_no_energy_of_zero() -> None:
     assert window == Reading(None, "the energy counter did not move in 2.2 s")
 
 
+def test_a_counter_that_moves_by_little_is_energy() -> None:
+    gpu, readings = Gpu(), iter([5.0, 5.25])
+    window = busy_window(lambda: Reading(next(readings)), gpu.step, gpu.synchronize, now=gpu.now).value
+    assert window is not None
+    assert window.energy_j == 0.25
+
+
 def test_a_counter_that_fails_at_either_end_is_a_reason() -> None:
     gpu = Gpu()
     readings: list[Reading[float]] = [Reading(1.0), Reading(None, "lost")]
