@@ -37,7 +37,7 @@ def test_selection_and_methods_change_the_charts(visit: Opens, full_page: Path) 
     page.select_option("#pick-workload", "inference")
     page.select_option("#pick-batch", "8")
     assert page.locator("#shown").inner_text() == "The charts show inference, nli, 32 tokens, batch size 8."
-    page.get_by_label("houlsby").uncheck()
+    page.get_by_role("checkbox", name="houlsby").uncheck()
     page.wait_for_function("() => document.querySelectorAll('#plot-time-memory .mark-symbol path').length === 3")
     page.click("#no-methods")
     page.wait_for_selector("#plot-time-memory .nothing", state="visible")

@@ -152,10 +152,11 @@ def _notices(runs: Sequence[NamedFile[Run]], rows: Sequence[CaseRow]) -> Iterato
     total = sum(len(run.content.records) for run in runs)
     if runs and not total:
         yield "The runs hold no case: nothing was measured."
-    failed = [record for run in runs for record in run.content.records if record.status != "ok"]
-    if failed:
-        said = "No case has" if len(failed) == total else f"{counted(len(failed), 'case')} of {total} have no"
-        yield f"{said} numbers; the table names the reasons." if len(failed) < total else f"{said} numbers."
+    failed = sum(record.status != "ok" for run in runs for record in run.content.records)
+    if total and failed == total:
+        yield "No case has numbers. The table names the reasons."
+    elif failed:
+        yield f"{counted(failed, 'case')} of {total} without numbers: the table names the reasons."
     for other in runs[1:]:
         if found := differences(runs[0].content.fingerprint, other.content.fingerprint):
             yield (

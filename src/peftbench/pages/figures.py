@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from peftbench.errors import UserError
 from peftbench.pages.content import PageContent
-from peftbench.pages.plots import DATA, Plot, specification
+from peftbench.pages.plots import Plot, specification
+from peftbench.pages.series import DATA
 from peftbench.pages.theme import PAPER
 from peftbench.records.fileio import write_atomically
 from peftbench.text import Destination, clean_tree, on_terminal

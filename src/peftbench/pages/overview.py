@@ -13,7 +13,7 @@ from peftbench.pages.plots import Plot
 from peftbench.pages.sources import NamedFile
 from peftbench.records.record import Run
 from peftbench.report.answer import Answer
-from peftbench.report.numbers import between, counted
+from peftbench.report.numbers import between
 from peftbench.report.x_full import FULL
 
 SHOWN: Final = {TRAINING: "time of a training step", INFERENCE: "time of inference", "memory": "memory of training"}
@@ -68,9 +68,7 @@ def _slower(part: ComparisonPart) -> Headline:
     question = "What got slower, by how much, and why?"
     if part.worst is None:
         return Headline(question, part.headline, [part.counts, *([part.sensitivity] if part.sensitivity else [])])
-    regressed = sum(row.verdict == "regressed" for row in part.rows)
-    more = [f"{counted(regressed, 'case')} regressed; all are listed below."] if regressed > 1 else []
-    return Headline(question, f"{part.worst.id}: {part.worst.why}", [part.headline, *more], bad=True)
+    return Headline(question, f"{part.worst.id}: {part.worst.why}", [part.headline], bad=True)
 
 
 def plot(runs: Sequence[NamedFile[Run]]) -> Plot:

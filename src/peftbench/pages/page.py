@@ -15,7 +15,8 @@ from peftbench.pages.choose import KEYS, columns
 from peftbench.pages.content import PageContent, content_of
 from peftbench.pages.guard import ComparisonPart
 from peftbench.pages.packing import embedded, packed, rounded
-from peftbench.pages.plots import CHOSEN, DATA, specification
+from peftbench.pages.plots import CHOSEN, specification
+from peftbench.pages.series import DATA
 from peftbench.pages.sources import Sources
 from peftbench.pages.theme import PAGE
 from peftbench.records.fileio import write_atomically

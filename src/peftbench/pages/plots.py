@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.verdict import VERDICTS
+from peftbench.pages.series import DATA, base_chart, curves, history, serving, serving_memory, sessions
 
 if TYPE_CHECKING:
     import altair as alt
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Theme], alt.LayerChart]
 
-DATA: Final = "rows"
-"""Name of the data set of each chart."""
 CHOSEN: Final = "chosen"
 """Parameter of charts of cases: the id of the case that is looked at."""
 ROW_HEIGHT: Final = 22
@@ -62,22 +61,16 @@ def specified(chart: alt.LayerChart, theme: Theme, description: str) -> dict[str
     return spec
 
 
-def _base(theme: Theme, *, height: Any) -> alt.Chart:  # noqa: ANN401 - pixels or a step
-    import altair as alt
-
-    return alt.Chart(alt.NamedData(name=DATA), height=height, width=theme.width)
-
-
 def _rows_of(theme: Theme) -> alt.Chart:
     """Return a chart with a row for each name."""
-    return _base(theme, height={"step": ROW_HEIGHT})
+    return base_chart(theme, height={"step": ROW_HEIGHT})
 
 
 def overview(theme: Theme) -> alt.LayerChart:
     """Rows: method, what, value, low, high, groups, shown."""
     import altair as alt
 
-    base = _base(theme, height={"step": 12, "for": "offset"}).encode(
+    base = base_chart(theme, height={"step": 12, "for": "offset"}).encode(
         y=alt.Y("method:N", title=None, sort=None), yOffset=alt.YOffset("what:N", sort=None)
     )
     scale = alt.Scale(type="log", nice=False, padding=12)
@@ -113,14 +106,19 @@ def _scatter(theme: Theme, *, x: str, y: str, titles: tuple[str, str], lower_y: 
     beats = f"datum.{y} {'<=' if lower_y else '>='} datum.best"
     worst = "1e300" if lower_y else "-1e300"
     base = (
-        _base(theme, height=320)
+        base_chart(theme, height=320)
         .transform_calculate(known=f"datum.reached ? datum.{y} : {worst}")
         .transform_window(
             window=[alt.WindowFieldDef(op=best, field="known", **{"as": "best"})],
             frame=[None, 0],
             sort=[alt.SortField(x), alt.SortField(y, order="ascending" if lower_y else "descending")],
         )
-        .transform_calculate(front=f"({beats}) && datum.reached")
+        .transform_window(
+            window=[alt.WindowFieldDef(op="row_number", field="", **{"as": "nth"})],
+            groupby=["known"],
+            sort=[alt.SortField(x)],
+        )
+        .transform_calculate(front=f"({beats}) && datum.nth == 1 && datum.reached")
         .encode(
             x=alt.X(f"{x}:Q", title=titles[0], scale=alt.Scale(zero=False, padding=24, nice=False)),
             y=alt.Y(f"{y}:Q", title=titles[1], scale=alt.Scale(zero=False, padding=24, nice=False)),
@@ -207,76 +205,6 @@ def verdicts(theme: Theme) -> alt.LayerChart:
         tooltip=["case:N", "verdict:N", "shown:N", "cause:N"],
     )
     return same + spread + dots
-
-
-def history(theme: Theme) -> alt.LayerChart:
-    """Rows: file, case, state, order, change, low, high (in percent), kind."""
-    import altair as alt
-
-    base = _base(theme, height=280).encode(x=alt.X("state:N", title=None, sort=None))
-    spread = base.mark_rule(color=theme.muted).encode(y=alt.Y("low:Q", title="change of time in %"), y2="high:Q")
-    marked = "datum.kind == 'SLOWER' || datum.kind == 'FASTER'"
-    dots = base.mark_point(filled=True, size=70, opacity=1).encode(
-        y="change:Q",
-        color=alt.when(marked).then(alt.value(theme.bad)).otherwise(alt.value(theme.muted)),
-        shape=alt.when("datum.kind == 'FASTER'").then(alt.value("triangle-down")).otherwise(alt.value("circle")),
-        tooltip=["case:N", "state:N", "shown:N", "kind:N"],
-    )
-    words = base.transform_filter(marked).mark_text(align="left", dx=8).encode(y="change:Q", text="kind:N")
-    return spread + dots + words
-
-
-def sessions(theme: Theme) -> alt.LayerChart:
-    """Rows: file, case, session, launch, ratio."""
-    import altair as alt
-
-    base = _base(theme, height=240).encode(
-        x=alt.X("session:N", title=None, sort=None),
-        y=alt.Y("ratio:Q", title="x base", scale=alt.Scale(zero=False)),
-        tooltip=["case:N", "session:N", "ratio:Q"],
-    )
-    return alt.layer(base.mark_point(size=50, opacity=0.8, color=theme.accent))
-
-
-def curves(theme: Theme) -> alt.LayerChart:
-    """Rows: group, series, seconds, quality, low, high, shown."""
-    import altair as alt
-
-    base = _base(theme, height=300).encode(x=alt.X("seconds:Q", title="seconds of steps"), **_told_apart())
-    scale = alt.Scale(zero=False)
-    bands = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title="quality", scale=scale), y2="high:Q")
-    lines = base.mark_line(strokeWidth=2).encode(y="quality:Q")
-    dots = base.mark_point(size=40, opacity=1).encode(y="quality:Q", tooltip=["series:N", "shown:N"])
-    return bands + lines + dots
-
-
-def _told_apart() -> dict[str, Any]:
-    """Return the channels by which series are told apart: colour, and dashes for those who cannot rely on colour."""
-    import altair as alt
-
-    dashes = alt.StrokeDash("series:N", title=None, sort=None)
-    return {"color": alt.Color("series:N", title=None, sort=None), "strokeDash": dashes}
-
-
-def serving(theme: Theme) -> alt.LayerChart:
-    """Rows: group, series, tasks, ms, p95."""
-    return _against_tasks(theme, "ms", "median ms of a request", "p95")
-
-
-def serving_memory(theme: Theme) -> alt.LayerChart:
-    """Rows: group, series, tasks, mb."""
-    return _against_tasks(theme, "mb", "MB in memory", None)
-
-
-def _against_tasks(theme: Theme, number: str, title: str, upper: str | None) -> alt.LayerChart:
-    import altair as alt
-
-    axis = alt.Axis(tickMinStep=1)
-    base = _base(theme, height=300).encode(x=alt.X("tasks:Q", title="tasks served", axis=axis), **_told_apart())
-    above = [base.mark_rule(opacity=0.5).encode(y=f"{number}:Q", y2=f"{upper}:Q")] if upper else []
-    lines = base.mark_line(strokeWidth=2).encode(y=alt.Y(f"{number}:Q", title=title))
-    dots = base.mark_point(size=60, opacity=1).encode(y=f"{number}:Q", tooltip=["series:N", "tasks:Q", "shown:N"])
-    return alt.layer(*above, lines, dots)
 
 
 CHARTS: Final[Mapping[str, Draw]] = {

@@ -38,6 +38,7 @@ class Theme:
             "tickCount": 6,
         }
         return {
+            "aria": False,
             "font": "system-ui, sans-serif",
             "background": "transparent" if self.width == "container" else "white",
             "view": {"stroke": None},
@@ -49,9 +50,8 @@ class Theme:
                 "titleFontSize": 12,
                 "titleFontWeight": "normal",
                 "orient": "bottom",
-                "columns": 2 if self.width == "container" else 4,
+                "columns": {"expr": "width < 380 ? 1 : 3"},
                 "labelLimit": 150,
-                "symbolStrokeColor": self.muted,
             },
             "text": {"color": self.ink, "fontSize": 12},
             "range": {"category": list(self.series)},

@@ -105,7 +105,7 @@ def test_embedded_data_end_no_element_and_come_back() -> None:
 
 
 def test_packed_rows_hold_each_text_once_and_six_digits() -> None:
-    rows = [{"a": "x", "n": 0.123456789}, {"a": "y", "n": None}, {"a": "x", "n": 2.0}]
+    rows: list[dict[str, Any]] = [{"a": "x", "n": 0.123456789}, {"a": "y", "n": None}, {"a": "x", "n": 2.0}]
     assert packed(rows) == {
         "count": 3,
         "columns": {"a": {"words": ["x", "y"], "places": [0, 1, 0]}, "n": [0.123457, None, 2]},

@@ -48,6 +48,7 @@
         actions: false, renderer: "svg", ast: true, defaultStyle: false, mode: "vega-lite", logLevel: 1, tooltip: { disableDefaultStyle: true },
       });
       chart.view = made.view;
+      chart.box.querySelector("svg").setAttribute("aria-hidden", "true"); // the box around it has the description
     }
     const view = chart.view;
     if (chart.hasChosen) view.signal(data.chosenName, chosen.id);
@@ -86,7 +87,9 @@
       chart.selects = (row) => data.keys.every((key) => row[key] === chosen.keys[key]) && chosen.methods.has(row.method);
     } else {
       plot.keys.forEach((key) => picker(chart, key));
-      chart.selects = (row) => plot.keys.every((key) => row[key] === chart.at[key]) && (!("method" in row) || !chosen.methods.size || !table.keys.some((one) => one.method === row.method) || chosen.methods.has(row.method) || name === "overview");
+      const offered = new Set(table.keys.map((row) => row.method)); // a method that has trainings only has no box
+      const isChosen = (row) => name !== "cost-quality" || !offered.has(row.method) || chosen.methods.has(row.method);
+      chart.selects = (row) => plot.keys.every((key) => row[key] === chart.at[key]) && isChosen(row);
     }
     charts.set(name, chart);
   }
@@ -285,7 +288,8 @@
 
   function makeCases() {
     const select = $("which");
-    select.append(...cases.map((one, i) => element("option", { value: i }, distinct(cases.map((each) => each.run)).length > 1 ? `${one.id} (${one.run})` : one.id)));
+    const ofSeveral = distinct(cases.map((one) => one.run)).length > 1;
+    select.append(...cases.map((one, i) => element("option", { value: i }, ofSeveral ? `${one.id} (${one.run})` : one.id)));
     select.addEventListener("change", () => show(cases[select.value].run, cases[select.value].id));
   }
 
