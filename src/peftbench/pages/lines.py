@@ -6,7 +6,8 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from peftbench.pages.plots import DATA, specified
+from peftbench.pages.plots import specified
+from peftbench.pages.series import DATA
 from peftbench.pages.theme import PAPER
 from peftbench.text import Destination, clean_tree
 
