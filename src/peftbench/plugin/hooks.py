@@ -198,8 +198,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the run to its files, even after an error."""
     bench = session.config.stash[BENCH]
     if bench.records:
+        from peftbench.plugin.notes import provenance
         from peftbench.plugin.results import write_results
 
+        for name, value in provenance(session.config.rootpath).items():
+            bench.note(name, value)
         with reported_at_the_end(session):
             write_results(bench)
 

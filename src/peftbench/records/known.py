@@ -35,6 +35,12 @@ class KnownNotes:
     resumed: int = 0
     resident_bytes: tuple[float, ...] = ()
     noise: Mapping[str, float] | None = None
+    commit: str = ""
+    """Commit that was measured, after the last tag before it; `-dirty` follows if anything differed from it."""
+    committed: str = ""
+    """When the commit was made, as ISO 8601."""
+    measured: str = ""
+    """When the run ended, as ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
