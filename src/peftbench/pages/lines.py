@@ -37,7 +37,10 @@ def _lines(theme: Theme) -> alt.LayerChart:
     base = alt.Chart(alt.NamedData(name=DATA), height=240, width=theme.width).encode(
         x=alt.X("run:N", title=None, sort=None, axis=alt.Axis(labelAngle=-30)),
         y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
-        color=alt.Color("method:N", title=None, sort=None),
+        detail="method:N",
     )
-    dots = base.mark_point(size=50, filled=True, opacity=1).encode(shape=alt.Shape("method:N", title=None, sort=None))
-    return base.mark_line(strokeWidth=2) + dots
+    method = {"title": None, "sort": None}  # equal titles make colour and shape one legend
+    dots = base.mark_point(size=60, filled=True, opacity=1).encode(
+        color=alt.Color("method:N", **method), shape=alt.Shape("method:N", **method)
+    )
+    return base.mark_line(strokeWidth=1.5, color=theme.muted, opacity=0.7) + dots
