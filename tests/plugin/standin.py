@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -86,6 +87,7 @@ def _open(self: BenchSession, tasks: Iterable[str], *, measuring: bool) -> None:
     self._journal = Journal(self._assignment.journal, self.identity(), resume=self.settings.resume)
     self._records.update(self._journal.finished)
     self._resumed = frozenset(self._journal.finished)
+    self._backend = SimpleNamespace(device=SimpleNamespace(type="cpu"))  # type: ignore[assignment]
     self._runner = StandIn(self.name)  # type: ignore[assignment]
 
 
