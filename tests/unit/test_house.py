@@ -7,7 +7,7 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src/peftbench"
 MODULES = sorted(SOURCE.rglob("*.py"))
 LINES, FUNCTION_LINES, HALL = 300, 70, 8
-MUTABLE = {"_Fresh", "_Merging", "Stopwatch"}
+MUTABLE = {"_Fresh", "_Merging", "Sampler", "Stopwatch"}
 """Dataclasses that hold a state between two rounds, or between two laps."""
 
 

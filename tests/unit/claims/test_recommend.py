@@ -208,7 +208,7 @@ def test_runs_of_different_models_are_not_taken_together(
     assert main([command, str(tmp_path / "missing.json")]) == 2
 
 
-@pytest.mark.parametrize("name", ["train_rows", "epochs", "metric", "seq_len", "autocast", "compile", "threads"])
+@pytest.mark.parametrize("name", ["train_rows", "epochs", "metric", "seq_len", "autocast", "execution", "threads"])
 def test_trainings_under_different_settings_are_not_taken_together(
     name: str, training: Make, run_of: MakeRun, tmp_path: Path
 ) -> None:

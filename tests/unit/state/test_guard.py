@@ -141,5 +141,5 @@ def test_a_reference_that_was_built_meanwhile_is_built_anew(runner: Runner) -> N
 
 def test_nothing_is_told_of_what_peftbench_does_itself(runner: Runner) -> None:
     for workload in Catalogue.load().workloads.values():
-        if not isinstance(workload, Study):
+        if not isinstance(workload, Study) and CASE in workload.expand([CASE], runner.backend.settings):
             assert measure(runner, workload).warnings == (), workload.name

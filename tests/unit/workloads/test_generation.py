@@ -120,7 +120,11 @@ def test_generate_is_compiled_in_its_first_round_and_only_if_asked_for(
 
     monkeypatch.setattr(torch, "compile", compile_nothing)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # `generate` sets it
-    with closing(workload("generate").trial(subject_of("full", "sft", model="tiny-llama", compile=compiled))) as trial:
+    with closing(
+        workload("generate").trial(
+            subject_of("full", "sft", model="tiny-llama", execution="compile" if compiled else "eager")
+        )
+    ) as trial:
         assert modes == []
         for number in range(2):
             trial.run(number, lambda: None)
