@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from peftbench.methods.anatomy import Anatomy
     from peftbench.methods.optimization import Optimization
-    from peftbench.tasks.base import Task
+    from peftbench.tasks.base import Batch, Task
 
 WRAPPER: Final = "base_model."
 """What stands before all names in a model of PEFT."""
@@ -44,6 +44,8 @@ class Application:
     """Length of the sequences to come, padding included, where it is known."""
     positions: int | None = None
     """The longest sequence that the model takes, where it says one."""
+    batches: Sequence[Batch] = ()
+    """Batches of the task with their labels, on the model's device, for methods that start from data."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,6 +175,7 @@ class Group:
                 seed=self.backend.settings.seed,
                 tokens=self.backend.seq_len(self.task),
                 positions=self.backend.positions,
+                batches=self.batches,
             ),
             batches=self.batches,
             fresh_model=self.fresh_model,

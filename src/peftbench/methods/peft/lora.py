@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from peftbench.errors import UserError
+from peftbench.methods.peft.library import faults_as
 from peftbench.methods.peft.method import PeftMethod
+from peftbench.methods.peft.overrides import culprit_of
+from peftbench.methods.peft.starts import STARTS, start_of
+from peftbench.methods.preparation import preparing
 from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedModel
 
+    from peftbench.methods.base import Application
     from peftbench.methods.optimization import Optimization
+    from peftbench.methods.peft.layers import Layers
 
 _PAPER: Final[Mapping[str, Scalar]] = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0}
 """The configuration that the paper's comparison uses for LoRA; the variants share it."""
 
 LORA_PLUS_RATIO: Final = 16.0
 """Learning rate of B over that of A, as LoRA+ recommends (section 5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraMethod(PeftMethod):
+    """LoRA or a variant of it, which may start from data."""
+
+    def settle(self, settings: Mapping[str, Any], given: Collection[str], layers: Layers) -> Mapping[str, Any]:
+        """Add the configuration of a start from data."""
+        start = STARTS.get(str(settings.get("init_lora_weights")))
+        settled = PeftMethod.settle(self, settings, given, layers)
+        return {**start.settings(), **settled} if start else settled
+
+    def prepare(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
+        """Run the plain model on the batches if its start comes from data; raises UserError if there are none."""
+        PeftMethod.prepare(self, model, config, application)
+        if start := start_of(config):
+            self._require_batches(application)
+            with preparing(model), self._running(application):
+                start.before(model, config, application.batches)
+
+    def start(self, model: PeftModel, application: Application) -> None:
+        """Run PEFT's new model on the batches if its start comes from data."""
+        if start := start_of(model.peft_config[model.active_adapter]):
+            with preparing(model), self._running(application):
+                start.after(model, application.batches)
+
+    def _running(self, application: Application) -> AbstractContextManager[None]:
+        return faults_as(culprit_of(application), f"prepare {self.name}", running=True)
+
+    def _require_batches(self, application: Application) -> None:
+        if not application.batches:
+            raise UserError(f"{self.name} starts from data: give batches=..., a few batches of the task with labels")
 
 
 def _lora_fa(model: PeftModel, optimization: Optimization) -> torch.optim.Optimizer:
@@ -80,7 +121,7 @@ def _other_variant(overrides: Mapping[str, object]) -> str:
     return f"{name} {EXCLUDED_VARIANTS[str(name)]}" if name else ""
 
 
-_LORA: Final = PeftMethod(
+_LORA: Final = LoraMethod(
     name="lora",
     family="paper peft",
     summary="low-rank update B A of query and value",
@@ -138,6 +179,26 @@ METHODS: Final = (
         defaults=_initialised("orthogonal"),
     ),
     _variant(
+        name="eva",
+        summary="LoRA that starts from the singular vectors of the layers' inputs on the task's batches",
+        source="peft.LoraConfig(init_lora_weights=eva), arXiv 2410.07170",
+        defaults=_initialised("eva"),
+    ),
+    _variant(
+        name="corda",
+        summary="LoRA that starts from the weights' principal part, as the task's batches use them",
+        source="peft.LoraConfig(init_lora_weights=corda), arXiv 2406.05223",
+        defaults=_initialised("corda"),
+        keeps_base=False,
+    ),
+    _variant(
+        name="lora-ga",
+        summary="LoRA that starts from the singular vectors of the gradients on the task's batches",
+        source="peft.LoraConfig(init_lora_weights=lora_ga), arXiv 2407.05000",
+        defaults=_initialised("lora_ga"),
+        keeps_base=False,
+    ),
+    _variant(
         name="kasa",
         summary="LoRA in singular-value form on weights without their smallest singular values",
         source="peft.LoraConfig(kasa_config), arXiv 2412.06071",
@@ -191,9 +252,6 @@ METHODS: Final = (
 EXCLUDED_VARIANTS: Final[Mapping[str, str]] = {
     "alora": "activates from an invocation string on, in causal language models",
     "arrow": "routes between LoRAs that were trained before",
-    "corda": "starts from the covariance of activations: needs data before it is applied",
-    "eva": "starts from the activations' singular vectors: needs data before it is applied",
-    "lora_ga": "starts from gradients: needs data before it is applied",
     "loftq": "starts from quantised weights, which PEFT makes on an accelerator only",
     "qalora": "pools the inputs of layers quantised by GPTQ; on plain layers PEFT trains a plain LoRA",
     "qlora": "is LoRA on weights quantised by bitsandbytes, which is no dependency; so are AWQ, AQLM, HQQ and EETQ",

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from peftbench.devices.seeding import seeded
-from peftbench.errors import UnsupportedError, UserError
+from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, Method
 from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
+from peftbench.methods.peft.limits import check_dimensions, require_room
 from peftbench.methods.peft.overrides import as_peft_has_it, checked, culprit_of, nothing_else, without_effect
 from peftbench.methods.peft.targets import Choice, queries_and_values
 from peftbench.methods.peft.wrapping import config_class, disabled_with_head, is_prompt, with_head
@@ -22,7 +23,7 @@ from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel
 
     from peftbench.methods.optimization import Optimization
@@ -105,6 +106,14 @@ class PeftMethod(Method):
         del given, layers
         return settings
 
+    def prepare(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
+        """Make a plain model ready for PEFT to wrap it, or to load a checkpoint onto it."""
+        del self, model, config, application
+
+    def start(self, model: PeftModel, application: Application) -> None:
+        """Set the new weights of PEFT's new model where they come from data."""
+        del self, model, application
+
     def configuration(self, model: PreTrainedModel, application: Application) -> PeftConfig:
         """Return PEFT's configuration for this model.
 
@@ -118,7 +127,7 @@ class PeftMethod(Method):
             raise UnsupportedError(reason)
         settings = {**self.defaults, **self._structure(model, overrides), **overrides}
         layers = Layers.of(model, settings["target_modules"]) if "target_modules" in settings else NO_LAYERS
-        self._check_dimensions(layers, overrides)
+        check_dimensions(self.name, layers, overrides, ranks=self.ranks, blocks=self.blocks)
         settings = {**self.fit(layers), **settings}
         if self.schedule is not None:
             settings = {**self.schedule(application.total_steps), **settings}
@@ -126,7 +135,7 @@ class PeftMethod(Method):
         with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
             config = kind(task_type=self._task_type(model, application.task), **settings)
         if config.is_prompt_learning:
-            self._require_room(config, application)
+            require_room(self.name, config, application)
         return with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -135,7 +144,10 @@ class PeftMethod(Method):
 
         config = self.configuration(model, application)
         with self._library(model, application, "apply"):
-            return self._freeze(get_peft_model(model, config))
+            self.prepare(model, config, application)
+            wrapped = get_peft_model(model, config)
+            self.start(wrapped, application)
+        return self._freeze(wrapped)
 
     @contextmanager
     def faults(self, model: torch.nn.Module, application: Application, doing: str) -> Iterator[None]:
@@ -171,6 +183,7 @@ class PeftMethod(Method):
 
         with self._library(model, application, "load"):
             config = with_head(PeftConfig.from_pretrained(folder), model)
+            self.prepare(model, config, application)
             loaded = PeftModel.from_pretrained(
                 model, folder, config=config, is_trainable=self.resumes, torch_device=str(model.device)
             )
@@ -265,32 +278,6 @@ class PeftMethod(Method):
             return {}
         return {"feedforward_modules": [name for name in inner if name in chosen]}
 
-    def _require_room(self, config: PeftConfig, application: Application) -> None:
-        """Raise UnsupportedError where text and prompt together are longer than the model's positions."""
-        tokens, positions = application.tokens, application.positions
-        prompt = cast("Any", config).num_virtual_tokens
-        if tokens is not None and positions is not None and tokens + prompt > positions:
-            raise culprit_of(application)(
-                f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}: "
-                f"give --peftbench-seq-len={positions - prompt} or less"
-            )
-
     def _require_mergeable(self) -> None:
         if reason := self.why_not_merged:
             raise UnsupportedError(reason)
-
-    def _check_dimensions(self, layers: Layers, overrides: Mapping[str, Any]) -> None:
-        if not layers.smallest:
-            return
-        for name in self.ranks:
-            if name in overrides and not 1 <= overrides[name] <= layers.smallest:
-                raise UserError(
-                    f"{self.name}({name}={overrides[name]}): must be from 1 to {layers.smallest}, "
-                    "the smallest dimension of the adapted layers"
-                )
-        for name in self.blocks:
-            if name in overrides and overrides[name] not in (divisors := layers.divisors(layers.common)):
-                raise UserError(
-                    f"{self.name}({name}={overrides[name]}): must divide the dimensions of the adapted layers: "
-                    f"one of {', '.join(str(number) for number in divisors)}"
-                )
