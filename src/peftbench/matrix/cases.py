@@ -87,7 +87,7 @@ def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple
 
 
 def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tuple[str, ...]:
-    """Return `names`, each once. Without names, or with `all` among them, all known ones are returned.
+    """Return `names`, each once. With `all` among them, all known ones are returned.
 
     Raises:
         UserError: a name is not known.
@@ -95,7 +95,18 @@ def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tupl
     for name in names:
         if name not in known and name != ALL:
             raise unknown(kind, name, known)
-    return tuple(known) if not names or ALL in names else tuple(dict.fromkeys(names))
+    return tuple(known) if ALL in names else tuple(dict.fromkeys(names))
+
+
+def default_tasks(catalogue: Catalogue, model: str) -> tuple[str, ...]:
+    """Return the tasks that are measured if none is named: those that the preset is meant for, else all defaults.
+
+    Args:
+        catalogue: The catalogue.
+        model: As the user wrote it. Nothing is read of a folder or of the hub.
+    """
+    preset = catalogue.models.get(model)
+    return (preset and preset.tasks) or tuple(task.name for task in catalogue.tasks.values() if task.default)
 
 
 def known(settings: Settings, catalogue: Catalogue) -> Settings:

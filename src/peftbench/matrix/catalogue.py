@@ -38,6 +38,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.tasks.tokens:TASKS",
             "peftbench.tasks.span:TASKS",
             "peftbench.tasks.choice:TASKS",
+            "peftbench.tasks.causal:TASKS",
         ),
         "peftbench.models": ("peftbench.models.presets:PRESETS",),
         "peftbench.anatomies": ("peftbench.methods.paper.anatomies:ALL",),

@@ -202,7 +202,19 @@ class Method(ABC):
 
 
 def head_names(model: PreTrainedModel) -> frozenset[str]:
-    """Return the names of the top-level modules of `model` that are the task head: all outside the backbone."""
+    """Return the names of the top-level modules of `model` that are the task head: all outside the backbone.
+
+    A language model has none. Its projection on the vocabulary came with it, often shares its weights with the
+    embeddings, and is trained by those methods only that train the backbone.
+    """
+    outer = outer_names(model)
+    projection = model.get_output_embeddings()
+    modules = {module for name in outer for module in getattr(model, name).modules()}
+    return frozenset() if projection is not None and projection in modules else outer
+
+
+def outer_names(model: PreTrainedModel) -> frozenset[str]:
+    """Return the names of the top-level modules of `model` outside the backbone: a head, or a language model's own."""
     children = [name for name, _ in model.named_children()]
     backbone = {model.base_model_prefix}.intersection(children) or _plain_children(cast("Hashable", type(model.config)))
     return frozenset(children) - backbone

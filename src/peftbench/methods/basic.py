@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final, cast
 
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.methods.base import Application, Method, head_names, is_head
+from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
     from peftbench.records.ids import Scalar
+    from peftbench.tasks.base import Task
 
 WEIGHTS_FILE: Final = "model.safetensors"
 """What `save` writes: the trained parameters under their own names."""
@@ -27,6 +29,13 @@ class SelectiveMethod(Method):
     unmergeable: str = "it trains the model's own weights"
     picks: Callable[[str], bool] | None = None
     """Tells, by its name, whether a parameter of the backbone is trained; None: the backbone is frozen."""
+
+    def unsupported(self, task: Task, *, architecture: str) -> str:
+        """Return the reason why nothing would be trained, or ''."""
+        del architecture
+        if self.picks or task.head is not Head.CAUSAL_LM:
+            return ""
+        return f"task {task.name} has no head of its own: its language-model head is part of the backbone"
 
     def check(self, overrides: Mapping[str, Scalar]) -> None:
         """Raise UserError where an override was given; there is nothing to configure."""

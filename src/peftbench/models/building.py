@@ -81,6 +81,8 @@ def build_model(
             if source.preset
             else _pretrained(auto_class, source, config, options)
         )
+    if task.head is Head.CAUSAL_LM:
+        model.config.use_cache = False  # a cache of keys and values is for generation, whose workloads ask for it
     return model.train()
 
 
@@ -133,11 +135,22 @@ def _with_head(source: ModelSource, task: Task) -> tuple[Any, PretrainedConfig]:
 
     config = load_config(source)
     auto_class = getattr(transformers, task.head)
-    if type(config) not in auto_class._model_mapping:  # noqa: SLF001 - there is no public question
+    if type(config) not in auto_class._model_mapping or (  # noqa: SLF001 - there is no public question
+        task.head is Head.CAUSAL_LM and _is_encoder(config)
+    ):
         raise UnsupportedError(f"transformers has no {task.head} for model type {config.model_type!r} ({source.name})")
     _configure_head(config, task)
     _drop_foreign_padding(config)
     return auto_class, config
+
+
+def _is_encoder(config: PretrainedConfig) -> bool:
+    """Tell whether tokens see those after them: of BERT's kin, unless it was configured to be a decoder."""
+    import transformers
+
+    masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping  # noqa: SLF001 - as above
+    decodes = getattr(config, "is_decoder", True) or config.is_encoder_decoder  # Bart's class for text decodes alone
+    return masked and not decodes
 
 
 def _drop_foreign_padding(config: PretrainedConfig) -> None:

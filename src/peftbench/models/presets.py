@@ -45,6 +45,8 @@ class Preset:
     """Arguments of its configuration, special tokens included; what is left out is transformers' default."""
     seq_len: int | None = None
     """Sequence length if none is asked for; None: the task's own."""
+    tasks: tuple[str, ...] = ()
+    """Tasks that are measured if none is named; empty: every task that is a default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,11 @@ def _xlmr(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as the configu
     return MappingProxyType({**special, **shape, **changes})
 
 
+def _llama(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as the configuration takes them
+    special = {"bos_token_id": 1, "eos_token_id": 2}
+    return MappingProxyType({**special, "rms_norm_eps": 1e-5, "tie_word_embeddings": True, **changes})
+
+
 _TINY: Final = {
     "hidden_size": 128,
     "num_hidden_layers": 2,
@@ -196,6 +203,14 @@ PRESETS: tuple[Preset, ...] = (
         model_type="xlm-roberta",
         config=_xlmr(**_TINY, max_position_embeddings=130),
         seq_len=32,
+    ),
+    Preset(
+        name="tiny-llama",
+        summary="Llama of 2 layers of 128, for a CPU",
+        model_type="llama",
+        config=_llama(**_TINY, num_key_value_heads=2, max_position_embeddings=128),
+        seq_len=32,
+        tasks=("sft",),
     ),
     Preset(
         name="bert-base",

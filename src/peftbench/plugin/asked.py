@@ -56,7 +56,7 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
         catalogue: What there is.
         named: Whether the function's file is named on the command line, not only a folder that it is in.
     """
-    from peftbench.matrix.cases import ALL, matrix
+    from peftbench.matrix.cases import ALL, default_tasks, matrix
 
     workload = catalogue.workload(mark.workload)
     wanted = settings.workloads
@@ -66,7 +66,7 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
     cases = matrix(
         catalogue,
         methods=mark.methods or settings.methods or workload.methods,
-        tasks=mark.tasks or settings.tasks or workload.tasks,
+        tasks=mark.tasks or settings.tasks or workload.tasks or default_tasks(catalogue, settings.model),
         batch_sizes=mark.batch_sizes or settings.batch_sizes or workload.batch_sizes,
     )
     return tuple(workload.expand(cases, settings))

@@ -27,6 +27,8 @@ class Head(StrEnum):
     TOKEN_CLASSIFICATION = "AutoModelForTokenClassification"
     QUESTION_ANSWERING = "AutoModelForQuestionAnswering"
     MULTIPLE_CHOICE = "AutoModelForMultipleChoice"
+    CAUSAL_LM = "AutoModelForCausalLM"
+    """Not a head of the task's own: the projection on the vocabulary, which came with the model. It is backbone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class Task(ABC):
     """The name of PEFT's task type; None if PEFT has none (multiple choice)."""
     hub: HubSource
     summary: str = ""
+    default: bool = True
+    """Whether it is measured if no task is named. Tasks that only some models can do are measured if they are named,
+    or if the preset says that it is meant for them."""
 
     def with_labels(self, labels: Sequence[str]) -> Self:
         """Return the same task with other classes."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError
-from peftbench.measure.trial import Trial
+from peftbench.measure.trial import Trial, nothing
 from peftbench.workloads.base import Workload
 
 if TYPE_CHECKING:
@@ -147,6 +147,9 @@ def training_step(
             scaler.step(optimizer)
             scaler.update()
 
+    # The base step of a language model trains nothing: the task has no head of its own.
+    apply_gradients = update if trained else nothing
+
     def step(batch: Batch, number: int, mark: Mark) -> Any:  # noqa: ANN401 - a tensor, of an untyped model
         with precision.forward_context(device):
             loss = forward(**batch).loss
@@ -155,7 +158,7 @@ def training_step(
         mark()
         (loss if scaler is None else scaler.scale(loss)).backward()
         mark()
-        update()
+        apply_gradients()
         if after_step is not None:
             after_step(number)
         optimizer.zero_grad(set_to_none=True)

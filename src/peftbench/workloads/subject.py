@@ -41,12 +41,15 @@ class Subject:
         return compiled(model) if self.compile else model
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Return the method's own optimizer, or AdamW of the trainable parameters if it has none."""
+        """Return the method's own optimizer, or AdamW of the trainable parameters if it has none.
+
+        The base step of a language model trains nothing: its optimizer holds a group without parameters.
+        """
         import torch
 
         optimization = replace(self.optimization, implementation=self.precision.optimizer_arguments())
         return self.method.optimizer(model, optimization) or torch.optim.AdamW(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad]}],
             lr=optimization.learning_rate,
             weight_decay=optimization.weight_decay,
             **optimization.implementation,

@@ -3,7 +3,7 @@ from collections.abc import Mapping
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.matrix.cases import matrix, parse_method, select, select_methods
+from peftbench.matrix.cases import default_tasks, matrix, parse_method, select, select_methods
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.records.ids import Case, MethodSpec
 
@@ -70,9 +70,13 @@ def test_the_matrix_keeps_groups_together_and_the_order_given(catalogue: Catalog
     ]
 
 
-def test_no_task_means_all_six(catalogue: Catalogue) -> None:
-    cases = matrix(catalogue, methods=["full"], tasks=[], batch_sizes=[1])
-    assert [case.task for case in cases] == ["nli", "sentiment", "paraphrase", "ner", "qa", "copa"]
+@pytest.mark.parametrize("model", ["auto", "tiny", "xlmr-base", "./a-folder", "owner/name"])
+def test_no_task_means_the_six_that_every_model_can_do(model: str, catalogue: Catalogue) -> None:
+    assert default_tasks(catalogue, model) == ("nli", "sentiment", "paraphrase", "ner", "qa", "copa")
+
+
+def test_no_task_means_the_one_that_a_preset_is_meant_for(catalogue: Catalogue) -> None:
+    assert default_tasks(catalogue, "tiny-llama") == ("sft",)
 
 
 @pytest.mark.parametrize("family", ["basic", "paper", "peft"])

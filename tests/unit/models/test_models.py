@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.methods.base import head_names
 from peftbench.models.building import build_model, load_config
 from peftbench.models.presets import PRESETS, ModelSource, Preset, check_seq_len, max_positions, raw_config, resolve
 from peftbench.models.vocabulary import load_tokenizer, vocabulary
 from peftbench.tasks.base import Vocabulary
+from peftbench.tasks.causal import TASKS as CAUSAL
 from peftbench.tasks.choice import TASKS as CHOICE
 from peftbench.tasks.classification import TASKS as CLASSIFICATION
 from peftbench.tasks.span import TASKS as SPAN
@@ -103,6 +105,18 @@ def test_every_preset_takes_the_sequences_that_it_and_the_tasks_ask_for() -> Non
 )
 def test_positions_that_hold_tokens(config: dict[str, Any], expected: int | None) -> None:
     assert max_positions(config) == expected
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-xlmr"])
+def test_an_encoder_has_no_language_model_head_to_fine_tune(name: str) -> None:
+    with pytest.raises(UnsupportedError, match="transformers has no AutoModelForCausalLM for model type"):
+        build_model(resolve(name, BY_NAME), *CAUSAL, seed=0)
+
+
+def test_a_language_models_projection_is_backbone_and_what_a_task_adds_is_head() -> None:
+    source = resolve("tiny-llama", BY_NAME)
+    assert head_names(build_model(source, *CAUSAL, seed=0)) == frozenset()
+    assert head_names(build_model(source, NLI, seed=0)) == {"score"}
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-xlmr"])

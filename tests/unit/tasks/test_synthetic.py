@@ -9,12 +9,14 @@ from peftbench.models.building import build_model, load_config
 from peftbench.models.presets import PRESETS, resolve
 from peftbench.models.vocabulary import vocabulary
 from peftbench.tasks.base import Features, Task, Vocabulary
+from peftbench.tasks.causal import TASKS as CAUSAL
 from peftbench.tasks.choice import TASKS as CHOICE
 from peftbench.tasks.classification import TASKS as CLASSIFICATION
 from peftbench.tasks.span import TASKS as SPAN
 from peftbench.tasks.tokens import TASKS as TOKENS
 
-TASKS = (*CLASSIFICATION, *TOKENS, *SPAN, *CHOICE)
+ENCODED = (*CLASSIFICATION, *TOKENS, *SPAN, *CHOICE)
+TASKS = (*ENCODED, *CAUSAL)
 BERT = Vocabulary(size=30522, pad=0, start=101, separator=102, segments=2)
 XLMR = Vocabulary(size=512, pad=1, start=0, separator=2, segments=1)
 AT_THE_END = Vocabulary(size=100, pad=97, start=98, separator=99, segments=1)
@@ -106,9 +108,12 @@ def test_spans_lie_inside_the_context(seq_len: int) -> None:
     assert len(starts) > 2
 
 
-@every_task
-@pytest.mark.parametrize("preset", ["tiny", "tiny-xlmr"])
-def test_every_head_learns_from_a_batch(task: Task, preset: str) -> None:
+@pytest.mark.parametrize(
+    ("preset", "task"),
+    [*((preset, task) for preset in ("tiny", "tiny-xlmr") for task in ENCODED), ("tiny-llama", *CAUSAL)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_every_head_learns_from_a_batch(preset: str, task: Task) -> None:
     import torch
 
     source = resolve(preset, {known.name: known for known in PRESETS})
@@ -120,7 +125,7 @@ def test_every_head_learns_from_a_batch(task: Task, preset: str) -> None:
     loss = model(**batch).loss
     loss.backward()
     # An untrained head knows nothing: its loss is that of an even guess.
-    guesses = {"qa": 128, "copa": 2}.get(task.name, len(task.labels))
+    guesses = {"qa": 128, "copa": 2, "sft": words.size}.get(task.name, len(task.labels))
     assert loss.item() == pytest.approx(math.log(guesses), abs=0.35)
     for name, weight in model.named_parameters():
         assert weight.grad is not None, name

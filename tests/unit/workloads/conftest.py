@@ -13,12 +13,12 @@ MakeSubject = Callable[..., Subject]
 
 @pytest.fixture(scope="session")
 def subject_of() -> MakeSubject:
-    """Makes a subject on the smallest preset, task nli, given a method as on the command line, and settings."""
+    """Makes a subject on the smallest preset, given a method as on the command line, the task (nli), and settings."""
     catalogue = Catalogue.load()
 
-    def subject(method: str, **settings: object) -> Subject:
+    def subject(method: str, task: str = "nli", **settings: object) -> Subject:
         chosen = Settings(**{"model": "tiny", "device": "cpu", "seq_len": 8, **settings})  # type: ignore[arg-type]
-        backend = Backend.open(chosen, catalogue, [catalogue.task("nli")])
-        return backend.group("nli", 2).subject(parse_method(method))
+        backend = Backend.open(chosen, catalogue, [catalogue.task(task)])
+        return backend.group(task, 2).subject(parse_method(method))
 
     return subject

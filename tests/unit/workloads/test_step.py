@@ -12,6 +12,7 @@ from peftbench.measure.counters.counting import count
 from peftbench.measure.counters.storages import saved_bytes
 from peftbench.measure.trial import Trial
 from peftbench.models import building
+from peftbench.validity.check import check
 from peftbench.validity.outputs import difference, evaluate
 from peftbench.workloads.step import WORKLOADS, without_labels
 from peftbench.workloads.subject import Subject
@@ -99,3 +100,35 @@ def test_the_reference_of_merged_inference_is_not_merged(subject_of: MakeSubject
 def test_what_cannot_be_merged_is_known_beforehand_with_the_reason(subject_of: MakeSubject) -> None:
     reason = BY_NAME["merged_inference"].unsupported(subject_of("pfeiffer").method, Precision())
     assert reason.startswith("pfeiffer cannot be merged: the activation inside a bottleneck")
+
+
+@pytest.mark.parametrize("name", ["full", "lora", "ia3"])
+def test_a_language_model_is_proven_and_its_projection_trained_by_full_fine_tuning_alone(
+    name: str, subject_of: MakeSubject
+) -> None:
+    subject = subject_of(name, "sft", model="tiny-llama")
+    facts = check(subject).facts
+    assert any(fact.startswith("saved") for fact in facts)
+    assert any("frozen tensors stayed as they were" in fact for fact in facts)
+    projection = subject.applied_model().get_output_embeddings()  # type: ignore[operator] # of transformers, not typed
+    assert projection.weight.requires_grad == (name == "full")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_base_step_of_a_language_model_runs_both_ways_and_trains_nothing(
+    dtype: str, subject_of: MakeSubject
+) -> None:
+    subject = subject_of("head", "sft", model="tiny-llama", dtype=dtype)
+    reference = BY_NAME["train_step"].reference_trial(subject)
+    before = {name: parameter.detach().clone() for name, parameter in reference.model.named_parameters()}
+    phases: list[bool] = []
+    kept = chain(reference.model.parameters(), reference.model.buffers())
+    with torch.autograd.set_multithreading_enabled(False):  # the hooks that count are of this thread
+        assert saved_bytes(lambda: reference.run(0, lambda: phases.append(True)), kept=kept) > 0
+    assert len(phases) == 3
+    assert all(torch.equal(p, before[name]) for name, p in reference.model.named_parameters())
+
+
+def test_a_training_step_of_a_language_model_keeps_no_cache(subject_of: MakeSubject) -> None:
+    subject = subject_of("full", "sft", model="tiny-llama")
+    assert subject.applied_model()(**subject.batches[0]).past_key_values is None

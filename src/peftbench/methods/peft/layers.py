@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from peftbench.errors import UserError, shown
-from peftbench.methods.base import head_names, is_head
+from peftbench.methods.base import is_head, outer_names
 
 if TYPE_CHECKING:
     import torch
@@ -60,10 +60,10 @@ NO_LAYERS: Final = Layers(count=0, smallest=0, common=0)
 
 def backbone(model: PreTrainedModel) -> Iterator[tuple[str, torch.nn.Module]]:
     """Yield the modules outside the head by name; parts that read no text (an image's encoder) are left out."""
-    heads = head_names(model)
+    outer = outer_names(model)
     others = other_readers(model)
     for name, module in model.named_modules():
-        if name and not is_head(name, heads) and not name.startswith(others):
+        if name and not is_head(name, outer) and not name.startswith(others):
             yield name, module
 
 

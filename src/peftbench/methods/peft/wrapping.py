@@ -38,7 +38,7 @@ def with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
     start = WRAPPER if config.is_prompt_learning else f"{WRAPPER}model."
     config.modules_to_save = [
         f"{start}{head}" if any(name.endswith(head) for name in others) else head for head in trained
-    ]
+    ] or None
     return config
 
 

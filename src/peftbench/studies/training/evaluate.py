@@ -38,6 +38,7 @@ SCORES: Final[Mapping[Head, tuple[str, ...]]] = {
     Head.MULTIPLE_CHOICE: ("accuracy", "macro_f1"),
     Head.TOKEN_CLASSIFICATION: ("f1", "precision", "recall"),
     Head.QUESTION_ANSWERING: ("f1", "exact_match"),
+    Head.CAUSAL_LM: ("token_accuracy", "exact_match"),
 }
 BATCH_SIZE: Final = 64
 MAX_ANSWER: Final = 30
