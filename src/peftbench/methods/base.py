@@ -66,6 +66,8 @@ class Method(ABC):
     mergeable: bool = False
     unmergeable: str = ""
     """Why it cannot be merged, where that is worth saying."""
+    projects: str = ""
+    """Why each forward pass rounds its weights anew, so that two evaluations are equal within rounding only."""
     trains_backbone: bool = False
     """Whether weight matrices of the backbone are meant to be trained beside parameters that the method adds."""
     together: str = ""

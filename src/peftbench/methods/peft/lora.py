@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.errors import UserError
+from peftbench.methods.peft.contexts import invocation, no_invocation_elsewhere
+from peftbench.methods.peft.decoders import ONLY_LANGUAGE_MODELS
 from peftbench.methods.peft.library import faults_as
 from peftbench.methods.peft.method import PeftMethod
 from peftbench.methods.peft.overrides import culprit_of
@@ -41,6 +43,12 @@ class LoraMethod(PeftMethod):
         start = STARTS.get(str(settings.get("init_lora_weights")))
         settled = PeftMethod.settle(self, settings, given, layers)
         return {**start.settings(), **settled} if start else settled
+
+    def remarks(self, model: PreTrainedModel, application: Application) -> tuple[str, ...]:
+        """Return as well the tokens from which on aLoRA works, where they were read off the data."""
+        tokens = self.read(application).get("alora_invocation_tokens", ())
+        active = f"works from the last of the tokens {'+'.join(map(str, tokens))} on, which all prompts have"
+        return (*PeftMethod.remarks(self, model, application), *([active] if tokens else ()))
 
     def prepare(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
         """Run the plain model on the batches if its start comes from data; raises UserError if there are none."""
@@ -116,8 +124,6 @@ def _other_variant(overrides: Mapping[str, object]) -> str:
     name = start if start in EXCLUDED_VARIANTS else ""
     if overrides.get("use_qalora"):
         name = "qalora"
-    if overrides.get("alora_invocation_tokens"):
-        name = "alora"
     return f"{name} {EXCLUDED_VARIANTS[str(name)]}" if name else ""
 
 
@@ -128,6 +134,7 @@ _LORA: Final = LoraMethod(
     source="peft.LoraConfig, arXiv 2106.09685",
     tuner="LORA",
     defaults=_PAPER,
+    read=no_invocation_elsewhere,
     variant=_other_variant,
 )
 
@@ -199,6 +206,14 @@ METHODS: Final = (
         keeps_base=False,
     ),
     _variant(
+        name="alora",
+        summary="LoRA that works from an invocation in the prompt on, so that the cache before it can be shared",
+        source="peft.LoraConfig(alora_invocation_tokens), arXiv 2504.12397",
+        read=invocation,
+        refuses=ONLY_LANGUAGE_MODELS,
+        mergeable=False,
+    ),
+    _variant(
         name="kasa",
         summary="LoRA in singular-value form on weights without their smallest singular values",
         source="peft.LoraConfig(kasa_config), arXiv 2412.06071",
@@ -250,7 +265,6 @@ METHODS: Final = (
 )
 
 EXCLUDED_VARIANTS: Final[Mapping[str, str]] = {
-    "alora": "activates from an invocation string on, in causal language models",
     "arrow": "routes between LoRAs that were trained before",
     "loftq": "starts from quantised weights, which PEFT makes on an accelerator only",
     "qalora": "pools the inputs of layers quantised by GPTQ; on plain layers PEFT trains a plain LoRA",

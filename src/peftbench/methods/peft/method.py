@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, Method
+from peftbench.methods.peft.contexts import read_nothing
 from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.limits import check_dimensions, require_room
 from peftbench.methods.peft.overrides import as_peft_has_it, checked, culprit_of, nothing_else, without_effect
 from peftbench.methods.peft.targets import Choice, queries_and_values
-from peftbench.methods.peft.wrapping import config_class, disabled_with_head, is_prompt, with_head
+from peftbench.methods.peft.wrapping import config_class, disabled_with_head, is_prompt, tell_task, with_head
 from peftbench.methods.refusals import refused_by_model
 from peftbench.tasks.base import Head
 
@@ -44,6 +45,8 @@ class PeftMethod(Method):
     """What the configuration takes from the model's structure: which layers are adapted."""
     fit: Callable[[Layers], Mapping[str, Any]] = as_peft_has_it
     """What the configuration takes from the dimensions of those layers."""
+    read: Callable[[Application], Mapping[str, Any]] = read_nothing
+    """What the configuration takes from the task's batches."""
     schedule: Callable[[int], Mapping[str, Any]] | None = None
     """What it takes from the number of training steps; if set, PEFT's `update_and_allocate` is called at each step."""
     ranks: tuple[str, ...] = ("r",)
@@ -52,6 +55,10 @@ class PeftMethod(Method):
     """Fields that must divide every dimension of the adapted layers."""
     refuses: Mapping[Head, str] = field(default_factory=dict)
     """Heads that the tuner cannot do -> why."""
+    architectures: tuple[str, ...] = ()
+    """The only architectures that the tuner can do; empty: any."""
+    asks_task: bool = False
+    """Whether PEFT's model wants the number of the task with each batch. A case has one task, number 0."""
     variant: Callable[[Mapping[str, Any]], str] = nothing_else
     """Returns why overrides make the tuner something that cannot be measured here, or ''."""
     mergeable: bool = True
@@ -68,8 +75,9 @@ class PeftMethod(Method):
     own_optimizer: Callable[[torch.nn.Module, Optimization], torch.optim.Optimizer] | None = None
 
     def unsupported(self, task: Task, *, architecture: str) -> str:
-        """Return why the tuner cannot do the task's head, or ''."""
-        del architecture
+        """Return why the tuner cannot do the task's head, or the architecture, or ''."""
+        if self.architectures and architecture not in self.architectures:
+            return f"PEFT has it for {', '.join(self.architectures)} only, and this is {architecture}"
         return self.refuses.get(task.head, "")
 
     @property
@@ -125,7 +133,7 @@ class PeftMethod(Method):
         overrides = checked(self.name, kind, application.overrides)
         if reason := self.variant(overrides):
             raise UnsupportedError(reason)
-        settings = {**self.defaults, **self._structure(model, overrides), **overrides}
+        settings = {**self.read(application), **self.defaults, **self._structure(model, overrides), **overrides}
         layers = Layers.of(model, settings["target_modules"]) if "target_modules" in settings else NO_LAYERS
         check_dimensions(self.name, layers, overrides, ranks=self.ranks, blocks=self.blocks)
         settings = {**self.fit(layers), **settings}
@@ -147,7 +155,7 @@ class PeftMethod(Method):
             self.prepare(model, config, application)
             wrapped = get_peft_model(model, config)
             self.start(wrapped, application)
-        return self._freeze(wrapped)
+        return self._ready(wrapped)
 
     @contextmanager
     def faults(self, model: torch.nn.Module, application: Application, doing: str) -> Iterator[None]:
@@ -187,7 +195,7 @@ class PeftMethod(Method):
             loaded = PeftModel.from_pretrained(
                 model, folder, config=config, is_trainable=self.resumes, torch_device=str(model.device)
             )
-        return self._freeze(loaded)
+        return self._ready(loaded)
 
     def disabled(self, model: torch.nn.Module) -> AbstractContextManager[None]:
         """Within the context the adapter is bypassed; PEFT would bypass the trained head as well, this does not."""
@@ -255,6 +263,11 @@ class PeftMethod(Method):
             faults_as(culprit_of(application), f"{doing} {self.name}"),
         ):
             yield
+
+    def _ready(self, model: torch.nn.Module) -> torch.nn.Module:
+        if self.asks_task:
+            tell_task(model)
+        return self._freeze(model)
 
     def _freeze(self, model: torch.nn.Module) -> torch.nn.Module:
         if self.frozen:

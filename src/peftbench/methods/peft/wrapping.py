@@ -47,6 +47,17 @@ def is_prompt(model: Any) -> bool:  # noqa: ANN401 PEFT's model
     return any(config.is_prompt_learning for config in model.peft_config.values())
 
 
+def tell_task(model: torch.nn.Module) -> None:
+    """Give each call of a PEFT model `task_ids`: 0 for every sequence of the batch."""
+
+    def add(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
+        del module
+        ids = kwargs["input_ids"]
+        return args, {"task_ids": ids.new_zeros(ids.numel() // ids.shape[-1]), **kwargs}
+
+    model.register_forward_pre_hook(add, with_kwargs=True)
+
+
 @contextmanager
 def disabled_with_head(model: torch.nn.Module, name: str) -> Iterator[None]:
     """Within the context the adapter does nothing, and the trained head stays."""
