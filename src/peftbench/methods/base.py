@@ -98,6 +98,11 @@ class Method(ABC):
         del model, application
         return ()
 
+    def quantised(self, application: Application) -> bool:
+        """Tell whether the method stores the backbone in fewer bits, which changes outputs from the start."""
+        del application
+        return False
+
     def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
         """Return the method for models of these anatomies, by architecture; most methods need to know none."""
         del anatomies

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,7 @@ import torch
 
 from peftbench.errors import ValidityError
 from peftbench.methods.optimization import Optimization
+from peftbench.methods.quantized.storage import plain_tensors
 from peftbench.validity.promises import Origin, Promises, Tensors, named_tensors, some
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _HALF_LOSS_SCALE: Final = 1024.0
 """Factor of the loss in float16, as of a gradient scaler: float16 cannot represent small gradients."""
 _ROUNDED: Final = 32
 """A gradient below 32 x machine epsilon x the largest gradient counts as zero. It is a sum over rows, which rounds."""
+Snapshot = Mapping[str, tuple[torch.Tensor, ...]]
+"""Copies of tensors by name; a quantised one has several parts."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> a dtype that shows its bits."""
 
@@ -92,12 +95,13 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
     return ShortTraining(steps=step, starved=frozenset(waiting))
 
 
-def snapshot(promises: Promises) -> Tensors:
+def snapshot(promises: Promises) -> Snapshot:
     """Return copies of all trained and frozen tensors on the CPU, so that the device holds no second model."""
-    return {name: t.detach().to("cpu", copy=True) for name, t in (*promises.trained.items(), *promises.frozen.items())}
+    promised = (*promises.trained.items(), *promises.frozen.items())
+    return {name: tuple(p.detach().to("cpu", copy=True) for p in plain_tensors(t)) for name, t in promised}
 
 
-def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
+def standing_still(before: Snapshot, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
     """Return the names of trained tensors that received no gradient or did not change.
 
     Args:
@@ -112,7 +116,7 @@ def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, 
     after = named_tensors(model)
     if gone := sorted(before.keys() - after.keys()):
         raise ValidityError(f"training removed {some(gone)}")
-    changed = {name for name, tensor in before.items() if not _same_bits(tensor, after[name])}
+    changed = {name for name, parts in before.items() if not _same_parts(parts, plain_tensors(after[name]))}
     if touched := [name for name in promises.frozen if name in changed]:
         raise ValidityError(f"training changed what is frozen: {some(touched)}")
     return [name for name in promises.trained if name in training.starved or name not in changed]
@@ -185,6 +189,10 @@ def _largest_gradients(tensors: Tensors) -> dict[str, float]:
 def _moving_rate(parameter: torch.Tensor) -> float:
     resolution = torch.finfo(parameter.dtype).eps
     return resolution * float(parameter.detach().abs().min()) if parameter.dtype in _HALF else 0.0
+
+
+def _same_parts(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> bool:
+    return len(before) == len(after) and all(map(_same_bits, before, after))
 
 
 def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:

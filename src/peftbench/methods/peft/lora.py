@@ -2,74 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from peftbench.errors import UserError
 from peftbench.methods.peft.contexts import invocation, no_invocation_elsewhere
 from peftbench.methods.peft.decoders import ONLY_LANGUAGE_MODELS
-from peftbench.methods.peft.library import faults_as
-from peftbench.methods.peft.method import PeftMethod
-from peftbench.methods.peft.overrides import culprit_of
-from peftbench.methods.peft.starts import STARTS, start_of
-from peftbench.methods.preparation import preparing
+from peftbench.methods.peft.lora_method import LoftqMethod, LoraMethod
 from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig, PeftModel
-    from transformers import PreTrainedModel
+    from peft import PeftModel
 
-    from peftbench.methods.base import Application
     from peftbench.methods.optimization import Optimization
-    from peftbench.methods.peft.layers import Layers
 
 _PAPER: Final[Mapping[str, Scalar]] = {"r": 8, "lora_alpha": 16, "lora_dropout": 0.0}
 """The configuration that the paper's comparison uses for LoRA; the variants share it."""
 
 LORA_PLUS_RATIO: Final = 16.0
 """Learning rate of B over that of A, as LoRA+ recommends (section 5)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraMethod(PeftMethod):
-    """LoRA or a variant of it, which may start from data."""
-
-    def settle(self, settings: Mapping[str, Any], given: Collection[str], layers: Layers) -> Mapping[str, Any]:
-        """Add the configuration of a start from data."""
-        start = STARTS.get(str(settings.get("init_lora_weights")))
-        settled = PeftMethod.settle(self, settings, given, layers)
-        return {**start.settings(), **settled} if start else settled
-
-    def remarks(self, model: PreTrainedModel, application: Application) -> tuple[str, ...]:
-        """Return as well the tokens from which on aLoRA works, where they were read off the data."""
-        tokens = self.read(application).get("alora_invocation_tokens", ())
-        active = f"works from the last of the tokens {'+'.join(map(str, tokens))} on, which all prompts have"
-        return (*PeftMethod.remarks(self, model, application), *([active] if tokens else ()))
-
-    def prepare(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
-        """Run the plain model on the batches if its start comes from data; raises UserError if there are none."""
-        PeftMethod.prepare(self, model, config, application)
-        if start := start_of(config):
-            self._require_batches(application)
-            with preparing(model), self._running(application):
-                start.before(model, config, application.batches)
-
-    def start(self, model: PeftModel, application: Application) -> None:
-        """Run PEFT's new model on the batches if its start comes from data."""
-        if start := start_of(model.peft_config[model.active_adapter]):
-            with preparing(model), self._running(application):
-                start.after(model, application.batches)
-
-    def _running(self, application: Application) -> AbstractContextManager[None]:
-        return faults_as(culprit_of(application), f"prepare {self.name}", running=True)
-
-    def _require_batches(self, application: Application) -> None:
-        if not application.batches:
-            raise UserError(f"{self.name} starts from data: give batches=..., a few batches of the task with labels")
 
 
 def _lora_fa(model: PeftModel, optimization: Optimization) -> torch.optim.Optimizer:
@@ -120,8 +73,9 @@ def _other_variant(overrides: Mapping[str, object]) -> str:
 
     PEFT would take them, start from something else or adapt as plain LoRA does, and the time be of that.
     """
-    start = overrides.get("init_lora_weights")
-    name = start if start in EXCLUDED_VARIANTS else ""
+    if overrides.get("init_lora_weights") == "loftq":
+        return "loftq starts from a quantised backbone: it is a method of its own"
+    name = ""
     if overrides.get("use_qalora"):
         name = "qalora"
     return f"{name} {EXCLUDED_VARIANTS[str(name)]}" if name else ""
@@ -206,6 +160,22 @@ METHODS: Final = (
         keeps_base=False,
     ),
     _variant(
+        name="qlora",
+        summary="LoRA on a backbone in 4-bit NormalFloat (bitsandbytes)",
+        source="peft.LoraConfig, peft.prepare_model_for_kbit_training, arXiv 2305.14314",
+        quantization="nf4",
+    ),
+    LoftqMethod(
+        name="loftq",
+        family="peft",
+        summary="QLoRA whose LoRA starts from what quantising the weights lost",
+        source="peft.replace_lora_weights_loftq, arXiv 2310.08659",
+        tuner="LORA",
+        defaults=_PAPER,
+        variant=_other_variant,
+        quantization="nf4",
+    ),
+    _variant(
         name="alora",
         summary="LoRA that works from an invocation in the prompt on, so that the cache before it can be shared",
         source="peft.LoraConfig(alora_invocation_tokens), arXiv 2504.12397",
@@ -266,8 +236,6 @@ METHODS: Final = (
 
 EXCLUDED_VARIANTS: Final[Mapping[str, str]] = {
     "arrow": "routes between LoRAs that were trained before",
-    "loftq": "starts from quantised weights, which PEFT makes on an accelerator only",
     "qalora": "pools the inputs of layers quantised by GPTQ; on plain layers PEFT trains a plain LoRA",
-    "qlora": "is LoRA on weights quantised by bitsandbytes, which is no dependency; so are AWQ, AQLM, HQQ and EETQ",
 }
 """Variants of LoRA that PEFT has and this catalogue has not -> why."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,16 @@ from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
 from peftbench.methods.peft.limits import check_dimensions, require_room
 from peftbench.methods.peft.overrides import as_peft_has_it, checked, culprit_of, nothing_else, without_effect
-from peftbench.methods.peft.targets import Choice, queries_and_values
-from peftbench.methods.peft.wrapping import config_class, disabled_with_head, is_prompt, tell_task, with_head
+from peftbench.methods.peft.quantizing import parted, quantise_backbone, remark
+from peftbench.methods.peft.targets import Choice, queries_and_values, structure
+from peftbench.methods.peft.wrapping import (
+    config_class,
+    disabled_with_head,
+    is_prompt,
+    peft_task_type,
+    tell_task,
+    with_head,
+)
 from peftbench.methods.refusals import refused_by_model
 from peftbench.tasks.base import Head
 
@@ -57,6 +65,8 @@ class PeftMethod(Method):
     """Heads that the tuner cannot do -> why."""
     architectures: tuple[str, ...] = ()
     """The only architectures that the tuner can do; empty: any."""
+    quantization: str = ""
+    """The scheme in which the backbone's linear layers are stored; '': as they are. An override of this name wins."""
     asks_task: bool = False
     """Whether PEFT's model wants the number of the task with each batch. A case has one task, number 0."""
     variant: Callable[[Mapping[str, Any]], str] = nothing_else
@@ -89,16 +99,21 @@ class PeftMethod(Method):
 
     def check(self, overrides: Mapping[str, Scalar]) -> None:
         """Raise UserError where an override is none of the tuner's, or of another type."""
-        if overrides:
+        _, given = parted(self.name, self.quantization, overrides)
+        if given:
             with suppress(UnsupportedError):  # of a PEFT that lacks the tuner: told in the case's own row
-                checked(self.name, config_class(self.tuner), overrides)
+                checked(self.name, config_class(self.tuner), given)
+
+    def quantised(self, application: Application) -> bool:
+        """Tell whether the backbone is quantised."""
+        scheme, _ = parted(self.name, self.quantization, application.overrides)
+        return scheme is not None
 
     def remarks(self, model: PreTrainedModel, application: Application) -> tuple[str, ...]:
-        """Return how the adapted layers were found, where they are not PEFT's default."""
-        if "target_modules" in application.overrides:
-            return ()
-        remark = self.targets(model, self.tuner).remark
-        return (remark,) if remark else ()
+        """Return how the adapted layers were found if not by PEFT's default, and how the backbone is quantised."""
+        scheme, _ = parted(self.name, self.quantization, application.overrides)
+        chosen = "" if "target_modules" in application.overrides else self.targets(model, self.tuner).remark
+        return tuple(filter(None, [chosen, remark(scheme) if scheme else ""]))
 
     def settle(self, settings: Mapping[str, Any], given: Collection[str], layers: Layers) -> Mapping[str, Any]:
         """Return the settings such that those that were not given agree with those that were.
@@ -115,8 +130,11 @@ class PeftMethod(Method):
         return settings
 
     def prepare(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
-        """Make a plain model ready for PEFT to wrap it, or to load a checkpoint onto it."""
-        del self, model, config, application
+        """Make a plain model ready for PEFT to wrap it, or to load a checkpoint onto it: quantise it where asked to."""
+        del config
+        scheme, _ = parted(self.name, self.quantization, application.overrides)
+        if scheme:
+            quantise_backbone(model, scheme)
 
     def start(self, model: PeftModel, application: Application) -> None:
         """Set the new weights of PEFT's new model where they come from data."""
@@ -130,10 +148,12 @@ class PeftMethod(Method):
             UserError: an override is unknown, or does not fit the model.
         """
         kind = config_class(self.tuner)
-        overrides = checked(self.name, kind, application.overrides)
+        _, given = parted(self.name, self.quantization, application.overrides)
+        overrides = checked(self.name, kind, given)
         if reason := self.variant(overrides):
             raise UnsupportedError(reason)
-        settings = {**self.read(application), **self.defaults, **self._structure(model, overrides), **overrides}
+        found = structure(self.targets, model, self.tuner, overrides)
+        settings = {**self.read(application), **self.defaults, **found, **overrides}
         layers = Layers.of(model, settings["target_modules"]) if "target_modules" in settings else NO_LAYERS
         check_dimensions(self.name, layers, overrides, ranks=self.ranks, blocks=self.blocks)
         settings = {**self.fit(layers), **settings}
@@ -141,7 +161,8 @@ class PeftMethod(Method):
             settings = {**self.schedule(application.total_steps), **settings}
         settings = {**self.settle(settings, overrides, layers)}
         with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
-            config = kind(task_type=self._task_type(model, application.task), **settings)
+            task_type = peft_task_type(self.name, model, application.task, needed=self.needs_task_type)
+            config = kind(task_type=task_type, **settings)
         if config.is_prompt_learning:
             require_room(self.name, config, application)
         return with_head(config, model)
@@ -244,17 +265,6 @@ class PeftMethod(Method):
             cast("Any", model).set_adapter(adapter)
         self._freeze(model)
 
-    def _task_type(self, model: PreTrainedModel, task: Task) -> str | None:
-        """Return the task type; none for question answering, for PEFT's model of that swallows token_type_ids."""
-        if task.head is not Head.QUESTION_ANSWERING:
-            return task.peft_task_type
-        if self.needs_task_type and getattr(model.config, "type_vocab_size", 1) > 1:
-            raise UnsupportedError(
-                f"PEFT cannot do question answering with {self.name} on {model.config.model_type}: "
-                "its model for it swallows token_type_ids"
-            )
-        return task.peft_task_type if self.needs_task_type else None
-
     @contextmanager
     def _library(self, model: PreTrainedModel, application: Application, doing: str) -> Iterator[None]:
         with (
@@ -275,21 +285,6 @@ class PeftMethod(Method):
                 if self.frozen in name:
                     parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
         return model
-
-    def _structure(self, model: PreTrainedModel, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what the configuration takes from the model; of layers that the user names, which are the inner ones.
-
-        PEFT would take its own inner ones ((IA)^3: whose input is scaled), and refuse those that are not adapted.
-        """
-        if "target_modules" not in overrides:
-            return self.targets(model, self.tuner).settings
-        inner: Sequence[str] | None = None
-        with suppress(UnsupportedError):
-            inner = self.targets(model, self.tuner).settings.get("feedforward_modules")
-        chosen = overrides["target_modules"]
-        if inner is None or isinstance(chosen, str):
-            return {}
-        return {"feedforward_modules": [name for name in inner if name in chosen]}
 
     def _require_mergeable(self) -> None:
         if reason := self.why_not_merged:

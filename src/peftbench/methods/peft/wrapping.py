@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import WRAPPER, head_names
 from peftbench.methods.peft.library import faults_as
+from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
     from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Task
 
 
 def config_class(tuner: str) -> type[PeftConfig]:
@@ -25,6 +28,25 @@ def config_class(tuner: str) -> type[PeftConfig]:
         return cast("type[PeftConfig]", PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]])
     except KeyError:
         raise UnsupportedError(f"the installed PEFT {peft.__version__} has no tuner {tuner}") from None
+
+
+def peft_task_type(method: str, model: PreTrainedModel, task: Task, *, needed: bool) -> str | None:
+    """Return PEFT's task type; none for question answering, for PEFT's model of that swallows token_type_ids.
+
+    Args:
+        method: The method's name.
+        model: The plain model.
+        task: What it learns.
+        needed: Whether the tuner works in PEFT's models for one task only, not in its general one.
+    """
+    if task.head is not Head.QUESTION_ANSWERING:
+        return task.peft_task_type
+    if needed and getattr(model.config, "type_vocab_size", 1) > 1:
+        raise UnsupportedError(
+            f"PEFT cannot do question answering with {method} on {model.config.model_type}: "
+            "its model for it swallows token_type_ids"
+        )
+    return task.peft_task_type if needed else None
 
 
 def with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:

@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        ({"init_lora_weights": "loftq"}, "loftq starts from quantised weights"),
+        ({"init_lora_weights": "loftq"}, "loftq starts from a quantised backbone"),
         ({"use_qalora": True}, "qalora pools the inputs"),
         ({"alora_invocation_tokens": "1+2"}, "an invocation .aLoRA. is for causal language models only"),
     ],
