@@ -1,5 +1,6 @@
 # Two commands do everything: `make bench` and `make test`. Both make the environment if it is not there, and reuse it.
 # `make gate` compares the counters of a small matrix with baselines/; `make accept WHY="..."` makes them the baseline.
+# `make browser` looks at the page of results in a real browser, which it installs where it may.
 # `make check` runs what a change must pass besides the tests: lint, types and `make docs`, which builds site/ from docs/.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ GATED := --peftbench-workloads=train_step,inference --peftbench-methods=full,hea
          --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
 RUN := .peftbench/gated.json
 
-.PHONY: bench test test-plugin test-unit check docs gate accept clean
+.PHONY: bench test test-plugin test-unit browser check docs gate accept clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
@@ -26,6 +27,15 @@ test-plugin: $(VENV)/.installed-test
 
 test-unit: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+# Without a browser or npm the tests are skipped, and say so; in CI (PEFTBENCH_BROWSER_REQUIRED=1) they fail.
+browser: $(VENV)/.installed-browser
+	@for package in chromium npm; do \
+	    if ! command -v $$package >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        apt-get update -qq && apt-get install -qq --yes --no-install-recommends $$package fonts-dejavu-core; fi; \
+	    command -v $$package >/dev/null || echo "$$package is missing: install it, or run this as root on Debian"; done
+	@if command -v npm >/dev/null; then npm ci --prefix tests/browser --no-audit --no-fund --silent; fi
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 check: $(VENV)/.installed-dev docs
 	$(BIN)/ruff check .
@@ -61,4 +71,4 @@ $(VENV)/.installed-%: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build site .peftbench .benchmarks
+	rm -rf $(VENV) tests/browser/node_modules build site .peftbench .benchmarks

@@ -22,15 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peftbench.gate.constants import Rule
-from peftbench.gate.decision import (
-    Moments,
-    Shifts,
-    moments,
-    ragged_moments,
-    shifts,
-    slower,
-    staged_shift,
-)
+from peftbench.gate.decision import Shifts, shifts, slower, staged_shift
+from peftbench.gate.moments import Moments, moments, ragged_moments
 from peftbench.gate.pairs import pair_shifts
 from peftbench.gate.stages import Looks, certain, pending
 

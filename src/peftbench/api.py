@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from peftbench.errors import UnsupportedError, UserError
+from peftbench.matrix.cases import select_methods
 from peftbench.matrix.catalogue import Catalogue
+from peftbench.matrix.folders import with_folders
 from peftbench.methods.base import Application
 from peftbench.records.ids import Scalar
 
@@ -31,7 +33,7 @@ def apply_method(
     """Make a model with a task head ready to be trained by a method, as the benchmarks do.
 
     Args:
-        name: the method's name, as in `--peftbench-methods`.
+        name: the method's name, as in `--peftbench-methods`, or the path of an adapter's folder.
         model: a transformers model with its task head; it may be changed in place.
         task: what the model will learn, or its name; None: any task for the model's head.
         seed: from which the method's new weights follow.
@@ -46,8 +48,12 @@ def apply_method(
         UnsupportedError: the method cannot do the task or the model; says why.
         UserError: an unknown name, a head that does not fit, or an override that is unknown or does not fit.
     """
-    catalogue = Catalogue.load()
-    method = catalogue.method(name)
+    catalogue = with_folders(Catalogue.load(), [name])
+    (spec, *others) = select_methods([name], catalogue.methods, catalogue.folders)
+    if others or spec.overrides:
+        raise UserError(f"{name!r} is no single method: give its name, and overrides as keyword arguments")
+    method = catalogue.method(spec.name)
+    method.check(overrides)
     chosen = _task(task, model, catalogue)
     if reason := method.unsupported(chosen, architecture=model.config.model_type):
         raise UnsupportedError(f"{name} cannot do {chosen.name}: {reason}")

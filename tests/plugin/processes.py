@@ -1,5 +1,6 @@
 """Child processes that are played by a function, which yields made-up launches."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 10
             "flops": Metric(flops, "FLOP"),
             "bytecodes": Metric(bytecodes, "1"),
             "time_s": Metric(0.01, "s", noise="timed"),
+            "ratio": Metric(math.exp(xs[0]) if xs else None, "1", noise="timed"),
         },
         launches=tuple(Launch("day", 40, 0.01, x=x) for x in xs),
     )

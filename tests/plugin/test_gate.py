@@ -71,6 +71,9 @@ def test_a_slower_case_is_launched_again_later_with_siblings_and_is_red(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [len(methods) for methods in world.asked] == [6] * 3 + [1] * 2 + [5]  # certain after six
     assert all("lora" in methods for methods in world.asked)
+    text = result.stdout.str()
+    parts = ("= peftbench =", "= peftbench: the answer =", "= peftbench gate =", "\nFAILED ", " failed")
+    assert [text.rindex(part) for part in parts] == sorted(text.rindex(part) for part in parts)
     result.stdout.fnmatch_lines([f"FAILED bench_all.py::{brackets(LORA)} - Failed: regressed: [56].* % slower [[]*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     (failure,) = ET.parse(pytester.path / "junit.xml").iter("failure")  # noqa: S314 - written by pytest
@@ -211,7 +214,10 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(
 ) -> None:
     (pytester.path / "file").write_text("")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "gone" / "summary.md"))
-    result = gate("--peftbench-json=run.json", "--peftbench-bencher-json=file/bmf.json", "--peftbench-diff-json=d.json")
+    result = gate(
+        *("--peftbench-json=run.json", "--peftbench-bencher-json=file/bmf.json", "--peftbench-diff-json=d.json"),
+        "--peftbench-html=report.html",
+    )
     result.assert_outcomes(passed=6)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(
@@ -220,10 +226,11 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(
     result.stdout.no_fnmatch_line("*Traceback*")
     assert len(records(pytester.path / "run.json")) == 6
     assert json.loads((pytester.path / "d.json").read_text())["failed"] is False
+    assert "Passed: 6 of 6 cases compared" in (pytester.path / "report.html").read_text()
 
 
 def test_a_folder_is_refused_as_a_file_before_anything_runs(gate: Gate, world: World, tmp_path: Path) -> None:
-    result = gate(f"--peftbench-json={tmp_path}")
+    result = gate(f"--peftbench-html={tmp_path}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: peftbench: {tmp_path}: is a folder; name the file to be written"])
     assert not world.asked
@@ -344,8 +351,10 @@ def test_recorded_launches_are_enough_for_a_baseline_and_feed_pytest_benchmark(
     result = pytester.runpytest_inprocess(
         *("--peftbench-record", "--peftbench-methods=lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2"),
         *("--benchmark-json=bench.json", "--peftbench-bencher-json=bmf.json", "--peftbench-action-json=action.json"),
+        "--peftbench-html=report.html",
     )
     assert result.ret == 0
+    assert LORA in (pytester.path / "report.html").read_text()
     assert len(world.asked) == 5
     assert len(records(pytester.path / ".peftbench/run.json")[LORA]["launches"]) == 5
     result.stdout.fnmatch_lines(["make it the baseline: peftbench accept *run.json --why *"])

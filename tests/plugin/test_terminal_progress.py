@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -12,21 +13,38 @@ from tests.plugin.running import Run
 
 def test_elsewhere_a_line_for_each_group(run: Run) -> None:
     result = run("--peftbench-batch-sizes=1,2", "-k", "inference")
-    result.stdout.fnmatch_lines(["peftbench: 2 of 4 cases, about * left", "peftbench: 4 of 4 cases"])
+    result.stdout.re_match_lines(
+        [
+            r"peftbench: 2 of 4 cases, about .* left; nli-bs1: inference [\d.]+ \(\w+\) to [\d.]+ ms \(\w+\)$",
+            r"peftbench: 4 of 4 cases; nli-bs2: inference ",
+        ]
+    )
 
 
-def test_on_a_terminal_one_line_that_changes(benches: pytest.Pytester) -> None:
+def on_a_terminal(benches: pytest.Pytester) -> str:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "pytest", *SMALL, "-k", "inference", "-p", "no:cacheprovider"]
-    with subprocess.Popen(command, cwd=benches.path, stdout=theirs, stderr=theirs, stdin=theirs):
+    environ = {**os.environ, "COLUMNS": "200", "CI": ""}
+    with subprocess.Popen(command, cwd=benches.path, stdout=theirs, stderr=theirs, stdin=theirs, env=environ):
         os.close(theirs)
         output = b""
         while chunk := _read(ours):
             output += chunk
     os.close(ours)
-    text = output.decode()
+    return output.decode()
+
+
+def test_on_a_terminal_one_line_that_changes_with_each_pass(benches: pytest.Pytester) -> None:
+    text = on_a_terminal(benches)
+    for done, case in enumerate(("inference[full-nli-bs2]", "inference[lora-nli-bs2]")):
+        passes = ("build", "validity", "first step", "counters", "memory", "time")
+        found = [text.find(f"{case}: {name}") for name in passes]
+        assert min(found) > 0
+        assert found == sorted(found)
+        assert f"\r{done + 1} of 2 cases" in text
     assert "\r1 of 2 cases, about " in text
-    assert "\r2 of 2 cases; last: inference[lora-nli-bs2]" in text
+    assert re.search(r"\r2 of 2 cases; nli-bs2: inference [\d.]+ \(\w+\) to [\d.]+ ms", text)
+    assert ": rounds" not in text
 
 
 def _read(descriptor: int) -> bytes:

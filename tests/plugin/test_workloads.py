@@ -12,6 +12,7 @@ from tests.plugin.running import Run, records
 BENCHES = Path(__file__).parents[2] / "benches"
 LIFE = {"attach", "save", "load", "switch", "merge", "unmerge"}
 STEPS = {"train_step", "inference"}
+GENERATION = {"prefill", "decode", "generate"}
 
 
 @pytest.fixture
@@ -38,6 +39,7 @@ def collected(project: pytest.Pytester, *arguments: str) -> set[str]:
         (["benches/bench_lifecycle.py"], LIFE),
         (["benches/bench_lifecycle.py::merge", "benches/bench_train_step.py"], {"merge", "train_step"}),
         (["benches/bench_lifecycle.py", "--peftbench-workloads=merge"], {"merge"}),
+        (["benches/bench_generation.py"], GENERATION),
     ],
 )
 def test_a_workload_beyond_the_usual_is_measured_when_it_or_its_file_is_named(
@@ -47,7 +49,11 @@ def test_a_workload_beyond_the_usual_is_measured_when_it_or_its_file_is_named(
 
 
 def test_all_is_every_workload_but_studies(repository: pytest.Pytester) -> None:
-    assert collected(repository, "benches", "--peftbench-workloads=all") == STEPS | LIFE | {"merged_inference"}
+    everything = STEPS | LIFE | {"merged_inference"}
+    assert collected(repository, "benches", "--peftbench-workloads=all") == everything
+    assert collected(repository, "benches", "--peftbench-workloads=all", "--peftbench-tasks=sft") == (
+        everything | GENERATION
+    )
     assert "convergence" in collected(repository, "benches", "--peftbench-workloads=all,convergence")
 
 
@@ -76,6 +82,42 @@ def test_an_adapters_life_is_measured_or_says_why_not(repository: pytest.Pyteste
         record = found[f"{stage}[pfeiffer-nli-bs2]"]
         assert record["status"] == "unsupported"
         assert record["reason"].startswith("pfeiffer cannot ")
+
+
+def test_generation_is_measured_in_every_state_of_an_adapter_or_says_why_not(repository: pytest.Pytester) -> None:
+    repository.runpytest_inprocess(
+        "benches/bench_generation.py",
+        "--benchmark-only",
+        "--peftbench-model=tiny-llama",
+        "--peftbench-methods=full,lora,prefix-peft",
+        "--peftbench-batch-sizes=2",
+        "--peftbench-rounds=3",
+        "--peftbench-prompt-tokens=12",
+        "--peftbench-cache-tokens=20",
+        "--peftbench-new-tokens=4",
+        "--peftbench-json=run.json",
+    ).assert_outcomes(passed=15, skipped=6)
+    found = records(Path("run.json"))
+    cases = {"prefill": ("prompt12", 12, 12), "decode": ("cache20", 1, 21), "generate": ("prompt12-new4", 4, 15)}
+    for workload, (lengths, tokens, places) in cases.items():
+        for method, state in (("full", ""), ("lora", ""), ("lora", "-adaptermerged"), ("lora", "-adapterdisabled")):
+            record = found[f"{workload}[{method}-sft-bs2-{lengths}{state}]"]
+            metrics = {name: metric["value"] for name, metric in record["metrics"].items()}
+            assert record["seq_len"] == (20 if workload == "decode" else 12)
+            assert metrics["tokens_per_s"] == pytest.approx(2 * tokens / metrics["time_s"])
+            assert metrics["cache_bytes"] == 2 * places * 2 * 2 * 2 * 32 * 4
+            assert metrics["peak_bytes"] >= metrics["weights_bytes"] + metrics["cache_bytes"]
+            assert metrics["ratio"] > 0
+        assert found[f"{workload}[prefix-peft-sft-bs2-{lengths}]"]["status"] == "unsupported"
+        merged = found[f"{workload}[prefix-peft-sft-bs2-{lengths}-adaptermerged]"]
+        assert merged["reason"] == "prefix-peft cannot be merged into the weights of the model"
+
+
+def test_what_does_not_generate_is_a_row_if_it_is_named(repository: pytest.Pytester) -> None:
+    options = ("--benchmark-only", "--peftbench-methods=lora", "--peftbench-batch-sizes=2", "--peftbench-json=run.json")
+    repository.runpytest_inprocess("benches", *options, "--peftbench-workloads=decode", "--peftbench-tasks=nli")
+    reasons = {record["reason"] for record in records(Path("run.json")).values()}
+    assert reasons == {"decode needs a task whose answers are generated, such as sft; those of nli are not"}
 
 
 def test_what_cannot_be_done_is_skipped_when_rounds_are_only_tried(repository: pytest.Pytester) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def test_the_new_weights_follow_from_the_seed() -> None:
 
     assert all(torch.equal(*pair) for pair in zip(weights(1), weights(1), strict=True))
     assert not any(torch.equal(*pair) for pair in zip(weights(1), weights(2), strict=True))
+
+
+def test_an_adapters_folder_is_applied_and_a_family_is_no_method(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 3, "target_modules": ["key"]}')
+    model = peftbench.apply_method(str(tmp_path), BertForSequenceClassification(CONFIG))
+    assert {name.split(".")[-4] for name in trained(model) if "lora" in name} == {"key"}
+    assert configuration(peftbench.apply_method(str(tmp_path), BertForSequenceClassification(CONFIG), r=5)).r == 5
+    with pytest.raises(UserError, match=r"'paper' is no single method"):
+        peftbench.apply_method("paper", BertForSequenceClassification(CONFIG))
 
 
 def test_what_does_not_fit_is_named() -> None:

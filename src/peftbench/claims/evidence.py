@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,9 +108,13 @@ class Evidence:
         """Return the training of a method on one task with one seed, or None."""
         return self._singles.get((method, group, seed))
 
+    def singles(self, of: Callable[[str], bool]) -> list[Training]:
+        """Return the trainings on one task of the methods for which `of` is true."""
+        return [one for one in self._singles.values() if of(one.method)]
+
     def adapters(self) -> list[Training]:
         """Return the trainings of all adapters on one task each."""
-        return [one for one in self._singles.values() if is_adapter(one.method)]
+        return self.singles(is_adapter)
 
     def adapter_methods(self) -> list[str]:
         """Return the names of the adapters that were trained."""
@@ -220,18 +224,28 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
             numbers.
     """
     runs = [load_run(path) for path in paths]
-    for path, run in zip(paths, runs, strict=True):
+    require_poolable({str(path): run for path, run in zip(paths, runs, strict=True)})
+    return runs
+
+
+def require_poolable(runs: Mapping[str, Run]) -> None:
+    """Refuse runs whose numbers cannot be pooled. Errors name the runs by their keys.
+
+    Raises:
+        UserError: the runs differ in model, data, device or another setting that changes numbers, or a record of a
+            study lacks what it varies.
+    """
+    for name, run in runs.items():
         for record in distinct(run.records):
             if (varied := VARIED.get(record.workload)) is not None:
-                where = f"{path}: record {record.id[:NAMED]}: variant"
+                where = f"{name}: record {record.id[:NAMED]}: variant"
                 require(KnownVariant, record.variant, where, never_missing=varied)
-    first: dict[str, tuple[Path, object]] = {}
-    for path, run in zip(paths, runs, strict=True):
-        for name, ours in _comparable(run).items():
-            other, theirs = first.setdefault(name, (path, ours))
+    first: dict[str, tuple[str, object]] = {}
+    for name, run in runs.items():
+        for setting, ours in _comparable(run).items():
+            other, theirs = first.setdefault(setting, (name, ours))
             if theirs != ours:
-                raise UserError(f"{path}: {name} is {ours}, in {other} it is {theirs}; give runs of one kind")
-    return runs
+                raise UserError(f"{name}: {setting} is {ours}, in {other} it is {theirs}; give runs of one kind")
 
 
 def _comparable(run: Run) -> dict[str, object]:

@@ -11,6 +11,12 @@ from typing import Final, Literal
 from peftbench.studies.training.stopping import Cost
 
 CONFIDENCE: Final = 0.95
+Range = tuple[float, float]
+"""Least and greatest value that a quantity can have."""
+UNBOUNDED: Final[Range] = (-math.inf, math.inf)
+SCORES: Final[Range] = (0.0, 1.0)
+"""Range of a score, such as an accuracy."""
+SCORE_DIFFERENCES: Final[Range] = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +45,26 @@ class Interval:
     high: float
 
 
-def interval(observations: Sequence[Observation]) -> Interval:
+def interval(observations: Sequence[Observation], within: Range = UNBOUNDED) -> Interval:
     """Return the mean of independent observations (at least one) with Student's t interval.
 
     A single observation keeps its own interval. A censored one bounds the mean from one side only. The end on the
-    other side is infinite.
+    other side is unknown, and infinite.
+
+    Args:
+        observations: The observations.
+        within: The range of the quantity. Student's t knows no range, so a known end that lies outside is moved to the
+            end of the range. This excludes no possible value. It is not done if an observation lies outside.
     """
     mean = fmean(one.value for one in observations)
     low, high = _bounds(observations, mean)
     above, below = open_ends(observations)
-    return Interval(mean, -math.inf if below else low, math.inf if above else high)
+    least, most = within if all(within[0] <= one.value <= within[1] for one in observations) else UNBOUNDED
+    return Interval(
+        mean,
+        -math.inf if below or low == -math.inf else max(low, least),
+        math.inf if above or high == math.inf else min(high, most),
+    )
 
 
 def open_ends(observations: Sequence[Observation]) -> tuple[bool, bool]:

@@ -10,7 +10,16 @@ from typing import Final, Literal
 
 from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, Sample, distinct, shared_lr
-from peftbench.claims.intervals import Interval, Observation, as_observation, interval, together
+from peftbench.claims.intervals import (
+    SCORE_DIFFERENCES,
+    UNBOUNDED,
+    Interval,
+    Observation,
+    Range,
+    as_observation,
+    interval,
+    together,
+)
 from peftbench.config.target import QualityTarget
 from peftbench.records.record import Record, Run
 from peftbench.studies.training.results import ADDING, CONVERGENCE, MULTITASK, Policy, trainings
@@ -33,11 +42,16 @@ class Claim:
     at_least: bool
     """True: the number must be at least the bound. False: at most."""
     scale: Scale
-    """Whether the number is a ratio (samples are its logs) or a difference."""
+    """Whether the number is a ratio (samples are its logs) or a difference of scores."""
     samples: Callable[[Evidence], Iterable[Sample]]
     """Returns the observations, one sample for each case."""
     trained: bool = True
     """Whether the number depends on the choice of the learning rate."""
+
+    @property
+    def within(self) -> Range:
+        """The range of the samples."""
+        return UNBOUNDED if self.scale == "ratio" else SCORE_DIFFERENCES
 
     @property
     def inequality(self) -> str:
@@ -244,14 +258,14 @@ def _finding(claim: Claim, evidence: Evidence, policy: Policy | None) -> Finding
     seen = list(claim.samples(evidence))
     if not seen:
         return Finding(claim, policy, "not shown", None)
-    found = _scaled(claim, interval(list(_by_unit(seen))))
+    found = _scaled(claim, interval(list(_by_unit(seen)), claim.within))
     cases = tuple(_case(claim, sample) for sample in seen)
     return Finding(claim, policy, claim.verdict(found), found, cases)
 
 
 def _case(claim: Claim, sample: Sample) -> CaseFinding:
     observations = list(sample.observed.values())
-    found = _scaled(claim, interval(observations))
+    found = _scaled(claim, interval(observations, claim.within))
     censored = sum(bool(one.censored) for one in observations)
     return CaseFinding(sample.case, found, claim.verdict(found), len(observations), censored)
 

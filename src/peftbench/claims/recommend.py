@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final, Literal
 
 from peftbench.claims import samples
@@ -19,11 +20,8 @@ from peftbench.studies.training.results import CONVERGENCE, FULL, MTL
 Objective = Literal["cost-to-quality", "latency", "storage"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-OPEN_ENDED: Final = {
-    "above": " (a lower bound: some trainings never reached the target)",
-    "both": " (no bound: some trainings never reached the target, and some of full did not)",
-}
-"""Side on which a cost is censored -> text that is added to its reason."""
+FEW: Final = 2
+"""Most groups whose missed targets are named."""
 TRAINING: Final = (CONVERGENCE, "train_step")
 """Workloads whose memory metrics are those of a training."""
 
@@ -33,21 +31,24 @@ class Choice:
     """A method, its score for the objective, and the reason for its rank."""
 
     method: str
-    score: float
-    """Lower is better. Cost and latency are relative to full fine-tuning; storage is in bytes."""
+    score: float | None
+    """Lower is better. Cost and latency are relative to full fine-tuning; storage is in bytes. None: not known."""
     low: float
     high: float
     memory_bytes: float | None
     reason: str
     fits: bool = True
     reached: bool = True
-    """False if the score is censored: the method or full fine-tuning missed the target in a training."""
+    """False if a training of the method missed the target. Its score is then no cost to the target."""
+    bound: Literal["", "above", "below"] = ""
+    """Side of `score` on which the true value lies if a target was missed, by the method or by full fine-tuning."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    score: Observation
+    score: Observation | None
     reason: str
+    reached: bool = True
 
 
 def parse_bytes(text: str) -> float:
@@ -72,7 +73,7 @@ def recommend(
 ) -> list[Choice]:
     """Return the methods in order of their score.
 
-    Methods whose score is censored come after all others. Methods that do not fit into memory come last.
+    Methods that missed the target in a training come after all others. Methods that do not fit into memory come last.
 
     Args:
         runs: Runs of one model.
@@ -84,7 +85,11 @@ def recommend(
     evidence = Evidence(distinct(record for run in runs for record in run.records), "tuned", shared_lr(runs), target)
     scored = SCORING[objective](evidence, tasks)
     choices = [_choice(method, found, evidence.records, memory_bytes) for method, found in scored.items()]
-    return sorted(choices, key=lambda choice: (not choice.fits, not choice.reached, choice.score))
+    return sorted(choices, key=_rank)
+
+
+def _rank(choice: Choice) -> tuple[bool, bool, float]:
+    return not choice.fits, not choice.reached, math.inf if choice.score is None else choice.score
 
 
 def _choice(method: str, found: _Scored, records: Sequence[Record], limit: float | None) -> Choice:
@@ -95,7 +100,9 @@ def _choice(method: str, found: _Scored, records: Sequence[Record], limit: float
     elif limit is not None and needs is not None and needs > limit:
         reason, fits = f"needs {needs / 2**30:.2f} GiB to train, more than {limit / 2**30:.2f} GiB", False
     score = found.score
-    return Choice(method, score.value, score.low, score.high, needs, reason, fits, reached=not score.censored)
+    if score is None or score.censored == "both":
+        return Choice(method, None, -math.inf, math.inf, needs, reason, fits, reached=found.reached)
+    return Choice(method, score.value, score.low, score.high, needs, reason, fits, found.reached, score.censored)
 
 
 def _memory(method: str, records: Sequence[Record]) -> float | None:
@@ -109,15 +116,59 @@ def _memory(method: str, records: Sequence[Record]) -> float | None:
 
 
 def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
-    """Score methods by seconds of steps to the target over those of full fine-tuning, the mean over tasks."""
+    """Score methods by seconds of steps to the target over those of full fine-tuning, the mean over tasks.
+
+    A method that missed the target has no score but a lower bound, or none where full fine-tuning missed it, too.
+    """
     del tasks
-    found = _relative(samples.cost_ratios(evidence, what="time_s"))
+    ratios = _relative(samples.cost_ratios(evidence, what="time_s", of=lambda method: method != FULL))
     goals = "seconds of steps to the target, against full"
+    lost = {method: _missed(evidence, method) for method in {one.method for one in evidence.singles(_any)}}
+    if FULL not in lost:
+        return {}
     scored = {}
-    for method, seen in found.items():
-        lost = OPEN_ENDED.get(seen.censored, "")
-        scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the {goals}{lost}")
-    return _with_full(scored, evidence, f"the reference of all others: {goals}")
+    for method, missed in sorted(lost.items()):
+        seen = ratios.get(method)
+        if method == FULL:
+            reason = missed or f"the reference of all others: {goals}"
+            scored[method] = _Scored(None if missed else Observation.exactly(1.0), reason, not missed)
+        elif missed:
+            scored[method] = _Scored(
+                _factor(seen) if seen and seen.censored == "above" else None, missed, reached=False
+            )
+        elif seen is not None:
+            reason = f"{math.exp(seen.value):.2f} times the {goals}"
+            if seen.censored:
+                reason = f"at most {reason}, which missed it in a training"
+            scored[method] = _Scored(_factor(seen), reason)
+    return scored
+
+
+def _any(method: str) -> bool:
+    return bool(method)
+
+
+def _missed(evidence: Evidence, method: str) -> str:
+    """Return in how many trainings a method missed the target, and by how much; '' if it reached it in all."""
+    mine = [one for one in evidence.singles(lambda name: name == method) if evidence.goal(one.group) is not None]
+    costs = [(one, evidence.cost(one, "time_s")) for one in mine]
+    lost = [one for one, cost in costs if cost is not None and cost.censored]
+    if not lost:
+        return ""
+    groups = list(dict.fromkeys(one.group for one in lost))
+    parts = [_short_of([one.quality for one in lost if one.group == group], evidence.goal(group)) for group in groups]
+    if len({one.group for one in mine}) > 1:
+        parts = [f"{part} on {group}" for part, group in zip(parts, groups, strict=True)]
+    more = f" and {len(parts) - FEW} more" if len(parts) > FEW else ""
+    where = "never reached it" if len(lost) == len(mine) else f"missed it in {len(lost)} of {len(mine)} trainings"
+    return f"{where}: quality {', '.join(parts[:FEW])}{more}"
+
+
+def _short_of(qualities: Sequence[float], goal: float | None) -> str:
+    """Return mean quality and goal, with the digits that tell them apart: `0.54 of 0.64`."""
+    quality, wanted = fmean(qualities), goal or 0.0
+    digits = next((n for n in (2, 3, 4) if f"{quality:.{n}f}" != f"{wanted:.{n}f}"), 6)
+    return f"{quality:.{digits}f} of {wanted:.{digits}f}"
 
 
 def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
@@ -128,7 +179,8 @@ def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
         for method, seen in _relative(samples.latency_ratios(evidence)).items()
     }
     for method, seen in _relative(samples.merged_ratios(evidence)).items():
-        if method not in scored or math.exp(seen.value) < scored[method].score.value:
+        active = scored[method].score if method in scored else None
+        if active is None or math.exp(seen.value) < active.value:
             scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the plain model's, once merged")
     return _with_full(scored, evidence, "the plain model")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,16 @@ class _Found:
         return (Sample(*case, observed) for case, observed in self._observed.items())
 
 
-def cost_ratios(evidence: Evidence, *, what: str) -> Samples:
-    """Return the cost to quality of each adapter over that of full fine-tuning with the same seed, as logs."""
+def cost_ratios(evidence: Evidence, *, what: str, of: Callable[[str], bool] = is_adapter) -> Samples:
+    """Return the cost to quality of each method over that of full fine-tuning with the same seed, as logs.
+
+    Args:
+        evidence: The records.
+        what: The field of a `CurvePoint` that holds the cost.
+        of: Tells whether a method is wanted.
+    """
     found = _Found()
-    for one in evidence.adapters():
+    for one in evidence.singles(of):
         full = evidence.single(FULL, one.group, one.seed)
         ratio = log_ratio(evidence.cost(one, what), evidence.cost(full, what))
         found.add(one.method, one.group, one.seed, ratio)
@@ -59,7 +65,7 @@ def latency_ratios(evidence: Evidence) -> Samples:
     found = _Found()
     for record in filter(lambda record: is_adapter(record.method), evidence.records):
         if record.workload == "inference":
-            for launch, ratio in _inference(record, evidence.twin(record, FULL)).items():
+            for launch, ratio in launch_ratios(record, evidence.twin(record, FULL)).items():
                 found.add(record.method, record.group, launch, ratio)
         elif record.workload == "deployment" and record.variant.get("by") == _served_alike(record):
             full = evidence.twin(record, FULL, by="models")
@@ -74,7 +80,7 @@ def merged_ratios(evidence: Evidence) -> Samples:
     for record in evidence.records:
         if record.workload == "merged_inference" and is_adapter(record.method):
             plain = evidence.twin(replace(record, workload="inference"), FULL)
-            for launch, ratio in _inference(record, plain).items():
+            for launch, ratio in launch_ratios(record, plain).items():
                 found.add(record.method, record.group, launch, ratio)
     return found.samples()
 
@@ -178,8 +184,11 @@ def _served_alike(record: Record) -> str:
     return "switch" if record.batch_size == 1 else "grouped"
 
 
-def _inference(record: Record, full: Record | None) -> Mapping[int, Observation | None]:
-    """Return the log ratio of each launch. If there is only one launch, it has the interval of its rounds."""
+def launch_ratios(record: Record, full: Record | None) -> Mapping[int, Observation | None]:
+    """Return the log of the cost over that of full fine-tuning, for each launch.
+
+    A single launch has the interval of its rounds.
+    """
     pairs = [
         (mine.x, theirs.x)
         for mine, theirs in zip(record.launches, full.launches if full else (), strict=False)

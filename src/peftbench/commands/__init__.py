@@ -7,5 +7,5 @@ from __future__ import annotations
 
 from typing import Final
 
-COMMANDS: Final = ("compare", "accept", "claims", "recommend", "list", "merge", "show", "history", "doctor")
+COMMANDS: Final = ("compare", "accept", "claims", "recommend", "list", "merge", "show", "report", "history", "doctor")
 """Modules of this package, in the order of `peftbench --help`."""

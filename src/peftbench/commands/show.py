@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from peftbench.errors import UserError
+from peftbench.report.contents import KINDS, content_of
 from peftbench.report.sheet import FORMATS
 
 if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
     from peftbench.report.sheet import Sheet
-
-KINDS: Final = "runs, baselines, journals, comparisons (--peftbench-diff-json) and histories"
-"""Kinds of files that can be shown."""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -71,41 +68,18 @@ def sheet_of(text: str, path: Path) -> Sheet:
     Raises:
         UserError: the file is none of ours, or broken; says what is wrong.
     """
-    from peftbench.records.fileio import parse_json
-    from peftbench.records.journal import salvage
+    from peftbench.gate.snapshot import Snapshot
+    from peftbench.records.record import Run
     from peftbench.report import sheets
+    from peftbench.report.diffs import Diff
 
-    if _schema(_first_line(text)).rpartition("/")[0] == "peftbench/journal":
-        return sheets.of_run(salvage(path))
-    data = parse_json(text, source=str(path), what_to_do="is it the right file?")
-    kind = _schema(data).rpartition("/")[0]
-    if kind == "peftbench/run":
-        from peftbench.records.runfile import run_from_json
+    content = content_of(text, path)
+    if isinstance(content, Run):
+        return sheets.of_run(content)
+    if isinstance(content, Snapshot):
+        return sheets.of_baseline(content)
+    if isinstance(content, Diff):
+        return sheets.of_diff(content)
+    from peftbench.report.history import of_history
 
-        return sheets.of_run(run_from_json(data, str(path)))
-    if kind == "peftbench/baseline":
-        from peftbench.gate.format import from_json
-
-        return sheets.of_baseline(from_json(data, str(path)))
-    if kind == "peftbench/comparison":
-        from peftbench.report.diffs import read_diff
-
-        return sheets.of_diff(read_diff(data, str(path)))
-    if kind == "peftbench/history":
-        from peftbench.records.history import from_json as history_from_json
-        from peftbench.report.history import of_history
-
-        return of_history(history_from_json(data, str(path)))
-    said = f"its schema is {_schema(data)[:60]!r}" if _schema(data) else "it has no schema"
-    raise UserError(f"{path}: is no file that can be shown: {said}; there are {KINDS}")
-
-
-def _schema(data: Any) -> str:  # noqa: ANN401 - any JSON
-    return str(data.get("schema") or "") if isinstance(data, dict) else ""
-
-
-def _first_line(text: str) -> object:
-    try:
-        return json.loads(text.partition("\n")[0])
-    except ValueError:
-        return None
+    return of_history(content)

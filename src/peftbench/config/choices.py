@@ -15,3 +15,9 @@ OPTIMIZERS: Final = ("loop", "foreach", "fused")
 """Implementations of a PyTorch optimizer."""
 STOPS: Final = ("patience", "target", "budget")
 """What ends a training."""
+ANSWERS: Final = ("whole", "last-number")
+"""How a generated answer is read before it is compared."""
+SCHEDULES: Final = ("linear", "cosine", "constant")
+"""How the learning rate falls after the warm-up."""
+PROTOCOLS: Final = ("peft-metamathqa", "adapter-efficiency")
+"""Named sets of settings (`config.protocols`)."""

@@ -22,7 +22,8 @@ class MeasuringSettings:
 
     methods: tuple[str, ...] = option(
         (),
-        "methods or families (default, paper, peft, all), comma-separated; lora(r=16) overrides a configuration",
+        "methods, families (default, paper, peft, all), or folders of adapters (./my-adapter, ./adapters/*), "
+        "comma-separated; lora(r=16) overrides a configuration",
         Question.WHAT,
         parse=comma_separated,
         metavar="LIST",
@@ -128,4 +129,10 @@ class MeasuringSettings:
         Question.MODEL,
         metavar="SOURCE",
         identity=True,
+    )
+    packing: bool = flag(
+        "let examples share a sequence where there is room, without attention between them (task sft)",
+        Question.MODEL,
+        identity=True,
+        added=True,
     )

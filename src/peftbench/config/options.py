@@ -42,6 +42,11 @@ class Option:
     """Whether the option may be given several times. The values of all sources are joined, the strongest last."""
     identity: bool = False
     """Whether the setting changes measured numbers. Records with different values are not comparable."""
+    added: bool = False
+    """Whether records leave out the default: those of versions that had no such setting then stay comparable.
+
+    Not where a protocol is chosen: what differs from it is then read off the record.
+    """
     studies: bool = False
     """Whether the setting changes numbers of studies, and of studies only."""
     pools: bool = False

@@ -63,6 +63,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """Read a finite number, 0 or more."""
+    value = _number(text, float, "a number")
+    if not 0 <= value < math.inf:
+        raise ValueError("must be at least 0")
+    return value
+
+
 def waiting(text: str) -> float:
     """Read a timeout in seconds, above 0 and at most `LONGEST_S`."""
     value = above_zero(text)

@@ -10,6 +10,7 @@ from peftbench.config.parsing import (
     MOST_THREADS,
     comma_separated,
     fraction,
+    one_of,
     whole,
 )
 
@@ -18,6 +19,15 @@ from peftbench.config.parsing import (
 class RunningSettings:
     """What a run writes, and on which machines it runs."""
 
+    tables: str | None = option(
+        None,
+        "ours: leave cases out of pytest-benchmark's tables; both: print these, too; default: both if an option of "
+        "pytest-benchmark asks for its output, else ours",
+        Question.OUTPUT,
+        parse=one_of("ours", "both"),
+        metavar="WHICH",
+        parent=True,
+    )
     json: Path | None = option(
         None, "write all records to this file", Question.OUTPUT, parse=Path, metavar="FILE", parent=True
     )
@@ -35,6 +45,14 @@ class RunningSettings:
     action_json: Path | None = option(
         None,
         "write the run to this file for github-action-benchmark",
+        Question.OUTPUT,
+        parse=Path,
+        metavar="FILE",
+        parent=True,
+    )
+    html: Path | None = option(
+        None,
+        "write a page with plots and tables to this file; needs pip install 'peftbench[report]'",
         Question.OUTPUT,
         parse=Path,
         metavar="FILE",

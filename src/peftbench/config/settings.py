@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from peftbench.config.gating import GateSettings
+from peftbench.config.generating import GenerationSettings
 from peftbench.config.measuring import MeasuringSettings
 from peftbench.config.options import Option, flag_name, parsed
 from peftbench.config.running import RunningSettings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
+class Settings(MeasuringSettings, GenerationSettings, StudySettings, GateSettings, RunningSettings):
     """Every setting of a run.
 
     The field `batch_sizes` is the option `--peftbench-batch-sizes` and the ini key `peftbench_batch_sizes`.
@@ -31,12 +32,14 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
     def read(cls, *sources: Mapping[str, object]) -> Self:
         """Read the settings from mappings of field name to text, list or number. The first mapping with a value wins.
 
+        Where none has one, that of the protocol counts, if one is chosen.
+
         Raises:
             UserError: a value cannot be read, or two settings contradict each other; says what is allowed.
         """
         values: dict[str, Any] = {}
         for name, one in options().items():
-            given = [source[name] for source in sources if source.get(name) not in (None, "", [])]
+            given = [source[name] for source in _with_protocol(sources) if source.get(name) not in (None, "", [])]
             if given:
                 values[name] = parsed(name, one, _joined(given) if one.repeats else given[0])
         settings = cls(**values)
@@ -68,6 +71,14 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
 
         return Rule.read(",".join(self.gate_rule))
 
+    def is_asked(self, name: str) -> bool:
+        """Tell whether a setting has another value than the protocol gives it, or else the default."""
+        from peftbench.config.protocols import PROTOCOLS
+
+        named = PROTOCOLS.get(self.protocol or "", {})
+        usual = parsed(name, options()[name], named[name]) if name in named else _default(name)
+        return bool(getattr(self, name) != usual)
+
     @property
     def delegates(self) -> bool:
         """Whether the cases are measured in child processes."""
@@ -79,8 +90,10 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
         Args:
             studies: Whether settings that change only studies are included.
         """
-        chosen = {name for name, one in options().items() if one.identity or (studies and one.studies)}
-        values = {name: getattr(self, name) for name in options() if name in chosen}
+        chosen = {name: one for name, one in options().items() if one.identity or (studies and one.studies)}
+        values = {name: getattr(self, name) for name in chosen}
+        if self.protocol is None:
+            values = {key: value for key, value in values.items() if not chosen[key].added or value != _default(key)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -88,6 +101,19 @@ class Settings(MeasuringSettings, StudySettings, GateSettings, RunningSettings):
 def options() -> Mapping[str, Option]:
     """Return every option by the name of its field."""
     return MappingProxyType({item.name: item.metadata["option"] for item in dataclasses.fields(Settings)})
+
+
+def _with_protocol(sources: Sequence[Mapping[str, object]]) -> Sequence[Mapping[str, object]]:
+    name = next((source["protocol"] for source in sources if source.get("protocol")), None)
+    if name is None:
+        return sources
+    from peftbench.config.protocols import PROTOCOLS
+
+    return [*sources, PROTOCOLS.get(str(name), {})]  # an unknown one is refused where its option is read
+
+
+def _default(name: str) -> object:
+    return next(item.default for item in dataclasses.fields(Settings) if item.name == name)
 
 
 def _joined(given: Sequence[object]) -> list[object]:

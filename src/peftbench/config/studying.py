@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peftbench.config.choices import STOPS
+from peftbench.config.choices import ANSWERS, PROTOCOLS, SCHEDULES, STOPS
 from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST,
@@ -12,6 +12,7 @@ from peftbench.config.parsing import (
     above_zero,
     comma_separated,
     each,
+    not_negative,
     one_of,
     whole,
 )
@@ -24,10 +25,25 @@ def _target(text: str) -> str:
     return text
 
 
+def _warm_up(text: str) -> str:
+    from peftbench.config.warm_up import WarmUp
+
+    WarmUp.read(text)
+    return text
+
+
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)  # `Settings` has its own: start-up counts
 class StudySettings:
     """How a model is trained to a quality, and how it is served."""
 
+    protocol: str | None = option(
+        None,
+        "a named set of settings, each of which can still be given: peft-metamathqa (PEFT's comparison of methods) or "
+        "adapter-efficiency (arXiv 2305.07491)",
+        Question.STUDIES,
+        parse=one_of(*PROTOCOLS),
+        identity=True,
+    )
     seeds: int = option(
         3,
         "number of trainings of each method, with the seeds --peftbench-seed, + 1, ...; default: 3",
@@ -51,6 +67,73 @@ class StudySettings:
         Question.STUDIES,
         parse=above_zero,
         metavar="EPOCHS",
+        studies=True,
+    )
+    steps: int | None = option(
+        None,
+        "steps of a training, in place of --peftbench-epochs",
+        Question.STUDIES,
+        parse=whole(1),
+        metavar="STEPS",
+        studies=True,
+    )
+    schedule: str = option(
+        "linear",
+        f"how the learning rate falls after the warm-up: {', '.join(SCHEDULES)}; default: linear",
+        Question.STUDIES,
+        parse=one_of(*SCHEDULES),
+        studies=True,
+        added=True,
+    )
+    warm_up: str = option(
+        "10%",
+        "steps in which the learning rate rises: a share of all (10%) or a number (2000); default: 10%",
+        Question.STUDIES,
+        parse=_warm_up,
+        metavar="STEPS",
+        studies=True,
+        added=True,
+    )
+    weight_decay: float = option(
+        0.1,
+        "weight decay of AdamW; default: 0.1",
+        Question.STUDIES,
+        parse=not_negative,
+        metavar="DECAY",
+        studies=True,
+        added=True,
+    )
+    clip: float = option(
+        1.0,
+        "norm to which all gradients together are clipped; 0: they are not; default: 1",
+        Question.STUDIES,
+        parse=not_negative,
+        metavar="NORM",
+        studies=True,
+        added=True,
+    )
+    multitask_epochs: float | None = option(
+        None,
+        "most epochs of a training on several tasks; default: those of --peftbench-epochs",
+        Question.STUDIES,
+        parse=above_zero,
+        metavar="EPOCHS",
+        studies=True,
+    )
+    multitask_warm_up: str | None = option(
+        None,
+        "--peftbench-warm-up of a training on several tasks, where it is another",
+        Question.STUDIES,
+        parse=_warm_up,
+        metavar="STEPS",
+        studies=True,
+    )
+    multitask_weight_decay: float | None = option(
+        None,
+        "--peftbench-weight-decay of a training on several tasks, where it is another",
+        Question.STUDIES,
+        parse=not_negative,
+        metavar="DECAY",
         studies=True,
     )
     stop: str = option(
@@ -89,6 +172,23 @@ class StudySettings:
     metric: str | None = option(
         None, "score by which trainings are judged; default: the score of the task", Question.STUDIES, studies=True
     )
+    answers: str = option(
+        "whole",
+        "what of an answer counts for --peftbench-metric=exact_match of task sft: whole, or last-number (as GSM8K is "
+        "scored); default: whole",
+        Question.STUDIES,
+        parse=one_of(*ANSWERS),
+        studies=True,
+        added=True,
+    )
+    answer_tokens: int | None = option(
+        None,
+        "most tokens of an answer that is generated for exact_match; default: those of the longest expected answer",
+        Question.STUDIES,
+        parse=whole(1, MOST),
+        metavar="TOKENS",
+        studies=True,
+    )
     train_rows: int | None = option(
         None, "most rows to train on; default: all", Question.STUDIES, parse=whole(1), metavar="N", studies=True
     )
@@ -102,6 +202,12 @@ class StudySettings:
     )
     group_by_length: bool = flag(
         "batch examples of similar length, so that there is less padding", Question.STUDIES, studies=True
+    )
+    pad_to_length: bool = flag(
+        "pad every batch of a training to --peftbench-seq-len, not to its longest example",
+        Question.STUDIES,
+        studies=True,
+        added=True,
     )
     test_data: tuple[str, ...] = option(
         (),

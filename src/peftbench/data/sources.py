@@ -1,13 +1,12 @@
-"""Source -> rows -> features -> batches."""
+"""Source -> rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, cycle, islice
+from itertools import islice
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from peftbench.config.places import folder_of
 from peftbench.data.columns import ClassNames, named, names_in
@@ -15,13 +14,7 @@ from peftbench.data.jsonrows import Place
 from peftbench.data.rows import COMPRESSED, ENDINGS, READERS, class_names, read_rows
 from peftbench.errors import UserError, shown
 from peftbench.libraries import reason
-from peftbench.tasks.base import Batch, Features, Row, Task, Vocabulary
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
-POOL: Final = 10_000
-"""Rows from which a benchmark's batches are drawn: enough to be typical, read in a moment."""
+from peftbench.tasks.base import Row, Task
 
 MAX_FOUND: Final = 10
 """Names that an error lists of what a folder has instead."""
@@ -70,17 +63,6 @@ def has_split(source: Source, task: Task, split: str) -> bool:
     return any((source.folder / task.name / f"{split}.{ending}").is_file() for ending in ENDINGS)
 
 
-def check_rows(source: Source, task: Task) -> None:
-    """Read the rows of a folder from which batches will be drawn, so that a broken one is known beforehand.
-
-    Raises:
-        UserError: no file for the task, or a row that cannot be used; says where.
-    """
-    if source.folder:
-        check_source(source, task)
-        load_rows(source, fitted_task(source, task), limit=POOL)
-
-
 def fitted_task(source: Source, task: Task) -> Task:
     """Return the task with the classes of its training data: those that the file names, else those of its rows.
 
@@ -106,7 +88,7 @@ def load_rows(source: Source, task: Task, split: str = "train", limit: int | Non
         UserError: there is no such data, it has no row, or a row lacks a field or holds a wrong one; says where.
     """
     if source.kind == "synthetic":
-        raise ValueError("synthetic examples are made without rows: use batches()")
+        raise ValueError("synthetic examples are made without rows")
     where = _where(source, task, split)
     rows: list[Row] = []
     for place, row in islice(_raw_rows(source, task, split), limit):
@@ -120,51 +102,10 @@ def load_rows(source: Source, task: Task, split: str = "train", limit: int | Non
     return rows
 
 
-def batches(
-    source: Source,
-    task: Task,
-    *,
-    tokenizer: PreTrainedTokenizerFast | None,
-    vocabulary: Vocabulary,
-    batch_size: int,
-    seq_len: int,
-    count: int,
-    seed: int,
-) -> tuple[Batch, ...]:
-    """Return `count` different batches, the same for the same arguments, all padded to exactly `seq_len` tokens.
-
-    Rows are drawn at random from the first 10,000 of the training split; where they are too few, they come round again.
-
-    Args:
-        source: where examples come from.
-        task: fitted to the source.
-        tokenizer: the model's own; None for synthetic examples.
-        vocabulary: the model's.
-        batch_size: examples in a batch; for multiple choice each is several sequences.
-        seq_len: tokens in each sequence, padding included.
-        count: number of batches.
-        seed: of the examples, or of their order.
-
-    Raises:
-        UserError: the data cannot be used, or the tokenizer is not the model's.
-    """
-    needed = batch_size * count
-    if source.kind == "synthetic":
-        features = task.synthetic(needed, vocabulary, seq_len, seed)
-    elif tokenizer is None:
-        raise UserError(
-            f"task {task.name!r}: real data needs the model's tokenizer; use synthetic data, or a model folder"
-        )
-    else:
-        random = Random(seed)
-        pool = load_rows(source, task, limit=max(POOL, needed))
-        rows = random.sample(pool, min(needed, len(pool)))
-        encoded = task.encode(rows, tokenizer, seq_len)
-        random.shuffle(encoded)  # a row can become several examples, which would stand together
-        features = list(islice(cycle(encoded), needed))
-        check_ids(features, vocabulary)
-    starts = range(0, needed, batch_size)
-    return tuple(task.collate(features[at : at + batch_size], vocabulary, pad_to=seq_len) for at in starts)
+def place_of(source: Source, task: Task, split: str, number: int) -> str:
+    """Return where the row is that `load_rows` returns at an index: file or data set, and line or row."""
+    place, _ = next(islice(_raw_rows(source, task, split), number, None))
+    return f"{_where(source, task, split)}, {place}"
 
 
 def _where(source: Source, task: Task, split: str) -> str:
@@ -202,7 +143,7 @@ def _from_hub(task: Task, split: str) -> Any:  # noqa: ANN401 - as above
 
     hub = task.hub
     try:
-        rows = datasets.load_dataset(hub.path, hub.configuration, split=split)
+        rows = datasets.load_dataset(hub.path, hub.configuration, split=(hub.splits or {}).get(split, split))
         for ours, theirs in (hub.columns or {}).items():
             rows = rows.rename_column(theirs, ours)
     except Exception as error:  # network, cache, unknown split: each layer has errors of its own
@@ -231,13 +172,3 @@ def _data_file(folder: Path, task: str, split: str) -> Path:
 
 def _expected(task: str, split: str = "<split>") -> str:
     return f"{task}/{split}.{{{','.join(READERS)}}}[{COMPRESSED}]"
-
-
-def check_ids(features: Iterable[Features], vocabulary: Vocabulary) -> None:
-    """Raise UserError where a token id is none of the model's."""
-    lists = chain.from_iterable(feature["input_ids"] for feature in features)
-    largest = max(max(entry) if isinstance(entry, list) else entry for entry in lists)
-    if largest >= vocabulary.size:
-        raise UserError(
-            f"the tokenizer is not the model's: it gives token id {largest}, the model knows {vocabulary.size} tokens"
-        )

@@ -11,6 +11,7 @@ from peftbench.gate.compare import compare
 from peftbench.gate.constants import Rule
 from peftbench.gate.keyword import matcher
 from peftbench.gate.meaning import parted
+from peftbench.gate.moments import ragged_moments
 from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
 
@@ -146,7 +147,7 @@ def _some(names: list[str], most: int = 5) -> str:
 def _shift(before: Snapshot, run: Snapshot, names: Iterable[str], rule: Rule) -> float:
     """Return the common shift of some cases, which have not changed, against the baseline; in log units."""
     both = [name for name in names if name in before.cases and name in run.cases]
-    old, new = (decision.ragged_moments([side.launches(name) for name in both]) for side in (before, run))
+    old, new = (ragged_moments([side.launches(name) for name in both]) for side in (before, run))
     return float(decision.common_shift(new.mean - old.mean, rule))
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from peftbench.gate import decision
 from peftbench.gate.constants import Rule
 from peftbench.gate.counters import CounterVerdict, compare_counters, moved_counts
-from peftbench.gate.decision import Array, Shifts
+from peftbench.gate.decision import Shifts
+from peftbench.gate.moments import Array, ragged_moments
 from peftbench.gate.pairs import pair_shifts
 from peftbench.gate.scope import Scope, other_clock, scope
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
@@ -101,7 +102,7 @@ def foreseen(baseline: Snapshot, rule: Rule) -> dict[str, float]:
     """Return the smallest slowdown, as a share, that a gate will find in each case whose time it can judge."""
     every = {name: baseline.launches(name) for name in sorted(baseline.cases)}
     launches = {name: values for name, values in every.items() if len(values) >= rule.min_baseline}
-    base = decision.ragged_moments([*launches.values()])
+    base = ragged_moments([*launches.values()])
     found = decision.foreseen(base, rule, kinds_of(launches))
     return dict(zip(launches, np.expm1(found).tolist(), strict=True))
 
@@ -128,8 +129,8 @@ def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
 def _shifts(base: Snapshot, new: Snapshot, timed: Sequence[str], rule: Rule) -> tuple[Array, Shifts]:
     """Return the common shift and the test result of each case."""
     launches = [new.launches(name) for name in timed]
-    old = decision.ragged_moments([base.launches(name) for name in timed])
-    now = decision.ragged_moments(launches)
+    old = ragged_moments([base.launches(name) for name in timed])
+    now = ragged_moments(launches)
     kinds = kinds_of(timed)
     common = decision.staged_shift(old, now, launches, rule, kinds)
     return common, decision.shifts(old, now, common, rule, kinds)
@@ -192,9 +193,7 @@ def _references(base: Snapshot, new: Snapshot, rule: Rule) -> list[SuiteVerdict]
     """
     names = sorted(base.references.keys() & new.references.keys())
     old, now = (
-        decision.ragged_moments(
-            [[x for launches in side.references[name].values() for x in launches] for name in names]
-        )
+        ragged_moments([[x for launches in side.references[name].values() for x in launches] for name in names])
         for side in (base, new)
     )
     shifts = decision.shifts(old, now, np.zeros(len(names)), rule)

@@ -10,56 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from peftbench.gate.constants import Rule
+from peftbench.gate.moments import Array, Moments, ragged_moments
 
-Array = NDArray[Any]
-
-NORMAL_IQR: Final = 1.349
-"""Interquartile range of a normal distribution, in standard deviations."""
 MAX_MORE_LAUNCHES: Final = 100
 """Most additional launches that `launches_needed` considers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """What the test needs to know of the launches of each case on one side."""
-
-    count: Array
-    mean: Array
-    """NaN without launches."""
-    squares: Array
-    """Sum of squared deviations from the mean."""
-    spread: Array
-    """Interquartile range / 1.349, a standard deviation that is robust to a bad launch; NaN without launches."""
-
-
-def moments(launches: Array) -> Moments:
-    """Return the moments of launches along the last axis."""
-    mean = launches.mean(axis=-1)
-    low, high = np.quantile(launches, (0.25, 0.75), axis=-1)
-    return Moments(
-        count=np.full(mean.shape, launches.shape[-1]),
-        mean=mean,
-        squares=((launches - mean[..., None]) ** 2).sum(axis=-1),
-        spread=(high - low) / NORMAL_IQR,
-    )
-
-
-def ragged_moments(launches: Sequence[Sequence[float]]) -> Moments:
-    """Return the moments of cases with different numbers of launches."""
-    count = np.fromiter(map(len, launches), dtype=int, count=len(launches))
-    mean, squares, spread = np.full(len(count), np.nan), np.zeros(len(count)), np.full(len(count), np.nan)
-    for n in set(count.tolist()) - {0}:
-        at = np.flatnonzero(count == n).tolist()
-        part = moments(np.array([launches[i] for i in at], dtype=float))
-        mean[at], squares[at], spread[at] = part.mean, part.squares, part.spread
-    return Moments(count, mean, squares, spread)
 
 
 def common_shift(difference: Array, rule: Rule) -> Array:

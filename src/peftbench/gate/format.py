@@ -212,7 +212,9 @@ def _read_case(name: str, line: CaseLine, file: _File, source: str) -> CaseSnaps
         problem = f"its profile {line.p!r} is not among the profiles"
     if problem:
         raise UserError(f"{source}: case {name}: {problem}")
-    counters = {counter: value for counter, value in zip(file.counters, line.c, strict=True) if value is not None}
+    counters: dict[str, Any] = dict(zip(file.counters, line.c, strict=True))
+    if None in line.c:
+        counters = {counter: value for counter, value in counters.items() if value is not None}
     time_s = line.ms and line.ms / 1e3
     return CaseSnapshot(_logarithms(line.x), line.n, time_s, counters, file.profiles[line.p], clock_mhz=line.mhz)
 

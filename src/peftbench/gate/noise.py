@@ -12,7 +12,8 @@ from statistics import median
 import numpy as np
 
 from peftbench.gate.constants import Rule
-from peftbench.gate.decision import Array, Shifts, detectable, tested
+from peftbench.gate.decision import Shifts, detectable, tested
+from peftbench.gate.moments import Array
 from peftbench.records.record import Launch, Run
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import chdtri
 
 from peftbench.gate.constants import Rule
-from peftbench.gate.decision import Array, Moments, Shifts, ragged_moments, tested
+from peftbench.gate.decision import Shifts, tested
+from peftbench.gate.moments import Array, Moments, ragged_moments
 
 EXACT: Final = 10**9
 """Stands for the launches of the old side. A pair measures the difference itself, so the old side adds no error."""

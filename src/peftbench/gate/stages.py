@@ -11,16 +11,8 @@ from typing import Self
 import numpy as np
 
 from peftbench.gate.constants import Rule
-from peftbench.gate.decision import (
-    Array,
-    Shifts,
-    comparable,
-    error_rate,
-    excluded,
-    least_slower,
-    suspect,
-    upper_tail,
-)
+from peftbench.gate.decision import Shifts, comparable, error_rate, excluded, least_slower, suspect, upper_tail
+from peftbench.gate.moments import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from peftbench.errors import UserError, shown, unknown
@@ -42,6 +43,8 @@ ALL: Final = "all"
 LONGEST: Final = 1000
 """Largest length of a method with its overrides, in characters, since it is part of ids."""
 
+NO_FOLDERS: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
+
 _SPEC = re.compile(r"(?P<name>[^()]+?)\s*(?:\((?P<overrides>.*)\))?")
 
 
@@ -67,8 +70,15 @@ def parse_method(text: str) -> MethodSpec:
     return MethodSpec(found["name"], tuple(overrides))
 
 
-def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple[MethodSpec, ...]:
-    """Return the methods for names, names with overrides, and families: each once, in the order given.
+def select_methods(
+    texts: Iterable[str], methods: Mapping[str, Method], folders: Mapping[str, Sequence[str]] = NO_FOLDERS
+) -> tuple[MethodSpec, ...]:
+    """Return the methods for names, names with overrides, families and folders: each once, in the order given.
+
+    Args:
+        texts: What the user wrote.
+        methods: All methods by name.
+        folders: Names of the methods that the folders at a path or a pattern are (`Catalogue.folders`).
 
     Raises:
         UserError: a text cannot be read, or there is no such method or family.
@@ -81,6 +91,8 @@ def select_methods(texts: Iterable[str], methods: Mapping[str, Method]) -> tuple
             chosen[spec] = None
         elif text in families:
             chosen.update(dict.fromkeys(map(MethodSpec, _family(text, methods))))
+        elif spec.name in folders:
+            chosen.update(dict.fromkeys(replace(spec, name=name) for name in folders[spec.name]))
         else:
             raise unknown("method", spec.name, [*methods, *families])
     return tuple(chosen)
@@ -113,7 +125,7 @@ def known(settings: Settings, catalogue: Catalogue) -> Settings:
     """Return the settings without methods, tasks and workloads that are not in the catalogue."""
     return replace(
         settings,
-        methods=_accepted(settings.methods, lambda name: select_methods([name], catalogue.methods)),
+        methods=_accepted(settings.methods, lambda name: select_methods([name], catalogue.methods, catalogue.folders)),
         tasks=_accepted(settings.tasks, lambda name: select("task", [name], catalogue.tasks)),
         workloads=_accepted(settings.workloads, lambda name: select("workload", [name], catalogue.workloads)),
     )
@@ -139,14 +151,15 @@ def matrix(
         UserError: a name is not known.
     """
     groups = product(select("task", tasks, catalogue.tasks), dict.fromkeys(batch_sizes))
-    specs = select_methods(methods, catalogue.methods)
+    specs = select_methods(methods, catalogue.methods, catalogue.folders)
     return tuple(Case(spec, task, batch_size) for task, batch_size in groups for spec in specs)
 
 
 def _family(name: str, methods: Mapping[str, Method]) -> list[str]:
     if name == "default":
         return [method for method in DEFAULT_METHODS if method in methods]
-    return [method.name for method in methods.values() if name == "all" or name in method.family.split()]
+    in_some = ((method.name, method.family.split()) for method in methods.values() if method.family)
+    return [method for method, families in in_some if name == "all" or name in families]
 
 
 def _scalar(text: str) -> Scalar:

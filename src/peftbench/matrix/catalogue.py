@@ -7,7 +7,7 @@ Loading the catalogue imports no torch, since definitions import what they need 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, cast
@@ -40,11 +40,12 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.tasks.choice:TASKS",
             "peftbench.tasks.causal:TASKS",
         ),
-        "peftbench.models": ("peftbench.models.presets:PRESETS",),
+        "peftbench.models": ("peftbench.models.presets:PRESETS", "peftbench.models.decoders:PRESETS"),
         "peftbench.anatomies": ("peftbench.methods.paper.anatomies:ALL",),
         "peftbench.workloads": (
             "peftbench.workloads.step:WORKLOADS",
             "peftbench.workloads.lifecycle:WORKLOADS",
+            "peftbench.workloads.generation.rounds:WORKLOADS",
             "peftbench.studies.training.convergence:WORKLOADS",
             "peftbench.studies.training.multitask:WORKLOADS",
             "peftbench.studies.deployment.study:WORKLOADS",
@@ -74,6 +75,8 @@ class Catalogue:
     tasks: Mapping[str, Task]
     models: Mapping[str, Preset]
     workloads: Mapping[str, Workload]
+    folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """A path or a pattern that a user wrote -> the names of the methods that its folders are."""
 
     @classmethod
     def load(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import torch
+
+    from peftbench.records.record import Metric
 
 BATCHES: Final = 4
 """Number of batches in rotation, all of one shape. No round uses the batch of the round before it, still in a cache."""
@@ -39,6 +41,10 @@ class Trial:
     It performs every operation that a round can perform. Counters and memory are taken from it. It should use the
     first batch, so that all cases are counted on the same padding, on which the operations depend.
     """
+    cache_bytes: int = 0
+    """Bytes of a cache of keys and values that is kept between the rounds."""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """Further metrics of the trial, which need no clock."""
     chained: bool = False
     """Whether the operations of a round depend on the state that the round before it left."""
 

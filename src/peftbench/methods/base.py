@@ -46,6 +46,8 @@ class Application:
     """The longest sequence that the model takes, where it says one."""
     batches: Sequence[Batch] = ()
     """Batches of the task with their labels, on the model's device, for methods that start from data."""
+    packed: bool = False
+    """Whether several examples share a sequence. What stands before a sequence then stands before one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,10 @@ class Method(ABC):
 
     name: str
     family: str
-    """`basic`, `paper` or `peft`, or several separated by spaces: what `--peftbench-methods=paper` selects."""
+    """`basic`, `paper` or `peft`, or several separated by spaces: what `--peftbench-methods=paper` selects.
+
+    Empty for a method that is only measured where it is named itself.
+    """
     summary: str
     source: str
     """Where the method is defined: paper and section, or class."""
@@ -74,6 +79,12 @@ class Method(ABC):
     """The workload that trains it on all tasks together, if it is not meant to be trained on a task alone."""
     defaults: Mapping[str, Scalar] = field(default_factory=lambda: NO_OVERRIDES)
     """The default configuration that does not depend on the model, for people to read."""
+    learning_rate: float | None = None
+    """Of its trainings, where no learning rates are asked for; None: those of the run."""
+    brings_weights: bool = False
+    """Whether applying it loads weights that were trained before, and training goes on from them."""
+    untrainable: str = ""
+    """Why it can only infer, or ''."""
 
     def unsupported(self, task: Task, *, architecture: str) -> str:
         """Return why the method cannot do `task` on a model of `architecture` (`config.model_type`), or ''."""
@@ -102,6 +113,14 @@ class Method(ABC):
         """Tell whether the method stores the backbone in fewer bits, which changes outputs from the start."""
         del application
         return False
+
+    @property
+    def identity(self) -> str:
+        """Return a line that changes when the user's files from which the method is made do; '' where it is from none.
+
+        It is among the warnings of the records of its cases.
+        """
+        return ""
 
     def with_anatomies(self, anatomies: Mapping[str, Anatomy]) -> Self:
         """Return the method for models of these anatomies, by architecture; most methods need to know none."""
@@ -145,6 +164,10 @@ class Method(ABC):
         """
         del model
         return number > 0
+
+    def trained_by(self, optimization: Optimization) -> Optimization:
+        """Return how a training of the method updates weights, given what the run asks for."""
+        return optimization
 
     def optimizer(self, model: torch.nn.Module, optimization: Optimization) -> torch.optim.Optimizer | None:
         """Return the optimizer that defines the method, or None where any (AdamW) does."""

@@ -16,3 +16,5 @@ class Optimization:
     weight_decay: float = 0.1
     implementation: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments that choose the implementation of a PyTorch optimizer: `Precision.optimizer_arguments`."""
+    further: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the method's own optimizer, as the user's files give them."""

@@ -1,9 +1,9 @@
-"""Model source -> configuration, tokenizer and model with its task head, on the CPU."""
+"""Model source -> configuration, tokenizer and model with its task head."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError, UserError
@@ -13,6 +13,7 @@ from peftbench.models.vocabulary import vocabulary_size
 from peftbench.tasks.base import Head, Task
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
     from peftbench.models.presets import ModelSource
@@ -53,9 +54,15 @@ def check_attention(source: ModelSource, config: PretrainedConfig, task: Task, a
 
 
 def build_model(
-    source: ModelSource, task: Task, *, seed: int, dtype: str = "float32", attention: str | None = None
+    source: ModelSource,
+    task: Task,
+    *,
+    seed: int,
+    dtype: str = "float32",
+    attention: str | None = None,
+    device: torch.device | None = None,
 ) -> PreTrainedModel:
-    """Return the model with the head of `task`, on the CPU, in training mode (dropout as its configuration has it).
+    """Return the model with the head of `task`, in training mode (dropout as its configuration has it).
 
     What is not in a checkpoint, the head above all, is drawn from `seed`; the caller's random state stays as it is.
     A preset is random altogether.
@@ -66,6 +73,7 @@ def build_model(
         seed: of the random weights.
         dtype: of the weights: `float32`, `bfloat16` or `float16`.
         attention: transformers' `attn_implementation`: `eager`, `sdpa`, ...; None: its default.
+        device: where a preset's weights are drawn, and stay; None: the CPU. A checkpoint is read onto the CPU.
 
     Raises:
         UserError: the checkpoint cannot be read, or holds another backbone than its configuration says.
@@ -75,9 +83,10 @@ def build_model(
 
     auto_class, config = _with_head(source, task)
     options = {"dtype": getattr(torch, dtype), "attn_implementation": attention, "trust_remote_code": False}
-    with seeded(seed), reported("model", source):
+    where = torch.device("cpu") if device is None else device
+    with seeded(seed, where), reported("model", source):
         model = (
-            auto_class.from_config(config, **options)
+            _drawn(auto_class, config, options, where)
             if source.preset
             else _pretrained(auto_class, source, config, options)
         )
@@ -170,6 +179,28 @@ def _configure_head(config: PretrainedConfig, task: Task) -> None:
         config.label2id = {label: number for number, label in enumerate(task.labels)}
     if task.head == Head.SEQUENCE_CLASSIFICATION:
         config.problem_type = "single_label_classification"
+
+
+def _drawn(
+    auto_class: Any,  # noqa: ANN401 - an auto class of transformers, which is not typed here
+    config: PretrainedConfig,
+    options: dict[str, Any],
+    device: torch.device,
+) -> PreTrainedModel:
+    """Return a model whose weights are drawn on the device, in their dtype: none is ever in memory twice.
+
+    They are drawn by the model's own rules, as those are that a checkpoint lacks.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = auto_class.from_config(config, **options)
+    model.to_empty(device=device)
+    model.tie_weights()  # what shared its memory has been given some of its own
+    with torch.no_grad():
+        model.initialize_weights()
+    model.tie_weights()
+    return cast("PreTrainedModel", model)
 
 
 def _pretrained(

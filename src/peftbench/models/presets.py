@@ -176,7 +176,8 @@ def _xlmr(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as the configu
     return MappingProxyType({**special, **shape, **changes})
 
 
-def _llama(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as the configuration takes them
+def llama(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401 - as the configuration takes them
+    """Return the configuration of a model of Llama's kin, with tied embeddings unless the changes say otherwise."""
     special = {"bos_token_id": 1, "eos_token_id": 2}
     return MappingProxyType({**special, "rms_norm_eps": 1e-5, "tie_word_embeddings": True, **changes})
 
@@ -208,7 +209,7 @@ PRESETS: tuple[Preset, ...] = (
         name="tiny-llama",
         summary="Llama of 2 layers of 128, for a CPU",
         model_type="llama",
-        config=_llama(**_TINY, num_key_value_heads=2, max_position_embeddings=128),
+        config=llama(**_TINY, num_key_value_heads=2, max_position_embeddings=512),
         seq_len=32,
         tasks=("sft",),
     ),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from peftbench.config.places import is_path
 
 if TYPE_CHECKING:
     import pytest
@@ -12,20 +16,57 @@ if TYPE_CHECKING:
     from peftbench.matrix.catalogue import Catalogue
     from peftbench.plugin.marks import CaseMark
     from peftbench.records.ids import Case
+    from peftbench.records.record import Record
 
 
-def catalogue_of(config: pytest.Config) -> Catalogue:
-    """Return what can be benchmarked, with what conftest.py files add."""
+def catalogue_of(config: pytest.Config, words: Sequence[str], *, lenient: bool) -> Catalogue:
+    """Return what can be benchmarked, with what conftest.py files add and the folders of adapters that words name.
+
+    Args:
+        config: Configuration of pytest.
+        words: The methods that the user wrote.
+        lenient: Whether folders that cannot be read are passed over.
+
+    Raises:
+        UserError: a folder does not exist, or holds no adapter that can be read.
+    """
     from peftbench.matrix.catalogue import Catalogue
 
     hook = config.hook
-    return Catalogue.load(
+    catalogue = Catalogue.load(
         methods=chain.from_iterable(hook.pytest_peftbench_methods()),
         tasks=chain.from_iterable(hook.pytest_peftbench_tasks()),
         models=chain.from_iterable(hook.pytest_peftbench_models()),
         workloads=chain.from_iterable(hook.pytest_peftbench_workloads()),
         anatomies=chain.from_iterable(hook.pytest_peftbench_anatomies()),
     )
+    return with_folders(catalogue, words, lenient=lenient)
+
+
+def with_folders(catalogue: Catalogue, words: Sequence[str], *, lenient: bool = False) -> Catalogue:
+    """Return a catalogue with the folders of adapters that words name; without such it is the same, and no import."""
+    if not any(is_path(word) and word not in catalogue.folders for word in words):
+        return catalogue
+    from peftbench.matrix import folders
+
+    return folders.with_folders(catalogue, words, lenient=lenient)
+
+
+def known(settings: Settings, catalogue: Catalogue) -> Settings:
+    """Return the settings without methods, tasks and workloads that are not in the catalogue."""
+    from peftbench.matrix import cases
+
+    return cases.known(settings, catalogue)
+
+
+def unchanged(records: Mapping[str, Record], catalogue: Catalogue) -> Mapping[str, Record]:
+    """Return finished records without those of adapters' folders whose content is another one now, or is not told."""
+
+    def is_unchanged(record: Record) -> bool:
+        method = catalogue.methods.get(record.method.partition("(")[0])
+        return method is None or not method.identity or method.identity in record.warnings
+
+    return {key: record for key, record in records.items() if is_unchanged(record)}
 
 
 def refuse_impossible(settings: Settings, catalogue: Catalogue) -> None:
@@ -41,10 +82,14 @@ def refuse_impossible(settings: Settings, catalogue: Catalogue) -> None:
     Precision.of(settings)
     select("workload", settings.workloads, catalogue.workloads)
     select("task", settings.tasks, catalogue.tasks)
-    select_methods(settings.methods, catalogue.methods)
-    for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json):
+    select_methods(settings.methods, catalogue.methods, catalogue.folders)
+    for path in (settings.json, settings.diff_json, settings.bencher_json, settings.action_json, settings.html):
         if path is not None:
             is_stream(path)
+    if settings.html is not None:
+        from peftbench.pages.page import require_packages
+
+        require_packages()
 
 
 def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named: bool = False) -> tuple[Case, ...]:
@@ -60,8 +105,8 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
 
     workload = catalogue.workload(mark.workload)
     wanted = settings.workloads
-    selected = workload.name in wanted or (ALL in wanted and workload.in_all)
-    if not (selected if wanted else workload.default or named):
+    by_name = workload.name in wanted
+    if not (by_name or (ALL in wanted and workload.in_all) if wanted else workload.default or named):
         return ()
     cases = matrix(
         catalogue,
@@ -69,4 +114,19 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
         tasks=mark.tasks or settings.tasks or workload.tasks or default_tasks(catalogue, settings.model),
         batch_sizes=mark.batch_sizes or settings.batch_sizes or workload.batch_sizes,
     )
-    return tuple(workload.expand(cases, settings))
+    if wanted and not by_name:  # what is named and cannot be done gets a row; what `all` includes is what can be done
+        cases = tuple(case for case in cases if all(workload.can_do(catalogue.task(name)) for name in case.tasks))
+    return with_own_rates(workload.expand(cases, settings), settings, catalogue)
+
+
+def with_own_rates(cases: Iterable[Case], settings: Settings, catalogue: Catalogue) -> tuple[Case, ...]:
+    """Return cases whose method says how fast it is trained with that learning rate, unless rates were asked for."""
+    if settings.is_asked("learning_rates"):
+        return tuple(cases)
+    found: dict[Case, None] = {}
+    for case in cases:
+        method = catalogue.methods.get(case.method.name)
+        own = method.learning_rate if method else None
+        varied = dict(case.variant)
+        found[replace(case, variant=tuple({**varied, "lr": own}.items())) if own and "lr" in varied else case] = None
+    return tuple(found)

@@ -132,7 +132,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if reporter is not None and here and measuring:
         from peftbench.plugin.progress import Progress
 
-        session.config.pluginmanager.register(Progress(reporter, session.items), "peftbench-progress")
+        session.config.pluginmanager.register(Progress(reporter, session.items, bench), "peftbench-progress")
 
 
 @pytest.fixture
@@ -171,28 +171,32 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.config.stash[BENCH].release()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table of results before that of pytest-benchmark."""
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, object, object]:
+    """Print the tables of results before those of pytest-benchmark, and the answer after them."""
     bench = config.stash[BENCH]
-    if bench.records:
-        from peftbench.plugin.screen import write
-        from peftbench.report.terminal import render
+    if not bench.records:
+        return (yield)
+    from peftbench.plugin.conclusion import Conclusion
 
-        width = config.get_terminal_writer().fullwidth
-        terminalreporter.section("peftbench")
-        write(terminalreporter, render(bench.run(), width=width, color=terminalreporter.hasmarkup))
+    conclusion = Conclusion(bench, terminalreporter, launched=bool(config.getoption(assigned.DESTINATION)))
+    try:
+        conclusion.before()
+        return (yield)
+    finally:  # pytest-benchmark raises an error where it finds a regression
+        conclusion.after()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the run to its files, even after an error."""
     bench = session.config.stash[BENCH]
     if bench.records:
-        from peftbench.report.files import write_run
+        from peftbench.plugin.results import write_results
 
         with reported_at_the_end(session):
-            files = bench.settings.bencher_json, bench.settings.action_json
-            write_run(bench.run(), bench.run_file, bencher_json=files[0], action_json=files[1])
+            write_results(bench)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

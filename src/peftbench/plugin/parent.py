@@ -71,8 +71,20 @@ class Parent:
                 _report_failure(session, name, message)
         return result
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """Print the verdicts below the table, or the command that accepts recorded launches."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> Generator[None, object, object]:
+        """Print the verdicts below everything else, or the command that accepts recorded launches.
+
+        Only pytest's own list of failures and its last line follow.
+        """
+        try:
+            return (yield)
+        finally:
+            self._conclude(terminalreporter, config)
+
+    def _conclude(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         outcome, run_file = self._bench.outcome, self._bench.run_file
         if outcome is not None and outcome.judgement is not None:
             from peftbench.report import display

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 def write(reporter: pytest.TerminalReporter, text: str) -> None:
     """Write a text with pytest's reporter, in characters that its terminal can show."""
-    reporter.write(fitted(text, _encoding(reporter)))
+    reporter.write(shown(reporter, text))
 
 
 def write_line(reporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
     """Write a line with pytest's reporter, in characters that its terminal can show."""
-    reporter.write_line(fitted(line, _encoding(reporter)), **markup)
+    reporter.write_line(shown(reporter, line), **markup)
+
+
+def shown(reporter: pytest.TerminalReporter, text: str) -> str:
+    """Return a text in characters that the terminal of pytest's reporter can show."""
+    return fitted(text, _encoding(reporter))
 
 
 def _encoding(reporter: pytest.TerminalReporter) -> str:

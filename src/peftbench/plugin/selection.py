@@ -71,7 +71,7 @@ class Selection:
             deselected=frozenset(deselected),
             dropped=frozenset(_function(name) for name in dropped),
             functions=frozenset(_function(name) for name in ids - alone) if files or alone else None,
-            methods=frozenset(map(str, select_methods(settings.methods, catalogue.methods)))
+            methods=frozenset(map(str, select_methods(settings.methods, catalogue.methods, catalogue.folders)))
             if given("methods")
             else None,
             known_methods=frozenset(catalogue.methods),

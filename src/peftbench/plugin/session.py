@@ -52,6 +52,7 @@ class BenchSession:
         self._config = config
         self._sources = assigned.sources(sources, assignment) if assignment else sources
         self._assignment = assignment
+        self._in_lockstep = assignment is not None and assignment.socket is not None
         self.name = assignment.session if assignment else f"{datetime.now(UTC):%Y-%m-%d}-{os.urandom(3).hex()}"
         self._started_s = time.perf_counter()
         self._backend: Backend | None = None
@@ -130,14 +131,13 @@ class BenchSession:
         self._notes[name] = value
 
     @cached_property
+    def _given(self) -> Settings:
+        return Settings.read(*self._sources)
+
+    @cached_property
     def settings(self) -> Settings:
         """Settings of the user. In lock-step, names that this state of the code does not know are left out."""
-        found = Settings.read(*self._sources)
-        if self._assignment is None or self._assignment.socket is None:
-            return found
-        from peftbench.matrix.cases import known
-
-        return known(found, self.catalogue)
+        return asked.known(self._given, self.catalogue) if self._in_lockstep else self._given
 
     @property
     def delegates(self) -> bool:
@@ -146,8 +146,8 @@ class BenchSession:
 
     @property
     def run_file(self) -> Path | None:
-        """File to which the run is written, or None. A run that is recorded for a baseline always has one."""
-        return self.settings.json or (self.work / "run.json" if self.settings.record else None)
+        """File to which the run is written, or None. A run whose cases run in launches always has one."""
+        return self.settings.json or (self.work / "run.json" if self.delegates else None)
 
     @property
     def work(self) -> Path:
@@ -157,7 +157,7 @@ class BenchSession:
     @cached_property
     def catalogue(self) -> Catalogue:
         """What can be benchmarked, with what conftest.py files add."""
-        return asked.catalogue_of(self._config)
+        return asked.catalogue_of(self._config, self._given.methods, lenient=self._in_lockstep)
 
     def check(self) -> None:
         """Refuse names that do not exist, and files that cannot be written, before anything is collected."""
@@ -170,6 +170,7 @@ class BenchSession:
             mark: Marker of the function.
             named: Whether the file of the function is named on the command line, and not only a folder around it.
         """
+        self.catalogue = asked.with_folders(self.catalogue, mark.methods or ())
         return asked.cases_of(mark, self.settings, self.catalogue, named=named)
 
     @warnings_only()
@@ -204,7 +205,7 @@ class BenchSession:
             journal = self._assignment.journal if self._assignment else self.work / "journal.jsonl"
             self._journal = Journal(journal, self.identity(), resume=self.settings.resume)
             tell_of_broken(self._config, self._journal)
-            finished = self._journal.finished
+            finished = asked.unchanged(self._journal.finished, self.catalogue)
             self._resumed = frozenset(finished).intersection(self._ids.values())
             self._records.update({key: found for key, found in finished.items() if key in self._resumed})
 
@@ -267,8 +268,7 @@ class BenchSession:
         """Return the records so far as a run, whether they were taken here or in child processes."""
         if self._outcome is not None and self._outcome.run is not None:
             run = self._outcome.run
-            duration_s = time.perf_counter() - self._started_s
-            return replace(run, notes={**run.notes, **self._notes, "duration_s": duration_s})
+            return replace(run, notes={**run.notes, **self._notes, "duration_s": time.perf_counter() - self._started_s})
         from peftbench.records.record import Run
 
         return Run(records=tuple(self.records.values()), notes=self.notes(), **self.identity())

@@ -25,25 +25,26 @@ class NotJsonError(UserError):
 _STRING_OR_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<constant>NaN|-?Infinity)')
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a UTF-8 file, so that a reader or a crash at any moment finds the old text or the new text, never a part.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file, so that a reader or a crash at any moment finds the old content or the new content, never a part.
 
-    The text is written to a temporary file in the same folder, which is made if need be. After a flush to the disk the
-    temporary file is renamed. An existing file keeps its permissions, and a link its target. Only a plain file is
-    replaced; a pipe or a character device (/dev/stdout, /dev/null) is written to.
+    A text is written as UTF-8. It goes to a temporary file in the same folder, which is made if need be. After a flush
+    to the disk the temporary file is renamed. An existing file keeps its permissions, and a link its target. Only a
+    plain file is replaced; a pipe or a character device (/dev/stdout, /dev/null) is written to.
 
     Raises:
         UserError: the file cannot be written. The old file is untouched, and no temporary file is left.
     """
+    data = content if isinstance(content, bytes) else content.encode()
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short, because the name may have the greatest length
     try:
         if is_stream(path):
-            _pour(path, text)
+            _pour(path, data)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():
@@ -77,16 +78,16 @@ def is_stream(path: Path) -> bool:
     return False
 
 
-def _pour(path: Path, text: str) -> None:
+def _pour(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)  # a blocking open would wait for a reader
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise UserError(f"{path}: nobody reads from it; start the reader first, or name a file") from error
         raise
-    with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - a descriptor, no path
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, no path
         os.set_blocking(descriptor, True)
-        file.write(text)
+        file.write(data)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -32,17 +32,20 @@ def write(judgement: Judgement, diff_json: Path | None) -> None:
     """
     found = judgement.comparison
     if diff_json:
-        if found is None:
-            text = exports.nothing_to_json(judgement.base, failed=judgement.failed)
-        else:
-            text = _with_origins(exports.to_json(found, fail_on=judgement.fail_on), judgement)
-        write_atomically(diff_json, text)
+        write_atomically(diff_json, comparison_json(judgement))
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         base = in_markdown(judgement.base)
         text = markdown.render(found, fail_on=judgement.fail_on) if found else f"**{base}**\n"
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(f"## peftbench: {base}\n\n{text}\n" if found else f"## peftbench\n\n{text}")
             file.writelines(f"* {in_markdown(f'{origin.case}: {origin.sentence}')}\n" for origin in judgement.origins)
+
+
+def comparison_json(judgement: Judgement) -> str:
+    """Return the comparison as JSON, with the states at which cases became worse."""
+    if judgement.comparison is None:
+        return exports.nothing_to_json(judgement.base, failed=judgement.failed)
+    return _with_origins(exports.to_json(judgement.comparison, fail_on=judgement.fail_on), judgement)
 
 
 def _with_origins(text: str, judgement: Judgement) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -22,6 +23,8 @@ SCHEMA: Final = "peftbench/comparison/1"
 ENCODER: Final = msgspec.json.Encoder()
 _ESCAPE: Final = re.compile(r"\\[bfnrtu]")
 """Escapes of JSON for characters that are not printable."""
+BATCH: Final = 100
+"""Cases that are encoded together."""
 MAX_ANNOTATIONS: Final = 10
 """Most annotations of one kind that GitHub shows for a step."""
 
@@ -63,9 +66,25 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
 def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
     """Return the document with a line for each entry and case, which suits many cases and is readable in a diff."""
     parts = [f'"{name}": {_encoded(value)},\n' for name, value in head.items()]
-    rows = ",\n".join(map(_encoded, cases))
+    rows = ",\n".join(chain.from_iterable(map(_encoded_lines, _batches(cases))))
     text = "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
     return text.replace("##[", r"#\u0023[")  # the same JSON, as of `as_json`: no command in a job's log
+
+
+def _batches(cases: Iterable[Json]) -> Iterator[list[Json]]:
+    rest = iter(cases)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def _encoded_lines(values: list[Json]) -> list[str]:
+    """Return each value as one line of JSON with clean text. Clean values are found together, which is quicker."""
+    with contextlib.suppress(UnicodeEncodeError):  # half of a character
+        lines = ENCODER.encode_lines(values).decode().split("\n")[:-1]
+        text = "".join(lines)
+        if text.isprintable() and not _ESCAPE.search(text):
+            return lines  # `_lines` removes the marks of a job's log
+    return list(map(_encoded, values))
 
 
 def _encoded(value: Json) -> str:

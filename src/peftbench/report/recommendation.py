@@ -21,7 +21,7 @@ def render(ranked: Sequence[Choice], *, width: int) -> str:
     columns = [
         Column("", lambda row: str(row[0]) if row[1].fits else "-", text=True, folds=True),
         Column("method", lambda row: row[1].method, text=True, folds=True),
-        Column("score [95 %]", lambda row: _score(row[1]), text=True, folds=True),
+        Column("score [95 %]", lambda row: score(row[1]), text=True, folds=True),
         Column("trains in", lambda row: _memory(row[1]), text=True, folds=True),
         Column("why", lambda row: row[1].reason, text=True, folds=True),
     ]
@@ -40,6 +40,7 @@ def to_json(ranked: Sequence[Choice]) -> str:
             "memory_bytes": choice.memory_bytes,
             "fits": choice.fits,
             "reached": choice.reached,
+            "bound": choice.bound,
             "reason": choice.reason,
         }
         for choice in ranked
@@ -51,5 +52,10 @@ def _memory(choice: Choice) -> str:
     return "" if choice.memory_bytes is None else f"{significant(choice.memory_bytes / 2**30)} GiB"
 
 
-def _score(choice: Choice) -> str:
+def score(choice: Choice) -> str:
+    """Return a score with its interval. A bound has its sign: `> 0.99`. A score that is not known is ''."""
+    if choice.score is None:
+        return ""
+    if choice.bound:
+        return f"{'>' if choice.bound == 'above' else '<'} {significant(choice.score)}"
     return between(Interval(choice.score, choice.low, choice.high))

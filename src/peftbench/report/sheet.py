@@ -38,6 +38,8 @@ class Sheet:
     """Rows for people; None if they are `rows`."""
     appendix: Callable[[int], str] = lambda _: ""
     """Width of a terminal -> text of further tables."""
+    summary: Mapping[str, Any] | None = None
+    """What follows from all rows together, for the JSON form."""
 
     @property
     def table(self) -> Sequence[Row]:
@@ -49,6 +51,8 @@ def render(sheet: Sheet, format_: str, *, width: int) -> str:
     """Return a sheet in one of FORMATS. `width` is that of the terminal, for a table."""
     if format_ == "json":
         data = {"schema": sheet.schema, "about": sheet.about, "rows": list(sheet.rows)}
+        if sheet.summary is not None:
+            data["answer"] = sheet.summary
         return as_json(json.loads(json.dumps(data, allow_nan=False, default=list)))
     if format_ == "csv":
         return _csv(sheet)

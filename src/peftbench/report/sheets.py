@@ -12,6 +12,7 @@ from peftbench.gate.format import SCHEMA as BASELINE
 from peftbench.records.jsondata import encode
 from peftbench.records.record import SCHEMA as RUN
 from peftbench.report import studies
+from peftbench.report.answer import Answer
 from peftbench.report.diffs import Diff, DiffCase
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
 from peftbench.report.page import page, written
@@ -87,19 +88,26 @@ def of_run(run: Run) -> Sheet:
     """Return the sheet of a run. A row has a record's metrics by name, and the ends of their intervals."""
     about = {"fingerprint": dict(run.fingerprint), "settings": encode(run.settings)}
     rows = [_of_record(record) for record in run.records]
-    people = [row for row in rows if not row["variant"] or row["status"] != "ok"]
-    return Sheet(RUN, about, rows, COLUMNS, people=people, appendix=partial(_studies, run))
+    people = [
+        row
+        for record, row in zip(run.records, rows, strict=True)
+        if not studies.has_table(record) or record.status != "ok"
+    ]
+    answer = Answer(run)
+    summary = answer.to_json() if answer.compares else None
+    return Sheet(RUN, about, rows, COLUMNS, people=people, appendix=partial(_appendix, answer), summary=summary)
 
 
-def _studies(run: Run, width: int) -> str:
-    """Return the tables of the studies in a run, which need more than a row for each record."""
+def _appendix(answer: Answer, width: int) -> str:
+    """Return the tables of the studies in a run, which need more than a row for each record, and the answer."""
+    run = answer.run
     console = page(width=width)
     for title, table, notes in studies.tables(run, width):
         console.print(f"\n{on_terminal(title)}")
         console.print(table)
         for note in notes:
             console.print(f"  {on_terminal(note)}")
-    return written(console)
+    return written(console) + (f"\n{answer.render(width=width)}" if answer.compares else "")
 
 
 def _of_record(record: Record) -> dict[str, Any]:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from peftbench.claims.evidence import Evidence, JointTraining, value
-from peftbench.claims.intervals import Interval, Observation, interval, log_ratio, open_ends
+from peftbench.claims.intervals import (
+    SCORE_DIFFERENCES,
+    SCORES,
+    Interval,
+    Observation,
+    Range,
+    interval,
+    log_ratio,
+    open_ends,
+)
 from peftbench.config.target import QualityTarget
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.report.table import LINED_GAP, Column, drawn, filled, fitting
@@ -50,6 +59,11 @@ UPKEEP: Final[Cells] = (
     ("switch ms", "switch_s", milliseconds, 0),
     ("+ms a task", "switch_slope_s", milliseconds, 1),
 )
+
+
+def has_table(record: Record) -> bool:
+    """Tell whether a record is of a study that has a table of its own."""
+    return record.workload in (CONVERGENCE, MULTITASK, ADDING, DEPLOYMENT)
 
 
 def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
@@ -110,8 +124,8 @@ def _of_trainings(members: Sequence[Training], goal: Goal | None) -> list[Column
         Column.of("lr", [f"{lr:g}" for _, lr, _ in rows]),
         Column.of("replay", ["" if replay is None else f"{replay:.0%}" for *_, replay in rows]),
         Column.of("seeds", [str(len(found)) for found in rows.values()], rank=2),
-        Column.of("quality", [_mean([one.quality for one in found]) for found in rows.values()]),
-        Column.of("forgets", [_mean([value(one.record, "forgetting") for one in found]) for found in rows.values()]),
+        Column.of("quality", [_mean([one.quality for one in found], SCORES) for found in rows.values()]),
+        Column.of("forgets", [_forgets(found) for found in rows.values()]),
         Column.of("s to target", costs("time_s", significant), rank=1),
         Column.of("x full", against("time_s")),
         Column.of("FLOP to target", costs("flops", scaled), rank=4),
@@ -181,10 +195,14 @@ def _against(found: Sequence[Training], full: Mapping[int, Training], goal: Goal
     return _between(interval(known), lambda log: f"{math.exp(log):.2f}", known)
 
 
-def _mean(values: Iterable[float | None]) -> str:
-    """Return the mean of scores, or of their differences. Its interval is clipped to the range from -1 to 1."""
+def _mean(values: Iterable[float | None], within: Range) -> str:
+    """Return the mean of scores, or of their differences, with an interval inside the range of such numbers."""
     known = [Observation(number) for number in values if number is not None]
-    return _between(interval(known), lambda number: f"{max(-1.0, min(number, 1.0)):.3f}", known) if known else ""
+    return _between(interval(known, within), "{:.3f}".format, known) if known else ""
+
+
+def _forgets(found: Iterable[Training]) -> str:
+    return _mean([value(one.record, "forgetting") for one in found], SCORE_DIFFERENCES)
 
 
 def _mean_cost(costs: Iterable[Cost | None], show: Callable[[float], str]) -> str:

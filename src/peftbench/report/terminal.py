@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from peftbench.records.estimate import LEAST_VALUES
 from peftbench.records.record import Metric, Record, Run
-from peftbench.report import studies
+from peftbench.report import studies, variants
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
 from peftbench.report.page import page, written
 from peftbench.report.table import LINED_GAP, Column, drawn, fitting
@@ -26,7 +26,7 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
     console = page(width=width, color=color)
     for line in head(run):
         console.print(on_terminal(line))
-    found = blocks(record for record in run.records if not record.variant)
+    found = blocks(record for record in run.records if not studies.has_table(record))
     columns = _columns([_rows(records) for _, records in found], width)
     for title, records in found:
         console.print()
@@ -40,7 +40,7 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
         console.print(table)
         for note in notes:
             console.print(f"  {on_terminal(note)}")
-    for reason in holes(record for record in run.records if record.variant):
+    for reason in holes(filter(studies.has_table, run.records)):
         console.print(on_terminal(reason))
     console.print()
     for line in foot(run):
@@ -60,7 +60,24 @@ def head(run: Run) -> list[str]:
         f"versions {versions}",
         f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
     ]
+    lines += _protocol(settings)
     return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
+
+
+def _protocol(settings: Mapping[str, Any]) -> list[str]:
+    """Return a line about the protocol, if there was one, with the settings that were given other values."""
+    from peftbench.config.options import parsed
+    from peftbench.config.protocols import PROTOCOLS
+    from peftbench.config.settings import options
+
+    name = str(settings.get("protocol"))
+    if name not in PROTOCOLS:
+        return []
+    meant = {key: parsed(key, options()[key], text) for key, text in PROTOCOLS[name].items() if key in settings}
+    # A list has become one of JSON's, or not yet.
+    others = [key for key, value in meant.items() if value != (tuple(v) if isinstance(v := settings[key], list) else v)]
+    changed = ", ".join(f"{key} {settings[key]}" for key in others)
+    return [f"protocol {name}{', but ' if changed else ''}{changed}"]
 
 
 def describe_noise(readings: Mapping[str, float]) -> str:
@@ -74,16 +91,16 @@ def describe_noise(readings: Mapping[str, float]) -> str:
 
 
 def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
-    """Return the records of each benchmark function, task and batch size, with a title.
+    """Return the records of each benchmark function, task, batch size and length, with a title.
 
     Several functions may have the same workload: those that measure a lambda, or the default workload.
     """
-    found: dict[tuple[str, str, str, int], list[Record]] = {}
+    found: dict[tuple[str, str, str, str], list[Record]] = {}
     for record in records:
-        found.setdefault((record.workload, record.function, record.group, record.seq_len), []).append(record)
+        found.setdefault((record.workload, record.function, record.group, variants.lengths(record)), []).append(record)
     return [
-        (f"{_named(members[0])}  {members[0].task}, batch size {members[0].batch_size}, {seq_len} tokens", members)
-        for (*_, seq_len), members in found.items()
+        (f"{_named(members[0])}  {members[0].task}, batch size {members[0].batch_size}, {lengths}", members)
+        for (*_, lengths), members in found.items()
     ]
 
 
@@ -93,7 +110,9 @@ def _named(record: Record) -> str:
 
 def holes(records: Iterable[Record]) -> list[str]:
     """Return a line with the reason for each row without numbers."""
-    found = (f"  {record.method}: {record.status}: {record.reason}" for record in records if record.status != "ok")
+    found = (
+        f"  {variants.method(record)}: {record.status}: {record.reason}" for record in records if record.status != "ok"
+    )
     return list(dict.fromkeys(found))
 
 
@@ -180,13 +199,14 @@ def _trained(row: Row) -> str:
 
 
 COLUMNS: Final = (
-    Column("method", lambda row: row[0].method, text=True),
+    Column("method", lambda row: variants.method(row[0]), text=True),
     Column("ms [95 %]", _interval),
     Column("x base", _number("ratio", "{:.2f}".format), rank=3),
     Column("x full", _against_full("ratio")),
     Column("fwd/bwd/opt ms", _phases, rank=4),
     Column("token/s", _number("tokens_per_s", scaled), rank=5),
     Column("peak MB", _number("peak_bytes", megabytes), rank=1),
+    Column("cache MB", _number("cache_bytes", megabytes), rank=2),
     Column("MB x full", _against_full("peak_bytes"), rank=2),
     Column("body+head", _trained, rank=1),
     Column("checkpoint MB", _number("checkpoint_bytes", megabytes), rank=3),

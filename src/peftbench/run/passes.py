@@ -108,7 +108,7 @@ class Passes:
             rounds, state = self._probes.rounds(lambda: take(measurement.observer(timed), reference, plan, seed=seed))
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
-        tokens = group.tokens if workload.runs_model else None
+        tokens = workload.tokens(group)
         times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
         with watch.during("energy"):
             after = (
@@ -146,6 +146,7 @@ class Passes:
             measurement.blank,
             metrics={
                 **memory,
+                **trial.metrics,
                 **(counted.metrics() if counted else parameters.metrics()),
                 **metrics.preparation_metric(preparation_s(trial.model)),
             },
@@ -177,11 +178,14 @@ class Passes:
             return counters.count(run, trial.model, heads=heads, reset=ready_after_previous)
 
     def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
-        """Return the probe's memory metrics and `peak_bytes`: weights, optimizer state and the peak of a round."""
+        """Return the probe's memory metrics and `peak_bytes`.
+
+        It is the sum of weights, optimizer state, a cache that is kept between rounds, and the peak of a round.
+        """
         found = self._probes.memory(trial, timed)
         if counted is None:
             return found
-        held = sum(found[name].value or 0 for name in ("weights_bytes", "optimizer_bytes"))
+        held = sum(found[name].value or 0 for name in ("weights_bytes", "optimizer_bytes")) + trial.cache_bytes
         return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
 
     def _warmed(self, timed: TimedRound, workload: Workload, group: Group) -> tuple[TimedRound | None, str]:

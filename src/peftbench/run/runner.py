@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.memory.device_memory import leak, release
 from peftbench.measure.probes import probes_for
 from peftbench.measure.time.clock import clock_for
+from peftbench.measure.time.frames import with_room
 from peftbench.measure.time.rounds import interleave
 from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record, Status
@@ -50,6 +51,7 @@ class Runner:
         self._shared: dict[str, object] = {}
         self._watch = Stopwatch()
         """The stopwatch of the last case."""
+        self._tell: Callable[[str], object] | None = None
         threads = () if backend.settings.compile else (process.THREADS,)
         self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
         """The state that a case can change for later cases, besides the batches."""
@@ -72,6 +74,10 @@ class Runner:
     def take_rounds_by(self, take: Take) -> None:
         """Replace the function that takes the rounds of a case and its reference."""
         self._take = take
+
+    def tell_passes(self, tell: Callable[[str], object]) -> None:
+        """Call a function with the name of each pass before it begins. It is never called during rounds."""
+        self._tell = tell
 
     def close(self) -> None:
         """Release everything that is held."""
@@ -118,7 +124,7 @@ class Runner:
             PoisonedError: this process cannot use the device any more.
             Exception: any other error, such as a fault of a method's code.
         """
-        self._watch, self._changes = Stopwatch(), ()
+        self._watch, self._changes = Stopwatch(tell=self._tell), ()
         blank = self.blank(case, benchmark, id)
         if reason := benchmark.unsupported_case(case, self.backend):
             return replace(blank, status="unsupported", reason=reason)
@@ -128,7 +134,7 @@ class Runner:
         self._left_open = True
         measurement = self._measurement(blank, observer, only_time=only_time)
         with self._guarded():
-            record = self._outcome(case, benchmark, self._workbench(records), measurement)
+            record = with_room(lambda: self._outcome(case, benchmark, self._workbench(records), measurement))
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
@@ -206,7 +212,7 @@ class Runner:
             method=str(case.method),
             task=case.task,
             batch_size=case.batch_size,
-            seq_len=max(self.backend.seq_len(self.backend.definitions.task(name)) for name in case.tasks),
+            seq_len=benchmark.length(case, self.backend),
             status="ok",
             variant=dict(case.variant),
         )
@@ -260,6 +266,7 @@ class Runner:
             subject = group.subject(case.method)
         with watch.during("validity"):
             proof = None if measurement.only_time else self._proofs.of(case, subject)
+            generation = self._proofs.of_generation(case, subject) if proof and workload.generates else None
         with watch.during("build"):
             torch.manual_seed(self.backend.settings.seed)
             trial = workload.trial(subject)
@@ -273,7 +280,7 @@ class Runner:
             measured,
             metrics={**measured.metrics, **proof.metrics(), **own},
             passes_s=watch.seconds,
-            warnings=(*proof.notes, *measured.warnings),
+            warnings=(*proof.notes, *(generation.notes if generation else ()), *measured.warnings),
         )
 
     def _group_of(self, case: Case) -> Group:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+from peftbench.errors import UserError
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
@@ -55,6 +57,8 @@ class HubSource:
     configuration: str | None = None
     columns: Mapping[str, str] | None = None
     """Field of the task -> column on the hub, if the names differ."""
+    splits: Mapping[str, str] | None = None
+    """Our split -> split on the hub, or a part of one, if the names differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,8 @@ class Task(ABC):
     default: bool = True
     """Whether it is measured if no task is named. Tasks that only some models can do are measured if they are named,
     or if the preset says that it is meant for them."""
+    packable: bool = False
+    """Whether several examples can share a sequence (`packed`)."""
 
     def with_labels(self, labels: Sequence[str]) -> Self:
         """Return the same task with other classes."""
@@ -117,7 +123,11 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
-        """Tokenise rows with the model's own fast tokenizer. No example is longer than `seq_len` tokens."""
+        """Tokenise rows with the model's own fast tokenizer. No example is longer than `seq_len` tokens.
+
+        Raises:
+            RowError: a row cannot be tokenised; says which.
+        """
 
     @abstractmethod
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
@@ -126,3 +136,12 @@ class Task(ABC):
     @abstractmethod
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
         """Make one batch of examples with their labels, padded to the longest of them or to `pad_to` tokens."""
+
+    def packed(self, features: Sequence[Features], seq_len: int) -> list[Features]:
+        """Return examples of up to `seq_len` tokens that hold several each."""
+        del features, seq_len
+        raise UserError(f"--peftbench-packing: task {self.name!r} has no examples that could share a sequence")
+
+    def tokens(self, batch: Batch) -> int:
+        """Return the number of tokens of a batch, padding left out."""
+        return int(batch["attention_mask"].sum())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from peftbench.errors import UserError
 from peftbench.tasks.base import Features
 
 if TYPE_CHECKING:
@@ -12,6 +13,21 @@ if TYPE_CHECKING:
 
 INPUTS = ("input_ids", "token_type_ids")
 """Inputs of a model that features hold, with one value for each token. The attention mask follows from them."""
+
+
+class RowError(UserError):
+    """A row cannot be tokenised. Who knows where the row stands says so."""
+
+    def __init__(self, number: int, problem: str, *, needs: int | None = None) -> None:
+        """Keep which row it is.
+
+        Args:
+            number: Index of the row among those that were to be tokenised.
+            problem: What is wrong with it.
+            needs: Tokens of a sequence with which it could be used.
+        """
+        super().__init__(problem)
+        self.number, self.problem, self.needs = number, problem, needs
 
 
 def encode_texts(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
+from types import MappingProxyType
+from typing import Final
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -59,3 +62,26 @@ def word_f1(prediction: str, reference: str) -> float:
         return float(predicted == true)
     common = (Counter(predicted) & Counter(true)).total()
     return 2 * common / (len(predicted) + len(true))
+
+
+def whole_answer(text: str) -> str:
+    """Return an answer without the blanks around it."""
+    return text.strip()
+
+
+def last_number(text: str) -> str | None:
+    """Return the last number of an answer, as GSM8K is scored; None if there is none.
+
+    Commas within it do not count, nor zeros that change nothing: `$1,250.00` and `1250` are one number.
+    """
+    found = _NUMBER.findall(text)
+    if not found:
+        return None
+    number: str = found[-1].replace(",", "")
+    return number.rstrip("0").rstrip(".") if "." in number else number
+
+
+READINGS: Final[Mapping[str, Callable[[str], str | None]]] = MappingProxyType(
+    {"whole": whole_answer, "last-number": last_number}
+)
+"""How an answer is read before it is compared: all of it, or the last number in it. None: there is nothing to read."""

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from peftbench.tasks.base import Batch
     from peftbench.workloads.subject import Subject
 
-_ROWS: Final = 4
+ROWS: Final = 4
 """Number of rows of each batch that are used. The proof does not depend on it; its cost does."""
 
-_SIGNAL: Final = 0.3
+SIGNAL: Final = 0.3
 """Scale of the noise that is added to a method's own tensors before outputs are compared: its standard deviation is
 this number divided by the root of the model's width. After a few steps an adapter changes outputs so little that its
 loss in merging or saving would go unnoticed. Much more noise would amplify rounding errors in a deep model."""
@@ -88,7 +88,7 @@ def check(subject: Subject) -> Validity:
         UnsupportedError: the method cannot be applied to this model.
     """
     start = time.perf_counter()
-    with torch.random.fork_rng(_cuda_devices(subject.batches)):
+    with torch.random.fork_rng(cuda_devices(subject.batches)):
         torch.manual_seed(subject.application.seed)
         proof = _Proof.begin(subject)
         with subject.method.faults(proof.model, subject.application, "train"):
@@ -125,7 +125,7 @@ class _Proof:
     @classmethod
     def begin(cls, subject: Subject) -> Self:
         fresh = _awake(subject.fresh_model())
-        batches = [{name: tensor[:_ROWS] for name, tensor in batch.items()} for batch in subject.batches]
+        batches = [{name: tensor[:ROWS] for name, tensor in batch.items()} for batch in subject.batches]
         origin = Origin.of(fresh)
         notes = [*subject.method.remarks(fresh, subject.application)]
         method, application = subject.method, subject.application
@@ -147,11 +147,11 @@ class _Proof:
 
     def train(self) -> int:
         promises = promises_of(self.model, self.origin, trains_backbone=self.subject.method.trains_backbone)
-        untrainable = self.subject.precision.untrainable
+        untrainable = self.subject.method.untrainable or self.subject.precision.untrainable
         if untrainable:
             self.notes.append(f"training not checked: {untrainable}")
         steps = 0 if untrainable else self.take_steps(promises)
-        perturb(promises.own.values(), _SIGNAL / math.sqrt(self.origin.width), zeros=False)
+        perturb(promises.own.values(), SIGNAL / math.sqrt(self.origin.width), zeros=False)
         return steps
 
     def take_steps(self, promises: Promises) -> int:
@@ -265,5 +265,6 @@ def _described(error: Exception, phase: str) -> str:
     return str(error) if isinstance(error, PeftbenchError) else failure.reason
 
 
-def _cuda_devices(batches: Sequence[Batch]) -> list[int]:
+def cuda_devices(batches: Sequence[Batch]) -> list[int]:
+    """Return the indices of the GPUs that hold batches."""
     return sorted({tensor.device.index for batch in batches for tensor in batch.values() if tensor.is_cuda})

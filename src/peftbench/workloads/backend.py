@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.devices.device import device_named
 from peftbench.devices.precision import Precision
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.records.ids import MethodSpec
     from peftbench.tasks.base import Batch, Task, Vocabulary
+
+
+MOST_COPIED: Final = 50_000_000
+"""Parameters of a preset above which a case's model on the CPU is drawn anew: a copy would need a second in memory."""
 
 
 class Definitions(Protocol):
@@ -97,12 +102,17 @@ class Backend:
         for task in tasks:
             building.check_attention(model, config, task, settings.attention)
             models.check_seq_len(model.name, vocabularies.text_config(config).to_dict(), backend.seq_len(task))
-            data.check_rows(source, task)
+            batching.check_rows(source, task, tokenizer, backend.seq_len(task), backend.positions)
+            if settings.packing and not task.packable:
+                task.packed([], 0)
         return backend
 
     def rehearsing(self) -> Backend:
         """Return a backend whose settings make a study as short as possible: one step, one request."""
-        return replace(self, settings=replace(self.settings, epochs=1e-9, eval_rows=1, requests=1))
+        return replace(
+            self,
+            settings=replace(self.settings, epochs=1e-9, steps=None, multitask_epochs=None, eval_rows=1, requests=1),
+        )
 
     def seq_len(self, task: Task) -> int:
         """Return the length in tokens to which every batch of `task` is padded."""
@@ -117,22 +127,45 @@ class Backend:
         """The longest sequence that the model takes, in tokens, where it says one."""
         return models.max_positions(vocabularies.text_config(self.config).to_dict())
 
-    def new_model(self, task: Task, seed: int) -> PreTrainedModel:
-        """Build the model with the head of `task`, on the CPU. `seed` determines its random weights."""
+    def new_model(self, task: Task, seed: int, device: torch.device | None = None) -> PreTrainedModel:
+        """Build the model with the head of `task`. `seed` determines its random weights.
+
+        Args:
+            task: Fixes the head.
+            seed: Of the random weights.
+            device: Where a preset's weights are drawn; None: the CPU. Those of a checkpoint are read onto the CPU.
+        """
         precision = self.precision
         model = building.build_model(
-            self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention
+            self.model, task, seed=seed, dtype=precision.weights_dtype, attention=precision.attention, device=device
         )
         building.set_padding(model, self.vocabulary.pad)
         if self.settings.gradient_checkpointing:
             building.checkpoint_layers(model)
         return model
 
+    def template(self, task: Task) -> PreTrainedModel:
+        """Return a model of which `fresh_model` makes copies; one without weights, on `meta`, if those are drawn anew.
+
+        A large preset is drawn on the device each time: its weights are then nowhere in memory twice.
+        """
+        if self.model.preset:
+            empty = building.build_unloaded(self.model, task)
+            if self.device.type != "cpu" or sum(weight.numel() for weight in empty.parameters()) > MOST_COPIED:
+                return empty
+        return self.new_model(task, self.settings.seed)
+
+    def fresh_model(self, task: Task, template: PreTrainedModel) -> PreTrainedModel:
+        """Return a new model on the device, the same each time: a copy of the template, or drawn anew."""
+        if template.device.type == "meta":
+            return self.new_model(task, self.settings.seed, self.device)
+        return copy.deepcopy(template).to(self.device)
+
     def group(self, task_name: str, batch_size: int) -> Group:
         """Build what the cases of one group share."""
         settings = self.settings
         task = data.fitted_task(self.data, self.definitions.task(task_name))
-        found = data.batches(
+        found = batching.batches(
             self.data,
             task,
             tokenizer=self.tokenizer,
@@ -141,8 +174,10 @@ class Backend:
             seq_len=self.seq_len(task),
             count=BATCHES,
             seed=settings.seed,
+            packing=settings.packing,
+            positions=self.positions,
         )
-        template = self.new_model(task, settings.seed)
+        template = self.template(task)
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
         return Group(self, task, batch_size, template, on_device)
 
@@ -152,7 +187,7 @@ class Group:
     """What the cases of one task and batch size share.
 
     It holds the batches on the device, and a template on the CPU: a model that no method has changed. Every case
-    takes a copy of the template.
+    takes a copy of the template, or a model of its own where the template has no weights (`Backend.template`).
     """
 
     backend: Backend
@@ -162,8 +197,8 @@ class Group:
     batches: tuple[Batch, ...]
 
     def fresh_model(self) -> PreTrainedModel:
-        """Return a copy of the template, on the device."""
-        return copy.deepcopy(self.template).to(self.backend.device)
+        """Return a new model on the device, the same each time."""
+        return self.backend.fresh_model(self.task, self.template)
 
     def subject(self, spec: MethodSpec) -> Subject:
         """Return a method on this group's task."""
@@ -176,6 +211,7 @@ class Group:
                 tokens=self.backend.seq_len(self.task),
                 positions=self.backend.positions,
                 batches=self.batches,
+                packed=self.backend.settings.packing,
             ),
             batches=self.batches,
             fresh_model=self.fresh_model,
@@ -186,7 +222,7 @@ class Group:
     @property
     def tokens(self) -> float:
         """Tokens of a batch without padding, averaged over the batches."""
-        return sum(int(batch["attention_mask"].sum()) for batch in self.batches) / len(self.batches)
+        return sum(map(self.task.tokens, self.batches)) / len(self.batches)
 
 
 def _default_device() -> str:

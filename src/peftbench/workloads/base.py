@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from peftbench.methods.base import Method
     from peftbench.records.ids import Case
     from peftbench.records.record import Metric, Record
-    from peftbench.workloads.backend import Backend
+    from peftbench.tasks.base import Task
+    from peftbench.workloads.backend import Backend, Group
     from peftbench.workloads.subject import Subject
 
 
@@ -96,6 +97,15 @@ class Benchmark(ABC):
         del method, precision
         return ""
 
+    def length(self, case: Case, backend: Backend) -> int:
+        """Return the length in tokens that the record of a case names."""
+        return max(backend.seq_len(backend.definitions.task(name)) for name in case.tasks)
+
+    def can_do(self, task: Task) -> bool:
+        """Tell whether it can be measured on a task. Only then does `all` include it for the task."""
+        del task
+        return True
+
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return the reason why a case cannot be measured, or ''."""
         method = backend.definitions.method(case.method.name)
@@ -130,6 +140,8 @@ class Workload(Benchmark):
     """Whether a round changes weights."""
     runs_model: bool = True
     """Whether a round runs the model on a batch. Only then are tokens per second reported, and models compiled."""
+    generates: bool = False
+    """Whether a round generates text. The method must then prove that it does so with a cache, too."""
     counted: bool = True
     """Whether all warm rounds make the same calls, so that the counters of one round hold for all."""
 
@@ -154,6 +166,10 @@ class Workload(Benchmark):
     def reference_trial(self, subject: Subject) -> Trial:
         """Build the trial of the reference, given the reference method on the same batches."""
         return self.trial(subject)
+
+    def tokens(self, group: Group) -> float | None:
+        """Return the tokens of a round without padding, averaged over the batches; None if it runs no model."""
+        return group.tokens if self.runs_model else None
 
     def own_metrics(self, subject: Subject) -> Mapping[str, Metric]:
         """Return further metrics of a subject, which the workload measures in a pass of its own."""

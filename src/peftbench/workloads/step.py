@@ -33,9 +33,8 @@ class TrainStep(Workload):
     """One step of a plain training loop: forward with loss, backward, optimizer, gradients cleared."""
 
     def unsupported(self, method: Method, precision: Precision) -> str:
-        """Return the reason why models cannot be trained at this precision, or ''."""
-        del method
-        return precision.untrainable
+        """Return the reason why the method cannot be trained, or no model at this precision, or ''."""
+        return method.untrainable or precision.untrainable
 
     def trial(self, subject: Subject) -> Trial:
         """Build the model in training mode, and an optimizer of the parameters that the method trains."""

@@ -6,7 +6,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from peftbench.claims.intervals import Interval, Observation, added_up, as_observation, interval, log_ratio, together
+from peftbench.claims.intervals import (
+    SCORES,
+    Interval,
+    Observation,
+    added_up,
+    as_observation,
+    interval,
+    log_ratio,
+    together,
+)
 from peftbench.studies.training.stopping import Cost
 
 
@@ -17,6 +26,18 @@ def test_the_interval_is_students(values: list[float]) -> None:
     assume(error > 1e-9)
     low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), error)
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_the_interval_of_a_score_stays_in_its_range_and_excludes_no_possible_value(scores: list[float]) -> None:
+    seen = [Observation(score) for score in scores]
+    free, found = interval(seen), interval(seen, SCORES)
+    assert found.low == -math.inf or found.low >= 0
+    assert found.high == math.inf or found.high <= 1
+    for possible in np.linspace(0, 1, 21):
+        assert (free.low <= possible <= free.high) == (found.low <= possible <= found.high)
+    percent = [Observation(80 + score) for score in scores]  # a score of another range
+    assert interval(percent, SCORES) == interval(percent)
 
 
 def test_one_observation_says_nothing_of_its_spread_unless_it_brought_an_interval_along() -> None:

@@ -270,6 +270,18 @@ def test_transfer_is_compared_set_by_set(training: Make, run_of: MakeRun) -> Non
     assert found.cases[0].case == "lora nli-bs8 on xx"
 
 
+def test_the_interval_of_a_difference_of_scores_holds_only_differences_that_scores_can_have(
+    training: Make, run_of: MakeRun
+) -> None:
+    gaps = (-0.9, -0.1, 0.8)
+    full = [training("full", seed=seed, quality__xx=0.9 if gap < 0 else 0.1) for seed, gap in enumerate(gaps)]
+    lora = [training("lora", seed=n, quality__xx=(0.9 if gap < 0 else 0.1) + gap) for n, gap in enumerate(gaps)]
+    found = finding("zero-shot", run_of(*full, *lora))
+    assert found.found is not None
+    assert (found.found.low, found.found.high) == (-1, 1)
+    assert (found.cases[0].found.low, found.cases[0].found.high) == (-1, 1)
+
+
 def test_a_target_that_no_score_can_reach_is_the_users_mistake(training: Make, run_of: MakeRun) -> None:
     with pytest.raises(UserError, match="above what is possible"):
         judge([run_of(*both(training, (1.0, 1.0)))], QualityTarget.read("150%"))

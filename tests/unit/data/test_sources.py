@@ -9,9 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from peftbench.data.sources import HUB, SYNTHETIC, Source, batches, check_source, fitted_task, load_rows, parse_source
+from peftbench.data.batching import batches, check_rows
+from peftbench.data.sources import HUB, SYNTHETIC, Source, check_source, fitted_task, load_rows, parse_source
 from peftbench.errors import UserError
 from peftbench.tasks.base import Batch, Row, Task, Vocabulary
+from peftbench.tasks.causal import TASKS as CAUSAL
 from peftbench.tasks.choice import TASKS as CHOICE
 from peftbench.tasks.classification import TASKS as CLASSIFICATION
 from peftbench.tasks.fields import class_id
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 TASKS = (*CLASSIFICATION, *TOKENS, *SPAN, *CHOICE)
 NLI, SENTIMENT, PARAPHRASE = CLASSIFICATION
-(NER,), (QA,), (COPA,) = TOKENS, SPAN, CHOICE
+(NER,), (QA,), (COPA,), (SFT,) = TOKENS, SPAN, CHOICE, CAUSAL
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "nli": {"premise": "the queen made tarts", "hypothesis": "a queen", "label": "neutral"},
@@ -324,7 +326,7 @@ def test_a_wrong_part_of_squads_files_is_named_by_its_place(tmp_path: Path, chan
 
 
 def made(source: Source, task: Task, tokenizer: PreTrainedTokenizerFast | None, **changes: int) -> tuple[Batch, ...]:
-    arguments = {"batch_size": 4, "seq_len": 24, "count": 3, "seed": 0} | changes
+    arguments: dict[str, Any] = {"batch_size": 4, "seq_len": 24, "count": 3, "seed": 0} | changes
     vocabulary = Vocabulary(size=512, pad=0, start=2, separator=3, segments=2)
     return batches(source, task, tokenizer=tokenizer, vocabulary=vocabulary, **arguments)
 
@@ -432,3 +434,49 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_synthetic_examples_have_no_rows() -> None:
     with pytest.raises(ValueError, match="without rows"):
         load_rows(SYNTHETIC, NLI)
+
+
+def test_a_row_that_cannot_be_tokenised_is_named_by_file_and_line(
+    tmp_path: Path, wordpiece: PreTrainedTokenizerFast, bert_vocabulary: Vocabulary
+) -> None:
+    rows = [{"prompt": "a", "completion": "b"}] * 5
+    source = write(tmp_path, "sft", [*rows, {"prompt": "queen " * 9, "completion": "b"}])
+    where = f"{tmp_path / 'sft' / 'train.jsonl'}, line 6: its prompt has 10 tokens, and nothing of its completion"
+    enough = message(lambda: check_rows(source, SFT, wordpiece, 10, 64))
+    assert enough == f"{where} is left in 10; give --peftbench-seq-len=11 or more"
+    too_few = message(lambda: check_rows(source, SFT, wordpiece, 10, 10))
+    assert too_few == f"{where} is left in 10; the model has positions for 10: shorten the prompt, or leave the row out"
+
+    def drawn() -> object:
+        return batches(
+            source, SFT, tokenizer=wordpiece, vocabulary=bert_vocabulary, batch_size=6, seq_len=10, count=1, seed=3
+        )
+
+    assert message(drawn) == enough
+
+
+def test_packed_batches_are_full_and_the_same_for_the_same_seed(
+    tmp_path: Path, wordpiece: PreTrainedTokenizerFast, bert_vocabulary: Vocabulary
+) -> None:
+    source = write(tmp_path, "sft", [{"prompt": "the queen", "completion": " tarts" * n} for n in range(1, 9)])
+
+    def drawn(source: Source) -> tuple[Batch, ...]:
+        tokenizer = None if source == SYNTHETIC else wordpiece
+        return batches(
+            source,
+            SFT,
+            tokenizer=tokenizer,
+            vocabulary=bert_vocabulary,
+            batch_size=2,
+            seq_len=32,
+            count=4,
+            seed=3,
+            packing=True,
+        )
+
+    for one in (source, SYNTHETIC):
+        first = drawn(one)
+        assert [batch["input_ids"].shape for batch in first] == [(2, 32)] * 4
+        assert sum(map(SFT.tokens, first)) > 0.8 * 4 * 2 * 32
+        for batch, again in zip(first, drawn(one), strict=True):
+            assert all(tensor.equal(again[name]) for name, tensor in batch.items())

@@ -11,7 +11,6 @@ from scipy import stats
 
 from peftbench.gate.constants import Rule
 from peftbench.gate.decision import (
-    Array,
     Shifts,
     common_shift,
     detectable,
@@ -19,15 +18,14 @@ from peftbench.gate.decision import (
     faster,
     foreseen,
     launches_needed,
-    moments,
     prior_spread,
-    ragged_moments,
     shifts,
     significance,
     slower,
     staged_shift,
     suspect,
 )
+from peftbench.gate.moments import Array, moments, normal_iqr, ragged_moments
 from peftbench.gate.stages import Looks, certain, hope, pending
 
 RULE = Rule()
@@ -55,7 +53,7 @@ def test_the_rule_by_hand() -> None:
     base, new = _launches(1, 6, 20), _launches(2, 6, 3)
     n_b, n_c, d0 = 20, 3, 10
     shift = float(np.median([y.mean() - b.mean() for b, y in zip(base, new, strict=True)]))
-    prior = float(np.median([stats.iqr(b) / 1.349 for b in base]))
+    prior = float(np.median([stats.iqr(b) / normal_iqr(20) for b in base]))
     found = shifts(moments(base), moments(new), common_shift(new.mean(-1) - base.mean(-1), RULE), RULE)
     for case, (b, y) in enumerate(zip(base, new, strict=True)):
         e = y.mean() - b.mean() - shift
@@ -75,7 +73,25 @@ def test_ragged_moments_are_those_of_each_case() -> None:
     assert found.count.tolist() == [1, 0, 3, 1, 3]
     np.testing.assert_allclose(found.mean, [0.1, np.nan, 0.3, 0.5, 7 / 3])
     np.testing.assert_allclose(found.squares, [0, 0, 0.02, 0, 14 / 3])
-    np.testing.assert_allclose(found.spread, [0, np.nan, 0.1 / 1.349, 0, 1.5 / 1.349])
+    np.testing.assert_allclose(found.spread, [0, np.nan, 0.1 / normal_iqr(3), 0, 1.5 / normal_iqr(3)])
+
+
+@pytest.mark.parametrize(("count", "error"), [(2, 0.05), (3, 0.03), (5, 0.01), (10, 0.01), (20, 0.01)])
+def test_the_spread_of_few_launches_is_no_smaller_than_that_of_many(count: int, error: float) -> None:
+    drawn = np.random.default_rng(count).normal(0.0, 1.0, (200_000, count))
+    assert moments(drawn).spread.mean() == pytest.approx(1.0, rel=error)
+
+
+def test_the_spread_of_very_many_launches_is_that_of_the_normal_distribution() -> None:
+    assert normal_iqr(10**9) == pytest.approx(2 * stats.norm.ppf(0.75))
+
+
+def test_a_short_baseline_gives_no_more_false_alarms_than_promised() -> None:
+    rng = np.random.default_rng(5)
+    base = moments(rng.normal(0.0, 0.015, (1_500, 24, 5)))
+    new = moments(rng.normal(np.log1p(RULE.tolerance), 0.015, (1_500, 24, RULE.all_launches)))
+    called = slower(shifts(base, new, np.zeros((1_500, 1)), RULE), RULE)
+    assert called.mean() < 1.5 * RULE.alpha_young
 
 
 def test_too_few_cases_share_no_shift_and_no_spread() -> None:

@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 
 from peftbench.gate.constants import Rule
-from peftbench.gate.decision import detectable, excluded, ragged_moments, slower
+from peftbench.gate.decision import detectable, excluded, slower
+from peftbench.gate.moments import ragged_moments
 from peftbench.gate.pairs import pair_shifts, prior_variance
 
 

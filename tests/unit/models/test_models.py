@@ -11,8 +11,18 @@ import pytest
 
 from peftbench.errors import UnsupportedError, UserError
 from peftbench.methods.base import head_names
-from peftbench.models.building import build_model, load_config
-from peftbench.models.presets import PRESETS, ModelSource, Preset, check_seq_len, max_positions, raw_config, resolve
+from peftbench.models.building import build_model, build_unloaded, load_config
+from peftbench.models.decoders import PRESETS as DECODERS
+from peftbench.models.presets import (
+    PRESETS,
+    ModelSource,
+    Preset,
+    check_seq_len,
+    llama,
+    max_positions,
+    raw_config,
+    resolve,
+)
 from peftbench.models.vocabulary import load_tokenizer, vocabulary
 from peftbench.tasks.base import Vocabulary
 from peftbench.tasks.causal import TASKS as CAUSAL
@@ -24,6 +34,15 @@ from peftbench.tasks.tokens import TASKS as TOKENS
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+QWEN = {
+    "hidden_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 96,
+    "vocab_size": 512,
+}
 BY_NAME = {preset.name: preset for preset in PRESETS}
 SMALL = Preset(
     name="small",
@@ -83,6 +102,49 @@ def test_presets_have_the_published_number_of_parameters(name: str, published: i
     total = sum(weight.numel() for weight in model.parameters())
     assert total == parameters(config.to_dict())
     assert total == (published or total)
+
+
+# Of the files on the hub (safetensors metadata, of 2025), what is stored twice counted once; that of Llama-3.2-3B also
+# stands in PEFT's comparison.
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("smollm2-135m", 134_515_008),
+        ("qwen3-0.6b", 596_049_920),
+        ("llama-3.2-1b", 1_235_814_400),
+        ("llama-3.2-3b", 3_212_749_824),
+        ("llama-3.1-8b", 8_030_261_248),
+        ("qwen3-8b", 8_190_735_360),
+    ],
+)
+def test_language_models_have_the_published_number_of_parameters(name: str, published: int) -> None:
+    source = resolve(name, {preset.name: preset for preset in DECODERS})
+    assert sum(weight.numel() for weight in build_unloaded(source, *CAUSAL).parameters()) == published
+    check_seq_len(name, raw_config(source), CAUSAL[0].max_length)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-xlmr", "tiny-llama", "tiny-qwen3"])
+def test_a_preset_is_drawn_by_the_models_own_rules_in_its_dtype(name: str) -> None:
+    """What transformers builds at once is drawn on `meta` and filled later: nothing must be left unfilled."""
+    import torch
+    import transformers
+
+    qwen = Preset(name="tiny-qwen3", summary="", model_type="qwen3", config=llama(**QWEN), tasks=("sft",))
+    source = resolve(name, {**BY_NAME, qwen.name: qwen})
+    task = CAUSAL[0] if source.preset and source.preset.tasks else NLI
+    ours = build_model(source, task, seed=0, dtype="bfloat16")
+    at_once = getattr(transformers, task.head).from_config(ours.config, dtype=torch.bfloat16)
+    assert {name: (p.shape, p.dtype) for name, p in ours.named_parameters()} == {
+        name: (p.shape, p.dtype) for name, p in at_once.named_parameters()
+    }
+    for buffer_name, buffer in at_once.named_buffers():
+        assert ours.get_buffer(buffer_name).equal(buffer), buffer_name
+    for parameter_name, parameter in at_once.named_parameters():
+        own = ours.get_parameter(parameter_name).float()
+        torch.testing.assert_close(own.std(), parameter.float().std(), rtol=0.2, atol=1e-6)
+        torch.testing.assert_close(own.mean(), parameter.float().mean(), rtol=0, atol=0.01)
+    if task is CAUSAL[0]:
+        assert ours.get_output_embeddings().weight is ours.get_input_embeddings().weight
 
 
 def test_every_preset_takes_the_sequences_that_it_and_the_tasks_ask_for() -> None:

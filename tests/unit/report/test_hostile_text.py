@@ -22,7 +22,8 @@ from peftbench.gate.judgement import Judgement
 from peftbench.gate.snapshot import snapshot_of
 from peftbench.gate.verdict import Comparison, SuiteVerdict
 from peftbench.records.record import CurvePoint, Launch, Run
-from peftbench.report import claims, comparison, display, exports, markdown, recommendation, terminal
+from peftbench.report import claims, comparison, display, exports, markdown, recommendation, sheet, sheets, terminal
+from peftbench.report.answer import Answer
 from peftbench.text import COMMANDS
 
 T = TypeVar("T")
@@ -97,6 +98,7 @@ def hostile_choices(text: str) -> list[Choice]:
 def pages(text: str) -> Iterator[tuple[str, str]]:
     found = hostile_comparison(text)
     yield "run", terminal.render(hostile_run(text), width=WIDTH)
+    yield "answer", Answer(hostile_run(text)).render(width=WIDTH, folded=True)
     yield "comparison", comparison.render(found, fail_on={"regressed"}, width=WIDTH, everything=True)
     yield "wide comparison", comparison.render(found, fail_on={"regressed"}, width=120, everything=True)
     yield "claims", claims.render(hostile_findings(text), width=WIDTH, everything=True)
@@ -162,6 +164,7 @@ def test_files_for_other_programs(text: str) -> None:
         exports.to_action_benchmark(snapshot),
         claims.to_json(hostile_findings(text), target=text),
         recommendation.to_json(hostile_choices(text)),
+        sheet.render(sheets.of_run(hostile_run(text)), "json", width=WIDTH),
     )
     for document in documents:
         assert "##[" not in document

@@ -60,6 +60,12 @@ def test_trainings_are_a_row_a_method_and_rate_with_intervals_over_seeds() -> No
     assert max(map(len, narrow.splitlines())) <= 80
 
 
+def test_the_interval_of_an_accuracy_is_one_of_accuracies() -> None:
+    qualities = {0: 0.2, 1: 0.5, 2: 0.7}
+    full = [training("full", seed, (0.1, quality)) for seed, quality in qualities.items()]
+    assert cells(rendered(*full), "full")[3] == "0.467 [0.000, 1.000]"
+
+
 def test_a_cost_that_is_open_on_both_sides_has_no_sign_of_one() -> None:
     full = [training("full", 0, (0.5, 0.9)), training("full", 1, (0.5, 0.6))]  # seed 1 never reaches the target
     lora = [training("lora", 0, (0.5, 0.6)), training("lora", 1, (0.5, 0.9))]  # seed 0 does not

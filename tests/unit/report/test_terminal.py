@@ -180,3 +180,34 @@ def test_counts_have_decimal_prefixes(value: float, text: str) -> None:
 def test_units_of_the_table() -> None:
     assert milliseconds(0.0124) == "12.4"
     assert megabytes(1_500_000) == "1.50"
+
+
+def generated(method: str, ratio: float, **variant: object) -> Record:
+    state = f"-adapter{variant['adapter']}" if "adapter" in variant else ""
+    return replace(
+        record(method, 0.01 * ratio, ratio),
+        id=f"decode[{method}-sft-bs8-cache{variant['cache']}{state}]",
+        workload="decode",
+        task="sft",
+        seq_len=int(str(variant["cache"])),
+        variant=variant,
+    )
+
+
+def test_states_of_an_adapter_share_a_block_and_lengths_have_their_own() -> None:
+    merged = replace(generated("lora", 1.0, cache=64, adapter="merged"), status="unsupported", reason="not now")
+    records = (
+        generated("full", 1.0, cache=64),
+        generated("lora", 1.5, cache=64),
+        merged,
+        generated("lora", 1.2, cache=64, adapter="disabled"),
+        generated("lora", 1.7, cache=128),
+    )
+    text = render(replace(RUN, records=records), width=150)
+    first, second = text[text.index("decode  sft") :].split("decode  sft, batch size 8, cache of 128 tokens")
+    assert first.startswith("decode  sft, batch size 8, cache of 64 tokens\n")
+    rows = [line.split("  ")[0] for line in first.splitlines() if line.startswith(("full", "lora"))]
+    assert rows == ["full", "lora", "lora merged", "lora disabled"]
+    assert "1.50" in next(line for line in first.splitlines() if line.startswith("lora  "))
+    assert "  lora merged: unsupported: not now" in first
+    assert second.count("lora") == 1

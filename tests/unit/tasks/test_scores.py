@@ -1,6 +1,15 @@
 import pytest
 
-from peftbench.tasks.scores import answer_scores, class_scores, entity_scores, normalize, word_f1
+from peftbench.config.choices import ANSWERS
+from peftbench.tasks.scores import (
+    READINGS,
+    answer_scores,
+    class_scores,
+    entity_scores,
+    last_number,
+    normalize,
+    word_f1,
+)
 
 
 def test_accuracy_and_macro_f1_by_hand() -> None:
@@ -45,3 +54,22 @@ def test_word_f1_counts_repeated_words() -> None:
 def test_the_best_reference_counts() -> None:
     scores = answer_scores(["the cat", "no", ""], [["dog", "cat"], ["yes", "no way"], []])
     assert scores == pytest.approx({"exact_match": 2 / 3, "f1": (1 + 2 / 3 + 1) / 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("So 3 + 4 = 7 apples.\n#### 7", "7"),
+        ("The answer is: $1,250.00.", "1250"),
+        ("-3.50 degrees", "-3.5"),
+        ("it is 10.", "10"),
+        ("none at all", None),
+    ],
+)
+def test_the_last_number_of_an_answer_is_what_gsm8k_compares(text: str, number: str | None) -> None:
+    assert last_number(text) == number
+
+
+def test_the_readings_are_those_that_the_option_names() -> None:
+    assert tuple(READINGS) == ANSWERS
+    assert READINGS["whole"](" neutral\n") == "neutral"

@@ -12,6 +12,7 @@ from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.records.ids import Case
 from peftbench.run.runner import Runner
+from peftbench.validity.check import check
 from peftbench.workloads.backend import Backend
 
 CATALOGUE = Catalogue.load()
@@ -75,3 +76,15 @@ def test_the_head_has_the_classes_that_the_data_names(tiny_model: Path, tmp_path
     assert group.template.config.num_labels == group.template.classifier.out_features == len(names)
     assert group.template.config.id2label == dict(enumerate(names))
     assert [label for label in group.batches[0]["labels"][0].tolist() if label >= 0] == [8, 7]
+
+
+def test_a_large_preset_is_drawn_anew_the_same_each_time_and_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peftbench.workloads.backend.MOST_COPIED", 0)
+    chosen = Settings(model="tiny-llama", device="cpu", seq_len=8)
+    group = Backend.open(chosen, CATALOGUE, [CATALOGUE.task("sft")]).group("sft", 2)
+    assert {parameter.device.type for parameter in group.template.parameters()} == {"meta"}
+    first, again = group.fresh_model().state_dict(), group.fresh_model().state_dict()
+    assert all(tensor.equal(again[name]) for name, tensor in first.items())
+    assert group.fresh_model().config.use_cache is False
+    assert group.fresh_model().config.pad_token_id == group.backend.vocabulary.pad
+    assert check(group.subject(parse_method("lora"))).facts

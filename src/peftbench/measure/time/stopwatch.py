@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -15,11 +15,15 @@ class Stopwatch:
     seconds: dict[str, float] = field(default_factory=dict)
     current: str = ""
     """The name of the pass that began last."""
+    tell: Callable[[str], object] | None = None
+    """Is called with the name of each pass before it begins, outside its time."""
 
     @contextmanager
     def during(self, name: str) -> Iterator[None]:
         """Add the time of the context to the pass called `name`."""
         self.current = name
+        if self.tell is not None:
+            self.tell(name)
         start = time.perf_counter()
         try:
             yield

@@ -173,9 +173,12 @@ def heads(prefix: Tensor, count: int) -> Tensor:
 
 
 def causal_mask(query: Tensor, key: Tensor) -> Tensor:
-    """Return the mask that lets each query attend to the keys up to its own, [1, 1, queries, keys], boolean."""
+    """Return the mask that lets query i attend to keys 0 to i, [1, 1, queries, keys], boolean.
+
+    It is what torch's `is_causal` stands for. Further keys are places of a static cache that no token has filled yet.
+    """
     queries, keys = query.shape[2], key.shape[2]
-    return torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril(keys - queries)[None, None]
+    return torch.ones(queries, keys, dtype=torch.bool, device=key.device).tril()[None, None]
 
 
 def extended(mask: Tensor | None, length: int) -> Tensor | None:

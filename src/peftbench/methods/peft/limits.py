@@ -24,10 +24,10 @@ def require_room(method: str, config: PeftConfig, application: Application) -> N
     tokens, positions = application.tokens, application.positions
     prompt = cast("Any", config).num_virtual_tokens
     if tokens is not None and positions is not None and tokens + prompt > positions:
-        raise culprit_of(application)(
-            f"{method} puts {prompt} tokens before {tokens}, and the model has positions for {positions}: "
-            f"give --peftbench-seq-len={positions - prompt} or less"
-        )
+        room = positions - prompt
+        advice = f"give --peftbench-seq-len={room} or less" if room > 0 else "give fewer num_virtual_tokens"
+        why = f"{method} puts {prompt} tokens before {tokens}, and the model has positions for {positions}"
+        raise culprit_of(application)(f"{why}: {advice}")
 
 
 def check_dimensions(

@@ -31,10 +31,9 @@ def _lora_fa(model: PeftModel, optimization: Optimization) -> torch.optim.Optimi
     config = model.peft_config[model.active_adapter]
     created: torch.optim.Optimizer = create_lorafa_optimizer(
         model=model,
-        r=config.r,
-        lora_alpha=config.lora_alpha,
         lr=optimization.learning_rate,
         weight_decay=optimization.weight_decay,
+        **{"r": config.r, "lora_alpha": config.lora_alpha, **optimization.further},
     )
     return created
 
@@ -47,9 +46,8 @@ def _lora_plus(model: PeftModel, optimization: Optimization) -> torch.optim.Opti
         model,
         torch.optim.AdamW,
         lr=optimization.learning_rate,
-        loraplus_lr_ratio=LORA_PLUS_RATIO,
         loraplus_weight_decay=optimization.weight_decay,
-        **optimization.implementation,
+        **{"loraplus_lr_ratio": LORA_PLUS_RATIO, **optimization.implementation, **optimization.further},
     )
     return created
 
@@ -64,6 +62,7 @@ def _riemannian(model: PeftModel, optimization: Optimization) -> torch.optim.Opt
         lr=optimization.learning_rate,
         weight_decay=optimization.weight_decay,
         **optimization.implementation,
+        **optimization.further,
     )
     return created
 

@@ -164,6 +164,8 @@ class PeftMethod(Method):
             task_type = peft_task_type(self.name, model, application.task, needed=self.needs_task_type)
             config = kind(task_type=task_type, **settings)
         if config.is_prompt_learning:
+            if application.packed:
+                raise UnsupportedError(f"{self.name} puts a prompt before a sequence, not before each packed example")
             require_room(self.name, config, application)
         return with_head(config, model)
 

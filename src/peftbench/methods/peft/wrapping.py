@@ -80,6 +80,23 @@ def tell_task(model: torch.nn.Module) -> None:
     model.register_forward_pre_hook(add, with_kwargs=True)
 
 
+def decoder_of(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the module that `generate` calls with each token: within PEFT's model the model that it wraps."""
+    base = getattr(model, "get_base_model", None)
+    return cast("torch.nn.Module", base()) if base else model
+
+
+def virtual_tokens(model: torch.nn.Module) -> int:
+    """Return the number of trained tokens that PEFT puts before the input, each of which takes a place in a cache.
+
+    There are none while the adapter is disabled.
+    """
+    peft_model = cast("Any", model)
+    if not getattr(model, "has_active_enabled_adapter", False):
+        return 0
+    return int(peft_model.active_peft_config.num_virtual_tokens) if is_prompt(peft_model) else 0
+
+
 @contextmanager
 def disabled_with_head(model: torch.nn.Module, name: str) -> Iterator[None]:
     """Within the context the adapter does nothing, and the trained head stays."""

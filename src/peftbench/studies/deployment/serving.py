@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import psutil
 import torch
 
+from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.measure.time.rounds import undisturbed
 from peftbench.measure.trial import BATCHES
@@ -27,8 +27,6 @@ from peftbench.studies.deployment.shared_servers import Mixed, MultiTaskServer, 
 from peftbench.studies.training.evaluate import collator
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from peftbench.methods.base import Method
     from peftbench.records.ids import Case
     from peftbench.tasks.base import Batch, Task
@@ -161,11 +159,7 @@ def _parts(case: Case, backend: Backend, method: Method, folder: Path) -> Servin
     """Save a checkpoint for each task, with a seed of its own. For the ways in `ALIKE`, one serves all tasks."""
     way, count = str(case.varied("by")), int(case.varied("n"))
     task = data.fitted_task(backend.data, backend.definitions.task(case.task))
-    template = backend.new_model(task, backend.settings.seed)
-
-    def fresh_model() -> PreTrainedModel:
-        return cast("PreTrainedModel", copy.deepcopy(template).to(backend.device))
-
+    fresh_model = partial(backend.fresh_model, task, backend.template(task))
     overrides = dict(case.method.overrides)
     if way == "dropped":
         overrides.setdefault("dropped_at_inference", backend.config.num_hidden_layers // 2)
@@ -183,7 +177,9 @@ def _parts(case: Case, backend: Backend, method: Method, folder: Path) -> Servin
         path = folder / str(number)
         path.mkdir()
         seeded = replace(application, seed=application.seed + number)
-        method.save(_disturbed(method.apply(fresh_model(), seeded), seeded.seed), path)
+        model = method.apply(fresh_model(), seeded)
+        # Weights that were trained serve the first task as they are.
+        method.save(model if number == 0 and method.brings_weights else _disturbed(model, seeded.seed), path)
         folders.append(path)
     return ServingParts(
         method=method,
@@ -201,7 +197,9 @@ def _batches(backend: Backend, task: Task) -> Callable[[Sequence[int]], Batch]:
         features = task.synthetic(EXAMPLES, backend.vocabulary, backend.seq_len(task), backend.settings.seed)
     else:
         rows = data.load_rows(backend.data, task, limit=EXAMPLES)
-        features = task.encode(rows, backend.tokenizer, backend.seq_len(task))
+        features = batching.encode(
+            backend.data, task, rows, backend.tokenizer, backend.seq_len(task), positions=backend.positions
+        )
     collate = collator(task, backend.vocabulary, backend.device)
     return lambda numbers: collate([features[number % len(features)] for number in numbers])
 

@@ -15,6 +15,8 @@ from peftbench.workloads.base import Workbench
 
 if TYPE_CHECKING:
     from peftbench.config.settings import Settings
+    from peftbench.devices.precision import Precision
+    from peftbench.methods.base import Method
     from peftbench.records.ids import Case, Scalar
     from peftbench.records.record import Record
     from peftbench.workloads.backend import Backend
@@ -46,6 +48,10 @@ class Convergence(Study):
 
         task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
         require_full(backend.settings, [case.method.name for case in cases])
+
+    def unsupported(self, method: Method, precision: Precision) -> str:
+        """Return the reason why the method cannot be trained, or no model at this precision, or ''."""
+        return method.untrainable or precision.untrainable
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return the reason why a case cannot be measured, or ''. AdapterFusion needs adapters that are trained."""

@@ -10,8 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.errors import unknown
+from peftbench.studies.training.completions import Questions, completion_scores
 from peftbench.tasks import scores as metrics
 from peftbench.tasks.base import Batch, Features, Head, Row, Task, Vocabulary
+from peftbench.tasks.causal import CausalTask
 from peftbench.tasks.fields import class_id
 from peftbench.tasks.padding import IGNORED
 from peftbench.tasks.span import SpanTask, answer_of
@@ -33,13 +35,16 @@ Logits = tuple["np.ndarray[Any, Any]", ...]
 The tokens include the padding of its batch.
 """
 
+EXACT_MATCH: Final = "exact_match"
 SCORES: Final[Mapping[Head, tuple[str, ...]]] = {
     Head.SEQUENCE_CLASSIFICATION: ("accuracy", "macro_f1"),
     Head.MULTIPLE_CHOICE: ("accuracy", "macro_f1"),
     Head.TOKEN_CLASSIFICATION: ("f1", "precision", "recall"),
-    Head.QUESTION_ANSWERING: ("f1", "exact_match"),
-    Head.CAUSAL_LM: ("token_accuracy", "exact_match"),
+    Head.QUESTION_ANSWERING: ("f1", EXACT_MATCH),
+    Head.CAUSAL_LM: ("token_accuracy", EXACT_MATCH),
 }
+LOSSES: Final[Mapping[str, str]] = {"completion_loss": "nat", "perplexity": "1"}
+"""Scores of which less is better -> unit."""
 BATCH_SIZE: Final = 64
 MAX_ANSWER: Final = 30
 """Largest length of an answer in tokens, as in BERT's SQuAD code."""
@@ -53,6 +58,18 @@ class EvaluationSet:
     features: Sequence[Features]
     score: Callable[[Sequence[Logits]], dict[str, float]]
     """Returns score by name, given the logits of each example in order."""
+    streamed: Callable[[torch.nn.Module, Callable[[Sequence[Features]], Batch]], dict[str, float]] | None = None
+    """Scores a model in evaluation mode itself, given a function that makes batches: where all logits are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPlan:
+    """How the prompts of a language model are answered, and its answers compared."""
+
+    reading: str
+    """One of `choices.ANSWERS`."""
+    most_tokens: int | None = None
+    """Most tokens of an answer; None: those of the longest expected one."""
 
 
 def judged_by(task: Task, metric: str | None) -> str:
@@ -68,9 +85,32 @@ def judged_by(task: Task, metric: str | None) -> str:
 
 
 def encode_for_evaluation(
-    task: Task, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int, *, name: str
+    task: Task,
+    rows: Sequence[Row],
+    tokenizer: PreTrainedTokenizerFast,
+    seq_len: int,
+    *,
+    name: str,
+    answers: AnswerPlan | None = None,
 ) -> EvaluationSet:
-    """Encode rows, and keep with them what is needed to score their predictions."""
+    """Encode rows, and keep with them what is needed to score their predictions.
+
+    Args:
+        task: Fitted to the data.
+        rows: Of the set.
+        tokenizer: The model's own.
+        seq_len: Most tokens of an example.
+        name: Of the set.
+        answers: How a language model's prompts are answered; None: they are not.
+
+    Raises:
+        RowError: a row cannot be tokenised, or has no answer that could be compared; says which.
+    """
+    if isinstance(task, CausalTask):
+        exchanges = task.exchanges(rows, tokenizer, seq_len)
+        questions = Questions.of(exchanges, tokenizer, answers.reading, answers.most_tokens) if answers else None
+        features = [one.features for one in exchanges]
+        return EvaluationSet(name, features, _no_logits, partial(completion_scores, features, questions))
     if isinstance(task, SpanTask):
         windows = task.windows(rows, tokenizer, seq_len)
         return EvaluationSet(name, [window.features for window in windows], partial(_answers, rows, windows))
@@ -99,6 +139,9 @@ def evaluate(
         collate: Makes a batch of examples, on the model's device.
         precision: How the model computes.
     """
+    if examples.streamed is not None:
+        with _evaluating(model, precision):
+            return examples.streamed(model, collate)
     order = sorted(range(len(examples.features)), key=lambda index: length(examples.features[index]))
     predictions: dict[int, Logits] = {}
     with _evaluating(model, precision):
@@ -124,11 +167,13 @@ def _evaluating(model: torch.nn.Module, precision: Precision) -> Iterator[None]:
         model.train(training)
 
 
-def collator(task: Task, vocabulary: Vocabulary, device: torch.device) -> Callable[[Sequence[Features]], Batch]:
-    """Return a function that makes a batch of examples on the device, padded to the longest of them."""
+def collator(
+    task: Task, vocabulary: Vocabulary, device: torch.device, *, pad_to: int | None = None
+) -> Callable[[Sequence[Features]], Batch]:
+    """Return a function that makes a batch of examples on the device, padded to the longest of them or to `pad_to`."""
 
     def collate(features: Sequence[Features]) -> Batch:
-        batch = task.collate(features, vocabulary)
+        batch = task.collate(features, vocabulary, pad_to=pad_to)
         return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
     return collate
@@ -138,6 +183,10 @@ def length(features: Features) -> int:
     """Return the number of tokens of an example; if it has several sequences, of the longest."""
     ids = features["input_ids"]
     return max(map(len, ids)) if ids and isinstance(ids[0], list) else len(ids)
+
+
+def _no_logits(predictions: Sequence[Logits]) -> dict[str, float]:
+    raise NotImplementedError("a language model's completions are scored batch by batch")
 
 
 def _arrays(output: Any) -> tuple[np.ndarray[Any, Any], ...]:  # noqa: ANN401 - an output of transformers

@@ -14,7 +14,8 @@ from peftbench.devices.seeding import seeded
 from peftbench.measure.energy.nvml import Nvml
 from peftbench.studies.training import sampling
 from peftbench.studies.training.evaluate import EvaluationSet, evaluate, length
-from peftbench.studies.training.loop import MAX_NORM, Learner, StepInput, Trained, TrainingPlan, restore, train
+from peftbench.studies.training.loop import Learner, StepInput, Trained, TrainingPlan, restore, train
+from peftbench.studies.training.schedule import Schedule
 from peftbench.studies.training.stopping import Goal, StoppingRule
 from peftbench.studies.training.task_data import TaskData
 from peftbench.studies.training.work import StepWork, count_work
@@ -41,6 +42,8 @@ class TrainingJob:
     plan: TrainingPlan
     group_by_length: bool = False
     """Whether examples of similar length share a batch."""
+    max_norm: float | None = 1.0
+    """Norm to which all gradients together are clipped; None: they are not."""
     watched: Mapping[str, TaskData] = field(default_factory=dict)
     """Further tasks that are evaluated, but are no part of the quality."""
     unjudged: frozenset[str] = frozenset()
@@ -65,9 +68,10 @@ def plan_for(settings: Settings, sizes: Mapping[str, int], batch_size: int, goal
     epoch = sampling.steps_per_epoch(sizes, batch_size)
     rule = StoppingRule(stop=settings.stop, patience_steps=math.ceil(settings.patience * epoch), target=goal)
     return TrainingPlan(
-        total_steps=math.ceil(settings.epochs * epoch),
+        total_steps=settings.steps or math.ceil(settings.epochs * epoch),
         eval_every=settings.eval_every or math.ceil(epoch / EVALUATIONS_PER_EPOCH),
         rule=rule,
+        schedule=Schedule.of(settings),
     )
 
 
@@ -104,7 +108,8 @@ def feed(
     for draw in sampling.steps(lengths, batch_size, seed, group_by_length=group_by_length):
         task_data = data_by_task[draw.task]
         features = [task_data.train[row] for row in draw.rows]
-        yield StepInput(draw.task, task_data.collate(features), len(features), max(map(length, features)))
+        batch = task_data.collate(features)
+        yield StepInput(draw.task, batch, len(features), batch["input_ids"].shape[-1])
 
 
 def judge(model: torch.nn.Module, job: TrainingJob) -> tuple[float, dict[str, float]]:
@@ -143,7 +148,7 @@ def new_learner(job: TrainingJob) -> Learner:
     """Return a new model in training mode, with its optimizer and its step."""
     model = job.build().train()
     optimizer = job.subject.optimizer(model)
-    return Learner(model, optimizer, training_step(job.subject, model, optimizer, max_norm=MAX_NORM))
+    return Learner(model, optimizer, training_step(job.subject, model, optimizer, max_norm=job.max_norm))
 
 
 def _count(job: TrainingJob) -> dict[str, StepWork]:

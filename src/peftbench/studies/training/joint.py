@@ -27,6 +27,7 @@ from peftbench.studies.training.task_data import TaskData
 from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
+    from peftbench.config.settings import Settings
     from peftbench.records.ids import Case
     from peftbench.workloads.base import Workbench
 
@@ -105,8 +106,9 @@ def _job(
     judged: Sequence[str] | None = None,
 ) -> TrainingJob:
     backend = bench.backend
+    settings = for_several(backend.settings)
     sizes = {task: len(task_data.train) for task, task_data in data_by_task.items()}
-    plan = plan_for(backend.settings, sizes, case.batch_size, _goals(case, bench, judged or list(data_by_task)))
+    plan = plan_for(settings, sizes, case.batch_size, _goals(case, bench, judged or list(data_by_task)))
     first = next(iter(data_by_task.values()))
     subject = Subject(
         method=backend.definitions.method(FULL),
@@ -115,7 +117,7 @@ def _job(
         fresh_model=build,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=Optimization(learning_rate=case.learning_rate),
+        optimization=Optimization(case.learning_rate, settings.weight_decay),
     )
     return TrainingJob(
         subject=subject,
@@ -124,8 +126,15 @@ def _job(
         batch_size=case.batch_size,
         seed=case.seed,
         plan=plan,
-        group_by_length=backend.settings.group_by_length,
+        group_by_length=settings.group_by_length,
+        max_norm=settings.clip or None,
     )
+
+
+def for_several(settings: Settings) -> Settings:
+    """Return the settings of a training on several tasks."""
+    own = {name: getattr(settings, f"multitask_{name}") for name in ("epochs", "warm_up", "weight_decay")}
+    return replace(settings, **{name: value for name, value in own.items() if value is not None})
 
 
 def _goals(case: Case, bench: Workbench, tasks: Sequence[str]) -> dict[str, float] | None:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import get_linear_schedule_with_warmup
 
 from peftbench.measure.time.rounds import undisturbed
 from peftbench.records.record import CurvePoint
+from peftbench.studies.training.schedule import USUAL, Schedule
 from peftbench.studies.training.stopping import Stop, StoppingRule, best
 
 if TYPE_CHECKING:
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from peftbench.measure.time.clock import Clock
     from peftbench.measure.trial import Mark
     from peftbench.tasks.base import Batch
-
-WARM_UP: Final = 0.1
-"""Share of the steps in which the learning rate rises. It then falls linearly to zero."""
-MAX_NORM: Final = 1.0
-"""Norm to which all gradients together are clipped, as in transformers' Trainer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +42,7 @@ class TrainingPlan:
     eval_every: int
     """Steps between two evaluations."""
     rule: StoppingRule
+    schedule: Schedule = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +131,7 @@ class _Meter:
         self._examples = 0
         self._work = 0.0
         self._learner, self._clock, self._energy_j, self._flops = learner, clock, energy_j, flops
-        warm_up_steps = math.ceil(WARM_UP * plan.total_steps)
-        self._schedule = get_linear_schedule_with_warmup(learner.optimizer, warm_up_steps, plan.total_steps)
+        self._schedule = plan.schedule.scheduler(learner.optimizer, plan.total_steps)
 
     def run(self, feed: Iterator[StepInput]) -> float:
         """Take a step on each input and return the mean loss."""

@@ -46,6 +46,11 @@ class JointStudy(Study):
 
         if alone := [case.task for case in cases if len(case.tasks) == 1]:
             raise UserError(f"{self.name} takes two tasks or more, not {alone[0]} alone: add to --peftbench-tasks")
+        if apart := [name for case in cases for name in case.tasks if backend.definitions.task(name).packable]:
+            raise UserError(
+                f"{self.name} gives each task a head on one encoder, and {apart[0]} has none of its own: "
+                "train it alone, on rows of all kinds"
+            )
         task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:

@@ -16,6 +16,7 @@ from peftbench.methods.optimization import Optimization
 from peftbench.records.record import Metric
 from peftbench.records.scratch import scratch_folder
 from peftbench.studies.base import StudyFindings
+from peftbench.studies.training.evaluate import LOSSES
 from peftbench.studies.training.job import TrainedModel, TrainingJob, follow, plan_for
 from peftbench.studies.training.task_data import TaskData
 from peftbench.workloads.subject import Subject
@@ -28,27 +29,32 @@ if TYPE_CHECKING:
     from peftbench.workloads.base import Workbench
 
 
-def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
-    """Train one method on one task, with the seed and the learning rate of the case."""
-    task_data = task_data_of(bench, case.task)
-    data_by_task = {case.task: task_data}
-    plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, goal)
+def job_of(case: Case, bench: Workbench, goal: float | None) -> TrainingJob:
+    """Return the training of one method on one task, with the seed and the learning rate of the case."""
+    settings, task_data = bench.backend.settings, task_data_of(bench, case.task)
+    plan = plan_for(settings, {case.task: len(task_data.train)}, case.batch_size, goal)
     subject = subject_of(case, bench.backend, task_data, plan.total_steps)
-    seed = case.seed
-    job = TrainingJob(
+    return TrainingJob(
         subject=subject,
         build=subject.applied_model,
-        data_by_task=data_by_task,
+        data_by_task={case.task: task_data},
         batch_size=case.batch_size,
-        seed=seed,
+        seed=case.seed,
         plan=plan,
-        group_by_length=bench.backend.settings.group_by_length,
+        group_by_length=settings.group_by_length,
+        max_norm=settings.clip or None,
     )
+
+
+def train_once(case: Case, bench: Workbench, goal: float | None) -> StudyFindings:
+    """Train one method on one task, with the seed and the learning rate of the case."""
+    job = job_of(case, bench, goal)
+    subject = job.subject
     outcome = follow(job, bench, keep_best=False)
     parameters = count_parameters(outcome.model, head_names(subject.fresh_model()))
     metrics = {
         **training_metrics(outcome),
-        **{name: score(value) for name, value in outcome.trained.best.scores.items()},
+        **{name: _score(name, value) for name, value in outcome.trained.best.scores.items()},
         "trainable_body": Metric(parameters.trainable_body, "1"),
         "trainable_head": Metric(parameters.trainable_head, "1"),
         "total_parameters": Metric(parameters.total, "1"),
@@ -70,10 +76,12 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
     seed = case.seed
 
     def fresh_model() -> PreTrainedModel:
-        return backend.new_model(task_data.task, seed).to(backend.device)
+        return backend.new_model(task_data.task, seed, backend.device).to(backend.device)
 
+    method = backend.definitions.method(case.method.name)
+    asked = Optimization(case.learning_rate, backend.settings.weight_decay)
     return Subject(
-        method=backend.definitions.method(case.method.name),
+        method=method,
         application=Application(
             task=task_data.task,
             overrides=dict(case.method.overrides),
@@ -85,7 +93,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         fresh_model=fresh_model,
         precision=backend.precision,
         compile=backend.settings.compile,
-        optimization=Optimization(learning_rate=case.learning_rate),
+        optimization=asked if backend.settings.is_asked("weight_decay") else method.trained_by(asked),
     )
 
 
@@ -118,6 +126,10 @@ def findings(outcome: TrainedModel, metrics: dict[str, Metric]) -> StudyFindings
 def score(value: float) -> Metric:
     """Return the metric of a score between 0 and 1."""
     return Metric(value, "1", better="higher", noise="sampled")
+
+
+def _score(name: str, value: float) -> Metric:
+    return Metric(value, LOSSES[name], noise="sampled") if name in LOSSES else score(value)
 
 
 def saved_size(save: Callable[[Path], object]) -> CheckpointSize:

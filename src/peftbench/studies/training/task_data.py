@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from peftbench.config.places import folder_of, is_path
+from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.errors import UserError
 from peftbench.measure.trial import BATCHES
-from peftbench.studies.training.evaluate import EvaluationSet, collator, encode_for_evaluation, judged_by
+from peftbench.studies.training.evaluate import (
+    EXACT_MATCH,
+    AnswerPlan,
+    EvaluationSet,
+    collator,
+    encode_for_evaluation,
+    judged_by,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -49,20 +57,30 @@ class TaskData:
         """
         task = data.fitted_task(backend.data, backend.definitions.task(name))
         tokenizer, seq_len = _tokenizer(backend), backend.seq_len(task)
-        train = task.encode(_rows(backend, task, "train"), tokenizer, seq_len)
-        data.check_ids(train, backend.vocabulary)
+        metric = judged_by(task, backend.settings.metric)
+        answers = (
+            AnswerPlan(backend.settings.answers, backend.settings.answer_tokens) if metric == EXACT_MATCH else None
+        )
+        rows = _rows(backend, task, "train")
+        train = batching.encode(backend.data, task, rows, tokenizer, seq_len, positions=backend.positions)
+        batching.check_ids(train, backend.vocabulary)
+        if backend.settings.packing:
+            train = task.packed(train, seq_len)
 
         def evaluated(what: str, source: data.Source, split: str) -> EvaluationSet:
             rows = data.load_rows(source, task, split, backend.settings.eval_rows)
-            return encode_for_evaluation(task, rows, tokenizer, seq_len, name=what)
+            with batching.placed(source, task, split, positions=backend.positions):
+                return encode_for_evaluation(task, rows, tokenizer, seq_len, name=what, answers=answers)
 
         return cls(
             task=task,
-            metric=judged_by(task, backend.settings.metric),
+            metric=metric,
             train=train,
             validation=evaluated(VALIDATION, backend.data, VALIDATION),
             tests=tuple(evaluated(*test) for test in test_sets(backend, task)),
-            collate=collator(task, backend.vocabulary, backend.device),
+            collate=collator(
+                task, backend.vocabulary, backend.device, pad_to=seq_len if backend.settings.pad_to_length else None
+            ),
         )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from peftbench.errors import UnsupportedError
-from peftbench.methods.paper.prefix_modules import ARGUMENT, Prefix, attend_with_prefix, extended, heads
+from peftbench.methods.paper.prefix_modules import ARGUMENT, Prefix, attend_with_prefix, causal_mask, extended, heads
 
 if TYPE_CHECKING:
     from tests.unit.methods.conftest import Lab
@@ -116,3 +116,8 @@ def test_starts_as_torch_starts_its_layers(lab: Lab) -> None:
     assert prefix.down.weight.abs().max().item() == pytest.approx(128**-0.5, rel=1e-2)
     assert prefix.up.weight.abs().max().item() == pytest.approx(64**-0.5, rel=1e-2)
     assert isinstance(prefix.activation, nn.Tanh)
+
+
+def test_a_causal_mask_leaves_out_the_places_of_a_cache_that_no_token_has_filled() -> None:
+    query, key = torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 5, 2)
+    assert causal_mask(query, key).int().squeeze().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0]]

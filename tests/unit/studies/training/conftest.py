@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import copy
 import gc
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -15,6 +19,9 @@ from peftbench.measure.time.clock import CpuClock
 from peftbench.records.ids import Case
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.base import Workbench
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SETTINGS = Settings(epochs=1, eval_every=2, seq_len=32, learning_rates=(1e-2,), seeds=1)
 
@@ -28,12 +35,53 @@ def catalogue() -> Catalogue:
 def open_bench(tiny_model: Path, tiny_data: Path, catalogue: Catalogue) -> Callable[..., Workbench]:
     """Opens the tiny model and data, under settings that are changed by keywords."""
 
-    def open_(**changes: object) -> Workbench:
+    def open_(task: str = "nli", **changes: object) -> Workbench:
         settings = replace(SETTINGS, **{"model": str(tiny_model), "data": str(tiny_data), **changes})  # type: ignore[arg-type]
-        backend = Backend.open(settings, catalogue, [catalogue.task("nli")])
+        backend = Backend.open(settings, catalogue, [catalogue.task(task)])
         return Workbench(backend, CpuClock(), records=())
 
     return open_
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, wordpiece: PreTrainedTokenizerFast) -> Path:
+    """A folder with a Llama of 2 layers of 32 and its tokenizer, which puts nothing around a text."""
+    from tokenizers import processors
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("decoder")
+    tokenizer = copy.deepcopy(wordpiece)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
+    tokenizer.eos_token = "[SEP]"
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_completions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with rows of task sft, whose completions follow from the last word of the prompt."""
+    folder = tmp_path_factory.mktemp("completions")
+    (folder / "sft").mkdir()
+    answers = {"queen": " some tarts", "summer": " day", "hearts": " all on a day"}
+    for split, count in (("train", 48), ("validation", 12)):
+        rows = [
+            {"prompt": " ".join(["the"] * (number % 4) + [word]), "completion": answers[word]}
+            for number, word in zip(range(count), cycle(answers), strict=False)
+        ]
+        (folder / "sft" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
 
 
 @pytest.fixture(scope="session")

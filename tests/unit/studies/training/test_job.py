@@ -15,11 +15,9 @@ from peftbench.methods.paper.adapter_drop import LAYER_DROP, LayerDrop
 from peftbench.records.ids import Case
 from peftbench.records.record import CurvePoint
 from peftbench.studies.training.evaluate import length
-from peftbench.studies.training.job import TrainingJob, feed, follow, new_learner, plan_for
-from peftbench.studies.training.loop import WARM_UP
+from peftbench.studies.training.job import TrainingJob, feed, follow, new_learner
 from peftbench.studies.training.sampling import epoch
-from peftbench.studies.training.single import subject_of, train_once
-from peftbench.studies.training.task_data import TaskData
+from peftbench.studies.training.single import job_of, train_once
 from peftbench.studies.training.work import VARYING_STEPS, count_work
 from peftbench.tasks.base import Batch, Features
 from peftbench.workloads.base import Workbench
@@ -33,10 +31,7 @@ def without_time(curve: tuple[CurvePoint, ...]) -> list[CurvePoint]:
 
 
 def course_of(bench: Workbench, case: Case) -> TrainingJob:
-    task_data = TaskData.load(bench.backend, case.task)
-    plan = plan_for(bench.backend.settings, {case.task: len(task_data.train)}, case.batch_size, None)
-    subject = subject_of(case, bench.backend, task_data, plan.total_steps)
-    return TrainingJob(subject, subject.applied_model, {case.task: task_data}, case.batch_size, 0, plan)
+    return job_of(case, bench, None)
 
 
 def test_a_seed_gives_the_same_curve_to_the_bit_and_another_seed_another(
@@ -114,13 +109,19 @@ def test_adapterdrop_is_counted_over_the_same_steps_for_each_length_and_the_firs
     assert work.peak_bytes == count_work(new_learner(plain), plain.data_by_task["nli"], 8, varies=False).peak_bytes
 
 
+@pytest.mark.parametrize(
+    ("schedule", "warm_up", "clip"), [("linear", "10%", 1.0), ("cosine", "2", 0.1), ("constant", "0", 0.0)]
+)
 def test_training_is_what_the_trainer_of_transformers_does(
-    open_bench: OpenBench, training_case: MakeCase, tmp_path: Path
+    schedule: str, warm_up: str, clip: float, open_bench: OpenBench, training_case: MakeCase, tmp_path: Path
 ) -> None:
     from torch.utils.data import SequentialSampler
     from transformers import Trainer, TrainingArguments
 
-    bench, case = open_bench(epochs=1, eval_every=1, stop="budget"), training_case("lora", lr=1e-2)
+    bench = open_bench(
+        epochs=1, eval_every=1, stop="budget", schedule=schedule, warm_up=warm_up, clip=clip, weight_decay=0.01
+    )
+    case = training_case("lora", lr=1e-2)
     job = course_of(bench, case)
     ours = follow(job, bench, keep_best=False)
 
@@ -137,9 +138,9 @@ def test_training_is_what_the_trainer_of_transformers_does(
         max_steps=job.plan.total_steps,
         per_device_train_batch_size=case.batch_size,
         learning_rate=1e-2,
-        warmup_steps=WARM_UP,
-        lr_scheduler_type="linear",
-        max_grad_norm=1.0,
+        warmup_steps={"10%": 0.1}.get(warm_up) or int(warm_up),
+        lr_scheduler_type="constant_with_warmup" if schedule == "constant" else schedule,
+        max_grad_norm=clip,
         logging_steps=1,
         save_strategy="no",
         report_to=[],

@@ -1,0 +1,33 @@
+"""The interpreter's chunks of frames, counted by the pages that the system maps for them."""
+
+from resource import RUSAGE_SELF, getrusage
+
+from peftbench.measure.time.frames import with_room
+
+CALLS = 100
+
+
+def _leaf() -> None:
+    """Take a frame."""
+
+
+def _pages_of_calls() -> int:
+    """Return how many pages were mapped while a function was called again and again."""
+    before = getrusage(RUSAGE_SELF).ru_minflt
+    for _ in range(CALLS):
+        _leaf()
+    return getrusage(RUSAGE_SELF).ru_minflt - before
+
+
+def _most_pages(depth: int) -> int:
+    """Return the most pages of the calls at any depth down to this one."""
+    return max(_pages_of_calls(), _most_pages(depth - 1)) if depth else _pages_of_calls()
+
+
+def test_no_call_maps_a_chunk_of_frames_where_there_is_room() -> None:
+    assert _most_pages(400) >= CALLS  # without room, at some depth each call does
+    assert with_room(lambda: _most_pages(400)) < CALLS // 2
+
+
+def test_what_the_function_returns_is_returned() -> None:
+    assert with_room(lambda: 3) == 3

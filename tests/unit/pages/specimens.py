@@ -1,0 +1,222 @@
+"""Files of every kind for pages, made by hand: runs with studies, comparisons, histories."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice, product
+from random import Random
+from typing import Any
+
+from peftbench.pages.sources import NamedFile, Sources
+from peftbench.records.history import History, Stage, Step
+from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
+from peftbench.report.diffs import Diff, DiffCase, MovedLine, SuiteLine, TimeLine, read_diff
+
+FINGERPRINT = {
+    "python": "3.11.7",
+    "torch": "2.13.0",
+    "transformers": "5.23.0",
+    "peft": "0.21.2",
+    "peftbench": "0.4.0",
+    "cpu": "A Processor",
+    "device": "cpu",
+    "threads": "1",
+}
+SETTINGS: dict[str, Any] = {
+    "device": "cpu",
+    "threads": 1,
+    "reference": "base",
+    "dtype": "float32",
+    "autocast": False,
+    "compile": False,
+    "seed": 0,
+    "model": "tiny",
+    "seq_len": None,
+    "data": "synthetic",
+}
+METHODS = ("full", "head", "bitfit", "lora", "dora", "rslora", "ia3", "adalora", "prefix", "ln-tuning", "vera", "oft")
+TASKS = ("nli", "sentiment", "paraphrase", "ner", "qa", "copa")
+RATIOS = {"full": 1.3, "lora": 1.1, "houlsby": 1.2, "ia3": 1.15}
+OPERATORS = tuple(f"aten::operator_{number}" for number in range(45))
+
+
+def timed(value: float, unit: str = "s", spread: float = 0.05) -> Metric:
+    return Metric(value, unit, noise="timed", low=value * (1 - spread), high=value * (1 + spread))
+
+
+def case(workload: str, method: str, task: str, batch_size: int, draw: Random) -> Record:
+    """Return a case with as many numbers as a real one has."""
+    time_s = draw.uniform(0.005, 0.02) * batch_size
+    sizes = {name: draw.randrange(10**6, 10**8) for name in ("weights_bytes", "optimizer_bytes", "peak_live_bytes")}
+    counts = ("operator_calls", "saved_bytes", "allocations", "python_calls", "bytecodes", "checkpoint_bytes")
+    return Record(
+        id=f"{workload}[{method}-{task}-bs{batch_size}]",
+        workload=workload,
+        method=method,
+        task=task,
+        batch_size=batch_size,
+        seq_len=32,
+        status="ok",
+        metrics={
+            "time_s": timed(time_s),
+            "first_s": Metric(2 * time_s, "s", noise="timed"),
+            "tokens_per_s": timed(32 * batch_size / time_s, "token/s"),
+            **{f"{phase}_s": timed(time_s / 3) for phase in ("forward", "backward", "optimizer")},
+            "reference_s": timed(time_s / 1.2),
+            "ratio": timed(RATIOS.get(method, 1.25) * draw.uniform(0.98, 1.02), "1", 0.02),
+            **{name: Metric(size, "B") for name, size in sizes.items()},
+            "peak_bytes": Metric(sum(sizes.values()), "B"),
+            "flops": Metric(draw.randrange(10**7, 10**9), "FLOP"),
+            **{name: Metric(draw.randrange(10**3, 10**6), "1") for name in counts},
+            "trainable_body": Metric(draw.randrange(10**3, 10**6), "1"),
+            "trainable_head": Metric(387, "1"),
+            "energy_j": Metric(None, "J", reason="there is no GPU"),
+        },
+        launches=(Launch("2026-01-01-abc123", 30, time_s, time_s / 1.2, math.log(1.2), 0.001),),
+        operators={name: draw.randrange(1, 90) for name in OPERATORS},
+        modules={f"encoder.layer.*.part_{number}": draw.randrange(1, 10**5) for number in range(6)},
+        quantiles_s=tuple(time_s * share for share in (0.9, 0.93, 0.97, 1.0, 1.04, 1.1, 1.5)),
+        stop="precision",
+        warnings=("launch-bound: the host, not the device, sets the time",) if draw.random() < 0.1 else (),
+    )
+
+
+def large_run(cases: int) -> Run:
+    """Return a run with so many cases."""
+    draw = Random(0)
+    rooms = product(range(1, cases + 1), ("train_step", "inference"), TASKS, METHODS)
+    records = (case(workload, method, task, size, draw) for size, workload, task, method in rooms)
+    return Run(FINGERPRINT, SETTINGS, tuple(islice(records, cases)), {"noise": {}})
+
+
+def training(method: str, seed: int, qualities: tuple[float, ...], step_s: float) -> Record:
+    """Return a training whose evaluations have these qualities."""
+    curve = tuple(
+        CurvePoint(step=10 * place, examples=80 * place, time_s=step_s * place, quality=quality, flops=1e9 * place)
+        for place, quality in enumerate(qualities, start=1)
+    )
+    return Record(
+        id=f"convergence[{method}-nli-bs8-seed{seed}-lr0.001]",
+        workload="convergence",
+        method=method,
+        task="nli",
+        batch_size=8,
+        seq_len=32,
+        status="ok",
+        metrics={"peak_bytes": Metric(5e6, "B", noise="sampled"), "trainable_body": Metric(1000, "1")},
+        variant={"seed": seed, "lr": 0.001},
+        curve=curve,
+    )
+
+
+def trainings() -> tuple[Record, ...]:
+    """Return trainings of three methods with three seeds: lora is cheapest, houlsby never reaches the target."""
+    return tuple(
+        training(method, seed, tuple(round(quality + 0.004 * seed, 3) for quality in qualities), step_s)
+        for method, step_s, qualities in (
+            ("full", 2.0, (0.5, 0.7, 0.8, 0.8)),
+            ("lora", 1.0, (0.45, 0.6, 0.79, 0.8)),
+            ("houlsby", 1.5, (0.4, 0.5, 0.55, 0.55)),
+        )
+        for seed in range(3)
+    )
+
+
+def deployments() -> tuple[Record, ...]:
+    """Return two ways to serve 1, 4 and 8 tasks."""
+    return tuple(
+        Record(
+            id=f"deployment[{method}-nli-bs8-by{way}-n{count}]",
+            workload="deployment",
+            method=method,
+            task="nli",
+            batch_size=8,
+            seq_len=32,
+            status="ok",
+            metrics={
+                **{
+                    f"{mix}_p{percent}_s": Metric(base_s * (1 + count * slope) * factor, "s", noise="timed")
+                    for mix in ("uniform", "skewed")
+                    for percent, factor in ((50, 1.0), (95, 1.6), (99, 2.0))
+                },
+                "resident_bytes": Metric(1e6 * (count if way == "models" else 1 + 0.1 * count), "B"),
+            },
+            variant={"by": way, "n": count},
+        )
+        for method, way, base_s, slope in (("full", "models", 0.004, 0.0), ("lora", "switch", 0.005, 0.1))
+        for count in (1, 4, 8)
+    )
+
+
+def small_run() -> Run:
+    """Return a run with steps, trainings and serving, and with cases that have no numbers."""
+    draw = Random(1)
+    steps = [
+        case(workload, method, task, size, draw)
+        for workload, task, size, method in product(
+            ("train_step", "inference"), ("nli", "ner"), (2, 8), ("full", "lora", "houlsby", "ia3")
+        )
+    ]
+    hole = Record(
+        id="train_step[poly-nli-bs8]",
+        workload="train_step",
+        method="poly",
+        task="nli",
+        batch_size=8,
+        seq_len=32,
+        status="unsupported",
+        reason="poly needs task ids, which this task does not have",
+    )
+    notes = {"noise": {"load_1min": 0.5}, "random_weights": True}
+    settings = {**SETTINGS, "target": "97%", "learning_rates": [0.001]}
+    return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments()), notes)
+
+
+def diff_case(id_: str, verdict: str, change: float, cause: str = "") -> DiffCase:
+    time = TimeLine(change=change, low=change - 0.02, high=change + 0.02, p=0.001, verdict=verdict)
+    counters = (MovedLine("flops", 1e6, 1.2e6),) if verdict == "regressed" else ()
+    return DiffCase(id_, verdict, cause=cause, time=time, base_s=0.0124, new_s=0.0124 * (1 + change), counters=counters)
+
+
+def comparison() -> Diff:
+    """Return a comparison in which two cases regressed, the second one by more."""
+    cause = "30.0 % slower [+28.0 .. +32.0 %] (12.40 -> 16.12 ms), 20.0 % more FLOPs (1000000 -> 1200000)"
+    return Diff(
+        schema="peftbench/comparison/1",
+        headline="Failed: 2 of 5 cases regressed (train_step[ia3-nli-bs8], train_step[lora-nli-bs8]).",
+        failed=True,
+        counts={"regressed": 2, "inconclusive": 1, "improved": 1, "unchanged": 1},
+        detectable=0.03,
+        notes=("energy was not compared: there is no GPU",),
+        suite=(SuiteLine("common shift", "unchanged", 0.001),),
+        cases=(
+            diff_case("train_step[ia3-nli-bs8]", "regressed", 0.1, "10.0 % slower [+8.0 .. +12.0 %]"),
+            diff_case("inference[lora-nli-bs8]", "improved", -0.2, "20.0 % faster [-22.0 .. -18.0 %]"),
+            diff_case("train_step[lora-nli-bs8]", "regressed", 0.3, cause),
+            diff_case("train_step[full-nli-bs8]", "unchanged", 0.001),
+            diff_case("inference[full-nli-bs8]", "inconclusive", 0.02, "its time is in doubt (+2.0 %)"),
+        ),
+    )
+
+
+def history() -> History:
+    """Return a history of three states. The case becomes slower at the second, and faster at the third."""
+
+    def compared(verdict: str, change: float) -> dict[str, Any]:
+        time = {"verdict": verdict, "change": change, "low": change - 0.01, "high": change + 0.01, "p": 0.001}
+        case = {"id": "train_step[lora-nli-bs8]", "verdict": verdict, "cause": f"it is {verdict}", "time": time}
+        return {"schema": "peftbench/comparison/1", "headline": "", "cases": [case]}
+
+    stages = tuple(Stage(f"peft==0.{number}", f"id{number}") for number in (19, 20, 21))
+    steps = (Step("id19", "id20", compared("regressed", 0.2)), Step("id20", "id21", compared("improved", -0.15)))
+    assert read_diff(compared("regressed", 0.2), "").cases[0].verdict == "regressed"
+    return History(("benches/",), stages, steps)
+
+
+def everything() -> Sources:
+    """Return a file of every kind but baselines."""
+    return Sources(
+        runs=(NamedFile("run.json", small_run()),),
+        comparisons=(NamedFile("diff.json", comparison()),),
+        histories=(NamedFile("history.json", history()),),
+    )

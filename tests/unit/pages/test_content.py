@@ -1,0 +1,161 @@
+"""What a page shows of files: every part from its numbers, and a sentence for what is lacking."""
+
+import re
+from dataclasses import replace
+
+import msgspec
+import pytest
+from tests.unit.pages.specimens import (
+    FINGERPRINT,
+    SETTINGS,
+    comparison,
+    diff_case,
+    everything,
+    history,
+    large_run,
+    small_run,
+    training,
+)
+
+from peftbench.errors import UserError
+from peftbench.pages import choose, details, guard, learning
+from peftbench.pages.content import PageContent, content_of
+from peftbench.pages.sources import NamedFile, Sources
+from peftbench.records.record import Run
+
+
+def page_of(*runs: Run) -> PageContent:
+    return content_of(Sources(runs=tuple(NamedFile(f"{place}.json", run) for place, run in enumerate(runs))))
+
+
+def test_the_first_look_names_the_cheapest_method_and_what_got_slower() -> None:
+    cheapest, slower = content_of(everything()).headlines
+    assert cheapest.question == "Which method is cheapest at equal quality?"
+    assert "lora" in cheapest.answer
+    assert slower.bad
+    assert slower.answer.startswith("train_step[lora-nli-bs8]: 30.0 % slower")
+    assert "20.0 % more FLOPs" in slower.answer
+    assert slower.more[0].startswith("Failed: 2 of 5 cases regressed")
+
+
+def test_without_trainings_the_first_look_compares_steps_and_without_regression_it_says_so() -> None:
+    steps = replace(small_run(), records=tuple(one for one in small_run().records if not one.variant))
+    fine = msgspec.structs.replace(comparison(), headline="Passed: all.", cases=(diff_case("a", "unchanged", 0.0),))
+    cheapest, slower = content_of(Sources((NamedFile("a", steps),), (NamedFile("d", fine),))).headlines
+    assert cheapest.question == "Which method is cheapest a step?"
+    assert re.match(r"lora: [\d.]+ \[[\d.]+, [\d.]+\] of full fine-tuning's time of a training step", cheapest.answer)
+    assert (slower.answer, slower.bad) == ("Passed: all.", False)
+
+
+def test_bad_input_is_a_page_that_says_so() -> None:
+    run = small_run()
+    empty = page_of(replace(run, records=()))
+    assert empty.notices == ["The runs hold no case: nothing was measured."]
+    assert not empty.plots
+    alone = page_of(replace(run, records=tuple(one for one in run.records if one.method == "lora" and not one.variant)))
+    assert "One method was measured (lora): there is nothing to compare it with." in alone.notices
+    failed = page_of(replace(run, records=tuple(one for one in run.records if one.status != "ok")))
+    assert "No case has numbers. The table names the reasons." in failed.notices
+    assert [row.record.reason for row in failed.rows] == ["poly needs task ids, which this task does not have"]
+    assert "1 case of 48 without numbers: the table names the reasons." in page_of(run).notices
+
+
+def test_runs_of_two_machines_share_a_page_and_are_not_judged_together() -> None:
+    run = small_run()
+    other = replace(run, fingerprint={**FINGERPRINT, "cpu": "Another"}, settings={**run.settings, "threads": 4})
+    found = page_of(run, other)
+    notices = " ".join(found.notices)
+    assert "1.json was not measured as 0.json was (cpu differ)" in notices
+    assert "threads is 4, in 0.json it is 1" in notices
+    assert not found.findings
+    assert {row.run for row in found.rows} == {"0.json", "1.json"}
+
+
+def test_more_cases_than_fit_are_counted() -> None:
+    found = page_of(large_run(details.MOST_CASES + 7))
+    assert len(found.details) == details.MOST_CASES
+    assert len(found.rows) == details.MOST_CASES + 7
+    assert any(notice.startswith("Details are left out of 7 of 1007 cases") for notice in found.notices)
+    assert len(found.plots["rounds"].rows) == details.MOST_CASES
+    assert len(found.plots["time-memory"].rows) == details.MOST_CASES + 7
+
+
+def test_parts_of_memory_add_up_and_parts_of_a_round_keep_their_order() -> None:
+    found = page_of(small_run())
+    ids = {row["id"] for row in found.plots["memory"].rows}
+    assert len(ids) == 32
+    for row in found.rows:
+        parts = [part["mb"] for part in found.plots["memory"].rows if part["id"] == row.record.id]
+        if row.record.status == "ok":
+            assert sum(parts) == pytest.approx((row.record.metrics["peak_bytes"].value or 0) / 1e6)
+        names = [part["part"] for part in found.plots["phases"].rows if part["id"] == row.record.id]
+        assert names in ([], ["forward", "backward", "optimizer"])
+
+
+def test_the_table_has_the_columns_and_texts_of_the_terminal() -> None:
+    rows = page_of(small_run()).rows
+    titles = {column.title: column for column in choose.columns(rows)}
+    assert {"ms [95 %]", "x full", "peak MB", "status"} <= set(titles)
+    row = next(row for row in rows if row.record.method == "lora" and row.record.status == "ok")
+    assert row.full is not None
+    mine, full = (one.metrics["ratio"].value or 0 for one in (row.record, row.full))
+    column = titles["x full"]
+    assert column.number is not None
+    assert column.number((row.record, row.full)) == pytest.approx(mine / full)
+    assert column.text((row.record, row.full)) == f"{mine / full:.2f}"
+
+
+def test_verdicts_are_sorted_by_what_matters() -> None:
+    part = guard.comparison(NamedFile("d", comparison()))
+    assert [row.verdict for row in part.rows] == ["regressed", "regressed", "inconclusive", "improved"]
+    assert [row.id for row in part.rows][:2] == ["train_step[lora-nli-bs8]", "train_step[ia3-nli-bs8]"]
+    assert part.worst == part.rows[0]
+    assert part.rows[0].change == "+30.0 % [+28.0 .. +32.0 %]"
+    assert part.rows[0].moved == ["FLOPs: 1,000,000 -> 1,200,000"]
+    assert (part.unchanged, part.left_out) == (1, 0)
+    many = tuple(diff_case(str(number), "regressed", number / 1e4) for number in range(guard.MOST_VERDICTS + 3))
+    part = guard.comparison(NamedFile("d", msgspec.structs.replace(comparison(), cases=many)))
+    assert (len(part.rows), part.left_out) == (guard.MOST_VERDICTS, 3)
+
+
+def test_a_history_is_drawn_state_by_state() -> None:
+    rows = content_of(Sources(histories=(NamedFile("h", history()),))).plots["history"].rows
+    assert [(row["state"], row["kind"], round(row["change"])) for row in rows] == [
+        ("peft==0.20", "SLOWER", 20),
+        ("peft==0.21", "FASTER", -15),
+    ]
+
+
+def test_cost_and_quality_have_intervals_within_what_is_possible_and_a_missed_target_shows() -> None:
+    points = {row["method"]: row for row in page_of(small_run()).plots["cost-quality"].rows}
+    assert points["lora"]["seconds"] == pytest.approx(3.0)
+    assert points["full"]["seconds"] == pytest.approx(6.0)
+    assert points["lora"]["reached"]
+    assert not points["houlsby"]["reached"]
+    assert points["houlsby"]["shown"].startswith("at least 6.00 s")
+    for row in points.values():
+        assert 0 <= row["quality_low"] <= row["quality"] <= row["quality_high"] <= 1
+        assert 0 <= row["seconds_low"] <= row["seconds"] <= row["seconds_high"]
+
+
+def test_a_curve_has_the_range_over_seeds_at_the_steps_that_all_seeds_have() -> None:
+    records = (training("full", 0, (0.5, 0.7, 0.9), 1.0), training("full", 1, (0.6, 0.8), 1.0))
+    rows = page_of(Run(FINGERPRINT, SETTINGS, records)).plots["curves"].rows
+    assert [(row["seconds"], row["low"], row["quality"], row["high"]) for row in rows] == [
+        (1.0, 0.5, pytest.approx(0.55), 0.6),
+        (2.0, 0.7, pytest.approx(0.75), 0.8),
+    ]
+
+
+def test_serving_is_drawn_for_each_mix_of_requests() -> None:
+    rows = page_of(small_run()).plots["serving-latency"].rows
+    groups = {row["group"] for row in rows}
+    assert groups == {f"nli-bs8, {words}" for words in learning.MIXES.values()}
+    assert {(row["series"], row["tasks"]) for row in rows} == {
+        (series, count) for series in ("full by models", "lora by switch") for count in (1, 4, 8)
+    }
+
+
+def test_a_target_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(UserError, match="target 'high' cannot be read"):
+        content_of(everything(), target="high")
