@@ -130,7 +130,7 @@ def test_a_large_model_is_never_built(few: Catalogue, monkeypatch: pytest.Monkey
 def test_a_task_that_a_method_cannot_do_has_the_reason(few: Catalogue) -> None:
     found = {description["name"]: description for description in listing.methods(few, "tiny", "copa")}
     prompt = found["prompt-tuning"]
-    assert prompt["tasks"] == ["nli", "sentiment", "paraphrase"]
+    assert prompt["tasks"] == ["nli", "sentiment", "paraphrase", "sft"]
     assert prompt["parameters"] == {"reason": prompt["not_tasks"]["copa"]}
     assert found["lora"]["tasks"] == list(few.tasks)
     assert found["lora"]["parameters"]["head"] == HIDDEN + 1
