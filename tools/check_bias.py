@@ -2,7 +2,7 @@
 
 Prints the ratio of the two times.
 
-    python tools/check_bias.py [--model tiny] [--device cpu] [--rounds 200]
+    python tools/check_bias.py [--model tiny] [--device cpu] [--rounds 200] [--json FILE]
 
 The plain loop is written by hand: forward, backward, step, zero_grad, and two readings of the clock, with a
 synchronisation before each on CUDA. The aim is a ratio within 2 % of 1 on a CPU, 1 % on CUDA.
@@ -11,8 +11,10 @@ synchronisation before each on CUDA. The aim is a ratio within 2 % of 1 on a CPU
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,13 +73,15 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--json", type=Path, help="write ratio and interval of each case to this file")
     options = parser.parse_args()
-    settings = Settings(model=options.model, device=options.device)
+    settings = Settings(model=options.model, device=options.device, dtype="float32")  # as the plain loop
     torch.set_num_threads(settings.threads)
     catalogue = Catalogue.load()
     backend = Backend.open(settings, catalogue, [catalogue.task("nli")])
     group = backend.group("nli", options.batch_size)
     clock = clock_for(backend.device)
+    found = []
     for workload_name, method in CASES:
         subject = group.subject(parse_method(method))
         trial = catalogue.workload(workload_name).trial(subject)
@@ -91,7 +95,12 @@ def main() -> None:
             warm_up(plain)
             rounds = interleave(ours, plain, RoundPlan(budget_s=0, exactly=options.rounds), seed=workload_name)
         ratio = time_metrics(rounds, phases=(), tokens=0, first_s=0)["ratio"]
+        found.append(
+            {"workload": workload_name, "method": method, "ratio": ratio.value, "low": ratio.low, "high": ratio.high}
+        )
         print(f"{workload_name:10} {method:5} ours / plain {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]")
+    if options.json:
+        options.json.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

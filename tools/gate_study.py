@@ -2,6 +2,10 @@
 
     python tools/gate_study.py --aa=30 --trials=20 --lockstep=20 --folder=/tmp/study
 
+    python tools/gate_study.py --minutes=8 --sessions=1 --spread=10 --folder=/tmp/study -- --peftbench-device=cuda
+
+With --minutes it stops where the next run would not end in time.
+
 Prints the tables of docs/evidence/gate-runs.md. Every run has real processes, models and rounds. Slowdowns are extra
 work within the round (`gate_study_project/conftest.py`). Finished runs are kept in the folder, and a study that is
 started again goes on from there.
@@ -25,6 +29,10 @@ from dataclasses import asdict, dataclass
 from itertools import cycle, product
 from pathlib import Path
 from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.launch_spread import logarithms, table, within
 
 from peftbench.processes.git import git
 
@@ -158,6 +166,20 @@ class Study:
     def _results(self) -> list[dict[str, Any]]:
         return [*map(json.loads, self.results.read_text().splitlines())] if self.results.exists() else []
 
+    def launch(self, number: int) -> dict[str, dict[str, float]]:
+        """Run all passes of all cases in one process; return the logarithms of its times, busy times too."""
+        key = f"launch {number}"
+        if (known := self._known(key)) is None:
+            path = self.folder / "launch.json"
+            path.unlink(missing_ok=True)
+            self.pytest("--peftbench-energy=off", f"--peftbench-json={path}")
+            if not path.exists():
+                sys.exit(f"the launch failed: see {self.folder / 'log.txt'}")
+            known = {"key": key, "logarithms": logarithms(json.loads(path.read_text()))}
+            self._keep(known)
+        found: dict[str, dict[str, float]] = known["logarithms"]
+        return found
+
 
 @contextmanager
 def load(processes: int) -> Iterator[None]:
@@ -218,11 +240,14 @@ def batches(study: Study, shares: Sequence[float], trials: int, *, together: int
         yield {case: (share, costs.slowed(case, kind, share)) for case, (kind, share) in zip(cases, part, strict=True)}
 
 
-def false_alarms(study: Study, runs: int, processes: int, three_s: float) -> str:
+def false_alarms(study: Study, runs: int, processes: int, three_s: float, seconds: float | None = None) -> str:
     """Return a row: gate runs on unchanged code, and their time relative to three launches."""
     name = f"A/A, {processes} busy processes beside" if processes else "A/A"
     with load(processes):
-        results = [study.trial(f"{name} {number}", [], "--peftbench-gate") for number in range(runs)]
+        results = [study.trial(f"{name} {number}", [], "--peftbench-gate") for number in within(range(runs), seconds)]
+    if not results:
+        return f"| {name} | no time was left | | | |"
+    runs = len(results)
     alarms = sum(bool(result["regressed"] or result["suite"]) for result in results)
     times = sorted(result["seconds"] / three_s for result in results)
     launches = statistics.mean(result["launches"] for result in results)
@@ -264,6 +289,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="folder for project, baseline and results")
     parser.add_argument("--sessions", type=int, default=4, help="sessions of five launches in the baseline; default: 4")
     parser.add_argument("--aa", type=int, default=0, metavar="N", help="gate runs on unchanged code")
+    parser.add_argument("--minutes", type=float, metavar="M", help="stop where the next run would end later")
+    parser.add_argument("--spread", type=int, default=0, metavar="N", help="launches whose times are compared")
     parser.add_argument("--load", type=int, default=0, metavar="N", help="busy processes during those runs")
     parser.add_argument("--trials", type=int, default=0, metavar="N", help="slowdowns of each kind and size")
     parser.add_argument(
@@ -282,21 +309,28 @@ def main() -> None:
     matrix = arguments.matrix or ["--peftbench-tasks=nli", "--peftbench-batch-sizes=8"]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     study = Study(arguments.folder.resolve(), matrix)
+    begun = time.monotonic()
+
+    def left_s() -> float | None:
+        return None if arguments.minutes is None else 60 * arguments.minutes - (time.monotonic() - begun)
+
     three_s = study.baseline(arguments.sessions) * 3 / 5
     print(f"{len(study.names())} cases; three launches take {three_s:.0f} s")
+    if arguments.spread:
+        print("", *table([study.launch(number) for number in within(range(arguments.spread), left_s())]), sep="\n")
     if arguments.aa:
         print(
             "\n| code unchanged | false alarms | launches a case | time over three launches: median (range), "
             f"at most {AIM} | smallest slowdown seen |\n" + "| --- " * 5 + "|"
         )
-        print(false_alarms(study, arguments.aa, arguments.load, three_s))
+        print(false_alarms(study, arguments.aa, arguments.load, three_s, left_s()))
     if arguments.trials or arguments.lockstep:
         print("\n| mode | slowdown | size | its own time | estimate | found by the clock | found | time |")
         print("| --- " * 8 + "|")
     for mode, trials in (("gate", arguments.trials), ("lock-step", arguments.lockstep)):
         if trials:
             injected = batches(study, arguments.shares, trials, together=arguments.together, seed=arguments.seed)
-            print(*detection(study, injected, mode), sep="\n")
+            print(*detection(study, within(injected, left_s()), mode), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Runs all that needs a GPU, in under ten minutes, and prints a table: tools/gpu_check.sh [device, default cuda:0]
-# Needs an environment in which peftbench is installed, with a PyTorch that is built with CUDA. Exit status 1 if a step fails.
+# Runs all that needs a GPU, in eight minutes at most, and prints one table: tools/gpu_check.sh [device, default cuda:0]
+# The same as JSON lies in the folder of logs, or in the file that JSON names. Exit status 1 if a step fails.
+# Needs an environment in which peftbench is installed, with a PyTorch that is built with CUDA.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
 device=${1:-cuda:0}
 python=${PYTHON:-python}
 logs=$(mktemp -d)
-table=$logs/table
 status=0
 
 if ! "$python" - "$device" <<'PYTHON'
@@ -15,9 +15,9 @@ import sys
 
 import torch
 
-from peftbench.device import device_named
+from peftbench.devices.device import device_named
 from peftbench.errors import UserError
-from peftbench.measure.nvml import Nvml
+from peftbench.measure.energy.nvml import Nvml
 
 try:
     device = device_named(sys.argv[1])
@@ -25,14 +25,14 @@ except UserError as error:
     sys.exit(f"gpu_check: {error}")
 print(f"{device}: {torch.cuda.get_device_name(device)}, PyTorch {torch.__version__}, CUDA {torch.version.cuda}")
 with Nvml.of(device) as nvml:
-    for name, reading in (("driver", nvml.driver_version()), ("energy", nvml.energy_j())):
+    for name, reading in (("driver", nvml.driver_version()), ("energy", nvml.energy_j()), ("processes", nvml.processes())):
         print(f"{name}: {reading.value if reading.value is not None else 'not available: ' + reading.reason}")
 PYTHON
 then
     exit 2
 fi
 
-# step NAME SECONDS COMMAND...: runs it within so many seconds, keeps its output, and adds a row to the table
+# step NAME SECONDS COMMAND...: runs it within so many seconds, keeps its output, and adds a row to the steps
 step() {
     name=$1 limit=$2 start=$(date +%s)
     shift 2
@@ -45,7 +45,7 @@ step() {
         *) result="exit $code" ;;
     esac
     [ "$code" -eq 0 ] || { status=1; tail -n 40 "$logs/$name.log"; }
-    printf '%-22s %6s s  %s\n' "$name" "$(($(date +%s) - start))" "$result" >>"$table"
+    printf '%s\t%s\t%s\n' "$name" "$(($(date +%s) - start))" "$result" >>"$logs/steps.tsv"
 }
 
 # bench NAME SECONDS OPTION...: a small matrix, recorded in NAME.json
@@ -54,45 +54,16 @@ bench() {
     shift 2
     step "$name" "$limit" "$python" -m pytest benches/ --benchmark-only -q -p no:cacheprovider \
         "--peftbench-device=$device" --peftbench-methods=full,lora --peftbench-tasks=nli \
-        --peftbench-max-time=5 "--peftbench-json=$logs/$name.json" "$@"
+        --peftbench-batch-sizes=8,32 "--peftbench-work=$logs/work" "--peftbench-json=$logs/$name.json" "$@"
 }
 
-step cuda-tests 180 "$python" -m pytest tests/cuda -m cuda -q -rs -p no:cacheprovider
-bench float32 150 --peftbench-batch-sizes=1,32
-bench bfloat16 150 --peftbench-batch-sizes=1,32 --peftbench-dtype=bfloat16
-bench float32-again 100 --peftbench-batch-sizes=32
+step cuda-tests 110 "$python" -m pytest tests/cuda -m cuda -q -rs -p no:cacheprovider
+bench eager 90
+bench again 80
+bench graph 90 --peftbench-execution=graph --peftbench-energy=off
+step bias 60 "$python" tools/check_bias.py "--device=$device" --batch-size=32 --rounds=150 "--json=$logs/bias.json"
+step probes 50 "$python" tools/check_probes.py "--device=$device" "--json=$logs/probes.json"
 
-"$python" - "$logs" <<'PYTHON' || status=1
-import json
-import sys
-from pathlib import Path
-
-runs = {}
-for path in sorted(Path(sys.argv[1]).glob("*.json")):
-    for record in json.loads(path.read_text())["records"]:
-        runs[path.stem, record["id"]] = record
-
-
-def value(record, name):
-    return (record or {"metrics": {}})["metrics"].get(name, {}).get("value")
-
-
-def ratio(first, second):
-    return f"{first / second:.4f}" if first and second else "-"
-
-
-print(f"\n{'run':14} {'case':32} {'wall ms':>9} {'event/wall':>10} {'again/first':>11} {'peak MiB':>9}  status")
-for (run, case), record in runs.items():
-    wall_s, peak = value(record, "time_s"), value(record, "peak_allocated_bytes")
-    again = ratio(value(runs.get((f"{run}-again", case)), "time_s"), wall_s)
-    wall_ms = f"{wall_s * 1e3:.3f}" if wall_s else "-"
-    peak_mib = f"{peak / 2**20:.0f}" if peak else "-"
-    event = ratio(value(record, "device_s"), wall_s)
-    print(f"{run:14} {case:32} {wall_ms:>9} {event:>10} {again:>11} {peak_mib:>9}  {record['status']} {record['reason']}")
-PYTHON
-
-echo
-printf '%-22s %8s  %s\n' step time result
-cat "$table"
+"$python" tools/gpu_report.py "$logs" "--json=${JSON:-$logs/gpu_check.json}" || status=1
 echo "logs and records: $logs"
 exit $status

@@ -12,17 +12,22 @@ import torch
 from torch import nn
 
 from peftbench.config.settings import Settings
+from peftbench.devices.execution import Execution
 from peftbench.devices.failures import classify, context_is_alive
 from peftbench.devices.precision import Precision
+from peftbench.errors import UnsupportedError
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml
 from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
 from peftbench.measure.memory.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
-from peftbench.measure.time.clock import CudaClock, clock_for, launch_bound
+from peftbench.measure.time.clock import CudaClock, clock_for
 from peftbench.measure.trial import Mark, Trial
+from peftbench.records.gpu import HOST_BOUND_BELOW
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.lifecycle import left_bytes
+from peftbench.workloads.replay import executed
 
 SPIN_CYCLES = 20_000_000
 """About 10 ms."""
@@ -69,38 +74,75 @@ def test_event_time_lies_within_wall_time(device: torch.device) -> None:
     assert second_s == pytest.approx(2 * first_s, rel=0.1)
 
 
-def test_a_round_that_waits_for_the_host_is_launch_bound(device: torch.device) -> None:
-    def run(mark: Mark) -> None:
+def test_a_round_that_waits_for_the_host_is_host_bound_and_a_spinning_one_is_not(device: torch.device) -> None:
+    def waits(number: int, mark: Mark) -> None:
+        del number
         spin_kernel(1000)
         time.sleep(0.05)
         spin_kernel(1000)
         mark()
 
-    clock = CudaClock(device)
-    clock.time(run)
-    wall_s = clock.time(run).wall_s
-    queued_s = clock.queued_s(run, wall_s)
-    assert queued_s is not None
-    assert launch_bound(wall_s, queued_s)
-
-
-def test_a_round_that_keeps_the_device_busy_is_not(device: torch.device) -> None:
-    clock = CudaClock(device)
-    clock.time(spin)
-    wall_s = clock.time(spin).wall_s
-    queued_s = clock.queued_s(spin, wall_s)
-    assert queued_s is not None
-    assert not launch_bound(wall_s, queued_s)
-
-
-def test_a_round_that_synchronises_inside_has_no_queued_time(device: torch.device) -> None:
-    def run(mark: Mark) -> None:
+    def spins(number: int, mark: Mark) -> None:
+        del number
         spin(mark)
-        torch.cuda.synchronize(device)
 
     clock = CudaClock(device)
-    clock.time(run)
-    assert clock.queued_s(run, clock.time(run).wall_s) is None
+    shares = []
+    for run, phases in ((waits, ["forward"]), (spins, ["forward", "backward"])):
+        trial = Trial(nn.Linear(1, 1), run)
+        time_s = min(clock.time(partial(run, number)).wall_s for number in range(3))
+        metrics, longest = take_busy(trial, device, phases=phases, time_s=time_s)
+        assert metrics["busy_share"].reason == ""
+        assert metrics["kernels"].value == 2
+        assert len(longest) == 1
+        shares.append(metrics["busy_share"].value)
+    assert shares[0] is not None
+    assert shares[1] is not None
+    assert shares[0] < HOST_BOUND_BELOW < shares[1]
+    assert metrics["backward_busy_s"].value == pytest.approx(2 * (metrics["forward_busy_s"].value or 0), rel=0.1)
+
+
+def test_a_replayed_step_trains_as_the_step_as_written(device: torch.device) -> None:
+    def trained(*, replayed: bool) -> tuple[torch.Tensor, set[str]]:
+        torch.manual_seed(0)
+        layer = nn.Linear(16, 16).to(device)
+        optimizer = torch.optim.AdamW(layer.parameters(), lr=0.01, fused=True, capturable=True)
+        batches = [{"x": torch.full((4, 16), number + 1.0, device=device)} for number in range(2)]
+
+        def on_batch(batch: dict[str, torch.Tensor]) -> None:
+            layer(batch["x"]).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        trial = Trial(layer, lambda number, _mark: on_batch(batches[number % 2]), optimizer=optimizer)
+        if replayed:
+            trial = executed(trial, Execution("graph"), on_batch, batches, device)
+        else:
+            for _ in range(3):  # the rounds before a capture
+                on_batch(batches[0])
+        for number in range(4):
+            trial.run(number, lambda: None)
+        torch.cuda.synchronize(device)
+        found = {name for name, metric in trial.found().items() if metric.value is not None}
+        trial.close()
+        return layer.weight.detach().clone(), found
+
+    (plain, none), (graph, metrics) = trained(replayed=False), trained(replayed=True)
+    torch.testing.assert_close(graph, plain)
+    assert (none, metrics) == (set(), {"capture_s", "graph_bytes"})
+
+
+def test_what_waits_for_the_device_is_no_graph_and_the_device_goes_on(device: torch.device) -> None:
+    batch = {"x": torch.ones(4, device=device)}
+
+    def on_batch(given: dict[str, torch.Tensor]) -> None:
+        nn.functional.dropout(given["x"]).sum().item()
+
+    trial = executed(Trial(nn.Linear(1, 1), lambda *_: None), Execution("graph"), on_batch, [batch], device)
+    with pytest.raises(UnsupportedError, match=r"^CUDA graph: the round waits for the device \(test_gpu.py:\d+\)$"):
+        trial.run(0, lambda: None)
+    assert context_is_alive(device)
+    nn.functional.dropout(torch.ones(4, device=device))
 
 
 def test_memory_of_a_step_and_what_it_leaves_behind(device: torch.device) -> None:
@@ -112,6 +154,7 @@ def test_memory_of_a_step_and_what_it_leaves_behind(device: torch.device) -> Non
     assert memory.parts.weights_bytes == memory.parts.gradients_bytes == weights
     assert 2 * weights <= memory.parts.optimizer_bytes <= 2 * weights + 1024
     owned = 4 * weights
+    assert memory.peak_allocated_bytes is not None
     assert owned < memory.peak_allocated_bytes <= memory.peak_reserved_bytes
     assert memory_metrics(memory)["device_used_bytes"].value != 0
     assert leak("held", before, release(device)).startswith("held left")
@@ -154,8 +197,8 @@ def test_nvml_finds_the_device_that_cuda_was_shown(visible: str, device: torch.d
 def test_energy_of_a_step_is_positive_or_has_a_reason(device: torch.device) -> None:
     trial, synchronize = training(device), partial(torch.cuda.synchronize, device)
     with Nvml.of(device) as nvml:
-        busy = busy_window(nvml.energy_j, lambda number: trial.run(number, lambda: None), synchronize, window_s=1)
-        idle = idle_window(nvml.energy_j, synchronize, window_s=1)
+        busy = busy_window(nvml.energy_j, lambda number: trial.run(number, lambda: None), synchronize)
+        idle = idle_window(nvml.energy_j)
     metrics = energy_metrics(busy, idle, tokens=1)
     for metric in metrics.values():
         assert (metric.value is None) == bool(metric.reason)
@@ -174,6 +217,7 @@ def test_out_of_memory_says_how_much_and_the_device_goes_on(device: torch.device
 def test_a_failed_assertion_on_the_device_is_poison() -> None:
     code = """
 import torch
+from peftbench.devices.execution import Execution
 from peftbench.devices.failures import classify, context_is_alive
 device = torch.device("cuda", 0)
 try:

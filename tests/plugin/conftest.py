@@ -82,6 +82,8 @@ def _modules() -> None:
         "plugin.fixture",
     ):
         import_module(f"peftbench.{module}")
+    for module in ("altair", "jinja2", "vl_convert"):  # some of their parts can be loaded only once in a process
+        import_module(module)
     for module in ("rich.console", "rich.table", "rich.markdown", "xml.etree.ElementTree", "cpuinfo"):
         import_module(module)
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from peftbench.measure.probes import CpuProbes, ProbeFindings
+from peftbench.measure.findings import ProbeFindings
+from peftbench.measure.probes import CpuProbes
 from peftbench.measure.trial import nothing
 from peftbench.methods.basic import SelectiveMethod
 
@@ -98,9 +99,9 @@ def methods() -> list[Faulty]:
     return [faulty(f"fault{number}", phase, deed) for number, (phase, deed) in enumerate(cells)]
 
 
-def energy_on_a_cpu(_: CpuProbes, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
+def energy_on_a_cpu(_: CpuProbes, trial: Trial, *, tokens: float | None) -> ProbeFindings:
     """Stand in for the pass that runs rounds for energy, which a CPU does not have; a patch must be called `after`."""
-    del time_s, tokens
+    del tokens
 
     def after() -> Any:  # noqa: ANN401 - what a round returns
         return trial.run(0, nothing)

@@ -71,7 +71,8 @@ class StandIn:
             launches=(launch(rounds, session=self._session),),
         )
 
-    def take_rounds_by(self, take: Take) -> None:
+    def take_rounds_by(self, take: Take, *, beside: int = 0) -> None:
+        del beside
         self._take = take
 
     def release(self) -> None: ...

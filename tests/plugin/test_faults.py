@@ -34,7 +34,7 @@ CONFTEST = """
 from peftbench.measure.probes import CpuProbes
 from tests.plugin.faulty import energy_on_a_cpu, methods
 
-CpuProbes.after = energy_on_a_cpu
+CpuProbes.energy = energy_on_a_cpu
 
 
 def pytest_peftbench_methods():
@@ -179,7 +179,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(CpuProbes, "after", energy_on_a_cpu)
+    monkeypatch.setattr(CpuProbes, "energy", energy_on_a_cpu)
     return folder
 
 

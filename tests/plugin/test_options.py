@@ -341,10 +341,15 @@ def test_without_pytest_benchmark_it_says_so(benches: pytest.Pytester) -> None:
     [
         (["--peftbench-gate-rule=limit"], "--peftbench-gate-rule=limit: limit: write limit=VALUE"),
         (["--peftbench-gate-rule=limits=1"], "unknown constant 'limits': did you mean 'limit'?"),
+        (["--peftbench-sampling-rate=0"], "--peftbench-sampling-rate=0: must be above 0"),
+        (["--peftbench-sampling-rate=101"], "must be at most 100, since NVML renews its readings no more often"),
+        (["--peftbench-energy=on"], "--peftbench-energy=on: device cpu has no energy counter; leave the option out"),
+        (["--peftbench-execution=graph"], "replays CUDA graphs, and the device is cpu; give eager or compile"),
+        (["--peftbench-compile"], "--peftbench-compile is gone: write --peftbench-execution compile"),
         (["--peftbench-gate-limit=0.03"], "--peftbench-gate-limit is gone: write --peftbench-gate-rule limit="),
     ],
 )
-def test_a_constant_of_the_rule_that_cannot_be_read_is_one_line(run: Run, arguments: list[str], said: str) -> None:
+def test_what_cannot_be_read_or_done_here_is_one_line(run: Run, arguments: list[str], said: str) -> None:
     result = run(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line.strip()]

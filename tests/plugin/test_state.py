@@ -6,7 +6,7 @@ import pytest
 from tests.plugin.running import Run, records
 
 CONFTEST = """
-import gc, os, random, sys, threading, time, warnings
+import gc, locale, os, random, sys, threading, time, warnings
 from dataclasses import replace
 
 import pytest
@@ -60,6 +60,8 @@ DEEDS = {
     "saved": lambda model: enter(torch.autograd.graph.saved_tensors_hooks(lambda one: one, lambda one: one)),
     "deterministic": lambda model: torch.use_deterministic_algorithms(True),
     "python": lambda model: (gc.disable(), random.seed(0), os.chdir("/"), warnings.simplefilter("ignore")),
+    "locale": lambda model: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
+    "environment": lambda model: os.environ.update(A_NEW_ONE="a secret"),
     "thread": lambda model: threading.Thread(target=time.sleep, args=(5,), name="mine", daemon=True).start(),
     "broken": lambda model: (torch.set_num_threads(2), 1 / 0),
     "exit": lambda model: (torch.set_grad_enabled(False), sys.exit(3)),
@@ -97,6 +99,8 @@ CULPRITS = {
     "saved": "torch's hooks on saved tensors: ",
     "deterministic": "torch's deterministic algorithms: on instead of off",
     "python": "the working directory: / instead of ",
+    "locale": "the locale: ",
+    "environment": "the environment variables: A_NEW_ONE",
     "thread": "the running threads: mine added; the cases after it run with that",
     "broken": "torch's threads: 2 instead of 1",
     "exit": "torch's gradients (grad mode): False instead of True",

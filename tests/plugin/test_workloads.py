@@ -156,7 +156,7 @@ def test_a_compiled_run_tells_what_compiling_took_and_counts_the_eager_model(
     run(*COMPILED)
     (eager,) = records(Path("run.json")).values()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    run(*COMPILED, "--peftbench-compile").assert_outcomes(passed=1)
+    run(*COMPILED, "--peftbench-execution=compile").assert_outcomes(passed=1)
     (compiled,) = records(Path("run.json")).values()
     assert "compile_s" not in eager["metrics"]
     assert compiled["metrics"]["compile_s"]["value"] > 0
@@ -173,7 +173,7 @@ def test_a_method_that_cannot_be_compiled_is_a_row(run: Run, monkeypatch: pytest
         raise NotImplementedError("not this operator\nand more")
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
-    run(*COMPILED, "--peftbench-compile").assert_outcomes(skipped=1)
+    run(*COMPILED, "--peftbench-execution=compile").assert_outcomes(skipped=1)
     (record,) = records(Path("run.json")).values()
     assert record["status"] == "unsupported"
     assert record["reason"] == "torch.compile: NotImplementedError: not this operator"

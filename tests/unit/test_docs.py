@@ -1,5 +1,6 @@
 """What the documentation tells people to type exists, and what it tells them to copy can be read."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -157,6 +158,37 @@ def test_the_workflow_can_be_copied_and_gates_the_cases_of_the_baseline() -> Non
     logs = [step["with"] for step in steps if ".peftbench/" in step.get("with", {}).get("path", "")]
     assert len(logs) == len(workflow["jobs"])
     assert all(log["include-hidden-files"] for log in logs)
+
+
+def test_the_workflow_of_the_site_keeps_each_run_on_a_branch_that_it_makes(tmp_path: Path) -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/site.yml").read_text())
+    steps = {step.get("name"): step["run"] for step in workflow["jobs"]["site"]["steps"] if "run" in step}
+    keep = steps["Keep the run on the branch `results`"]
+    bash, git = shutil.which("bash"), shutil.which("git")
+    assert bash is not None
+    assert git is not None
+    origin, clone = tmp_path / "origin.git", tmp_path / "clone"
+    subprocess.run([git, "init", "--quiet", "--bare", origin], check=True)
+    subprocess.run([git, "clone", "--quiet", origin, clone], check=True, capture_output=True)
+    (clone / "code.py").touch()
+    me = ("-c", "user.name=me", "-c", "user.email=me@localhost")
+    for words in (("add", "."), (*me, "commit", "--quiet", "-m", "code"), ("push", "--quiet", "origin", "HEAD")):
+        subprocess.run([git, "-C", clone, *words], check=True, capture_output=True)
+    for number, sha in enumerate(("a" * 40, "b" * 40)):
+        temporary = tmp_path / str(number)
+        temporary.mkdir()
+        (temporary / "run.json").write_text(sha)
+        shutil.rmtree(clone, ignore_errors=True)
+        subprocess.run([git, "clone", "--quiet", origin, clone], check=True, capture_output=True)
+        environment = {**os.environ, "RUNNER_TEMP": str(temporary), "GITHUB_SHA": sha}
+        subprocess.run([bash, "-e", "-c", keep], cwd=clone, env=environment, check=True, capture_output=True)
+        kept = sorted(path.name[11:] for path in (temporary / "results/runs").iterdir())
+        assert kept == [f"{one * 12}.json" for one in "ab"[: number + 1]]
+    found = subprocess.run(
+        [git, "-C", origin, "ls-tree", "-r", "--name-only", "results"], check=True, capture_output=True
+    )
+    assert found.stdout.count(b"runs/") == 2
+    assert steps["Make the site"].startswith('peftbench site baselines "$RUNNER_TEMP/results/runs" -o ')
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src/peftbench"
 MODULES = sorted(SOURCE.rglob("*.py"))
 LINES, FUNCTION_LINES, HALL = 300, 70, 8
+MUTABLE = {"_Fresh", "_Merging", "Stopwatch"}
+"""Dataclasses that hold a state between two rounds, or between two laps."""
 
 
 def test_few_files_stand_in_the_hall() -> None:
@@ -42,3 +44,16 @@ def test_each_room_says_what_is_in_it_and_what_it_may_import() -> None:
     for path in SOURCE.rglob("__init__.py"):
         said = ast.get_docstring(ast.parse(path.read_text())) or ""
         assert path.parent == SOURCE or said.count(".") >= 2, path
+
+
+def test_data_are_frozen_and_what_is_not_is_named() -> None:
+    flags = {
+        node.name: ast.unparse(flag)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        for flag in node.decorator_list
+        if ast.unparse(flag).startswith("dataclass")
+    }
+    assert len(flags) > 100
+    assert {name for name, flag in flags.items() if "frozen=True" not in flag} == MUTABLE

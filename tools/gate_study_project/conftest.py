@@ -16,6 +16,14 @@ FELT = Path(__file__).with_name("felt.jsonl")
 """Gets a line a process and case: what the work took within its rounds."""
 
 
+def wait() -> None:
+    """Wait for a GPU, if there is one, so that the round is timed and not its launch."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def work(kind: str, times: int) -> Callable[[], None]:
     """Return a function that does the unit of work of a kind so many times."""
     import torch
@@ -59,6 +67,7 @@ class Slowdown:
             more()
             between = time.perf_counter()
             made.run(number, mark)
+            wait()  # the clock does so next
             self.rounds.append((between - start, time.perf_counter() - between))
 
         return replace(made, run=run)
@@ -80,14 +89,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Wrap the workloads, if anything is to be slowed down."""
     if not INJECTION.exists():
         return
-    from peftbench.records.record import function_of
+    from peftbench.records.ids import CaseId
     from peftbench.workloads.step import Inference, TrainStep
 
     slowdowns = [Slowdown(**one) for one in json.loads(INJECTION.read_text())]
     for name, workload in {"train_step": TrainStep, "inference": Inference}.items():
         slow(
             workload,
-            {one.case.partition("[")[2].rsplit("-", 2)[0]: one for one in slowdowns if function_of(one.case) == name},
+            {
+                one.case.partition("[")[2].rsplit("-", 2)[0]: one
+                for one in slowdowns
+                if CaseId(one.case).function == name
+            },
         )
 
     def keep() -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from peftbench.claims import samples
 from peftbench.claims.evidence import Evidence, Sample, distinct, shared_lr
+from peftbench.claims.findings import CaseFinding, Claim, DeviceFinding, Finding
 from peftbench.claims.intervals import (
-    SCORE_DIFFERENCES,
-    UNBOUNDED,
     Interval,
     Observation,
-    Range,
     as_observation,
     interval,
     together,
@@ -23,78 +21,6 @@ from peftbench.claims.intervals import (
 from peftbench.config.target import QualityTarget
 from peftbench.records.record import Record, Run
 from peftbench.studies.training.results import ADDING, CONVERGENCE, MULTITASK, Policy, trainings
-
-Verdict = Literal["holds", "does not hold", "not shown"]
-Scale = Literal["ratio", "difference"]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A claim of the paper, and the inequality that shows or refutes it."""
-
-    name: str
-    says: str
-    """The claim in words."""
-    measured: str
-    """The measured number in words."""
-    bound: float
-    """The bound of the number, with a margin."""
-    at_least: bool
-    """True: the number must be at least the bound. False: at most."""
-    scale: Scale
-    """Whether the number is a ratio (samples are its logs) or a difference of scores."""
-    samples: Callable[[Evidence], Iterable[Sample]]
-    """Returns the observations, one sample for each case."""
-    trained: bool = True
-    """Whether the number depends on the choice of the learning rate."""
-
-    @property
-    def within(self) -> Range:
-        """The range of the samples."""
-        return UNBOUNDED if self.scale == "ratio" else SCORE_DIFFERENCES
-
-    @property
-    def inequality(self) -> str:
-        """The claim as a formula."""
-        return f"{self.measured} {'>=' if self.at_least else '<='} {self.bound:g}"
-
-    def verdict(self, found: Interval) -> Verdict:
-        """Return the verdict of an interval, which is on the claim's scale."""
-        if (found.low >= self.bound) if self.at_least else (found.high <= self.bound):
-            return "holds"
-        if (found.high < self.bound) if self.at_least else (found.low > self.bound):
-            return "does not hold"
-        return "not shown"
-
-
-@dataclass(frozen=True, slots=True)
-class CaseFinding:
-    """The result of one case."""
-
-    case: str
-    found: Interval
-    verdict: Verdict
-    observations: int
-    censored: int
-    """Number of observations that are censored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of a run for a claim."""
-
-    claim: Claim
-    policy: Policy | None
-    """The choice of learning rates; None if it does not matter."""
-    verdict: Verdict
-    found: Interval | None
-    """Mean and interval over all cases; None if there is no case."""
-    cases: tuple[CaseFinding, ...] = field(default=())
-
-    def speaking(self, verdict: Verdict) -> list[str]:
-        """Return the names of the cases with one verdict."""
-        return [case.case for case in self.cases if case.verdict == verdict]
-
 
 CLAIMS: Final = (
     Claim(
@@ -143,6 +69,7 @@ CLAIMS: Final = (
         scale="ratio",
         samples=samples.latency_ratios,
         trained=False,
+        on_device=samples.busy_ratios,
     ),
     Claim(
         name="latency-slightly",
@@ -153,6 +80,7 @@ CLAIMS: Final = (
         scale="ratio",
         samples=samples.latency_ratios,
         trained=False,
+        on_device=samples.busy_ratios,
     ),
     Claim(
         name="zero-shot",
@@ -258,9 +186,16 @@ def _finding(claim: Claim, evidence: Evidence, policy: Policy | None) -> Finding
     seen = list(claim.samples(evidence))
     if not seen:
         return Finding(claim, policy, "not shown", None)
-    found = _scaled(claim, interval(list(_by_unit(seen)), claim.within))
-    cases = tuple(_case(claim, sample) for sample in seen)
-    return Finding(claim, policy, claim.verdict(found), found, cases)
+    found, cases = _mean(claim, seen), tuple(_case(claim, sample) for sample in seen)
+    bound = tuple(samples.host_bound(evidence)) if claim.on_device else ()
+    on_device = list(claim.on_device(evidence)) if claim.on_device and bound else []
+    busy = _mean(claim, on_device) if on_device else None
+    device = DeviceFinding(claim.verdict(busy), busy) if busy else None
+    return Finding(claim, policy, claim.verdict(found), found, cases, bound, device)
+
+
+def _mean(claim: Claim, seen: Sequence[Sample]) -> Interval:
+    return _scaled(claim, interval(list(_by_unit(seen)), claim.within))
 
 
 def _case(claim: Claim, sample: Sample) -> CaseFinding:
@@ -286,8 +221,5 @@ def _by_unit(seen: Sequence[Sample]) -> Iterator[Observation]:
 def _scaled(claim: Claim, found: Interval) -> Interval:
     if claim.scale == "difference":
         return found
-    return Interval(*(_exp(value) for value in (found.value, found.low, found.high)))
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < math.inf else math.inf
+    ends = (found.value, found.low, found.high)
+    return Interval(*(math.exp(value) if value < math.inf else math.inf for value in ends))

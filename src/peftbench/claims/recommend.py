@@ -37,8 +37,8 @@ class Choice:
     high: float
     memory_bytes: float | None
     reason: str
-    fits: bool = True
-    reached: bool = True
+    fits: bool
+    reached: bool
     """False if a training of the method missed the target. Its score is then no cost to the target."""
     bound: Literal["", "above", "below"] = ""
     """Side of `score` on which the true value lies if a target was missed, by the method or by full fine-tuning."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.claims.evidence import Evidence, Sample, is_adapter, value
 from peftbench.claims.intervals import Observation, added_up, log_ratio
+from peftbench.records.gpu import is_host_bound
 from peftbench.studies.training.results import ADDING, FULL, MTL
 from peftbench.studies.training.stopping import cost
 
@@ -72,6 +73,24 @@ def latency_ratios(evidence: Evidence) -> Samples:
             ratio = _quotient(record, full, "uniform_p50_s")
             found.add(record.method, f"{record.group}, {record.variant['n']} tasks served", "", ratio)
     return found.samples()
+
+
+def busy_ratios(evidence: Evidence) -> Samples:
+    """Return the busy time of the device in an inference with each adapter over that of the plain model, as logs."""
+    found = _Found()
+    for record in _inferences(evidence):
+        found.add(record.method, record.group, "", _quotient(record, evidence.twin(record, FULL), "busy_s"))
+    return found.samples()
+
+
+def host_bound(evidence: Evidence) -> list[str]:
+    """Return the names of the cases of `latency_ratios` in which the host set the time of one side or both."""
+    pairs = [(record, evidence.twin(record, FULL)) for record in _inferences(evidence)]
+    return [
+        f"{record.method} {record.group}"
+        for record, full in pairs
+        if full is not None and (is_host_bound(record) or is_host_bound(full))
+    ]
 
 
 def merged_ratios(evidence: Evidence) -> Samples:
@@ -182,6 +201,10 @@ def _served_alike(record: Record) -> str:
     It is request by request for single requests, and task by task for lots.
     """
     return "switch" if record.batch_size == 1 else "grouped"
+
+
+def _inferences(evidence: Evidence) -> list[Record]:
+    return [one for one in evidence.records if one.workload == "inference" and is_adapter(one.method)]
 
 
 def launch_ratios(record: Record, full: Record | None) -> Mapping[int, Observation | None]:

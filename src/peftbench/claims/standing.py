@@ -180,6 +180,14 @@ def _blocks(records: Iterable[Record]) -> Blocks:
     return blocks
 
 
+def summarized(quantity: Quantity, records: Iterable[Record]) -> dict[str, Summary]:
+    """Return one quantity of each method that has it."""
+    blocks = _blocks(record for record in records if record.status == "ok")
+    methods = dict.fromkeys(method for block in blocks.values() for method in block)
+    found = {method: _summary(quantity, blocks, method) for method in methods}
+    return {method: summary for method, summary in found.items() if summary is not None}
+
+
 def _summary(quantity: Quantity, blocks: Blocks, method: str) -> Summary | None:
     seen = []
     for (workload, function, group, seq_len), block in blocks.items():

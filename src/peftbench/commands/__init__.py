@@ -7,5 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-COMMANDS: Final = ("compare", "accept", "claims", "recommend", "list", "merge", "show", "report", "history", "doctor")
+COMMANDS: Final = (
+    *("compare", "accept", "claims", "recommend", "list", "merge", "show", "report", "site", "history", "doctor"),
+)
 """Modules of this package, in the order of `peftbench --help`."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from peftbench.commands.arguments import Subparsers
     from peftbench.gate.accept import Accepted
     from peftbench.gate.constants import Rule
-
-GIT_TIMEOUT_S: Final = 10.0
-"""Seconds that git may take to say whether anything differs from the commit, in case the work tree is huge."""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -58,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from peftbench.gate.accept import AcceptRequest, accept
     from peftbench.gate.load import load_snapshot
     from peftbench.gate.store import file_name, load, save, writing
+    from peftbench.processes.git import checked_out
 
     rule = rule_of(arguments)
     new = load_snapshot(arguments.run_file)
@@ -69,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         append=arguments.append,
         prune=arguments.prune,
         date=datetime.now().astimezone().date().isoformat(),
-        commit=_commit(),
+        commit=checked_out(_existing(arguments.baseline)),
     )
     path = arguments.baseline / file_name(new.fingerprint, new.settings)
     with writing(path):
@@ -110,9 +108,7 @@ def _sensitivity(slowdowns: Mapping[str, float], rule: Rule) -> list[str]:
     return lines
 
 
-def _commit() -> str:
-    """Return the commit that is checked out, with `-dirty` if anything differs from it; '' outside git."""
-    from peftbench.processes.git import answer
-
-    words = ("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    return answer(Path.cwd(), *words, timeout_s=GIT_TIMEOUT_S) or ""
+def _existing(folder: Path) -> Path:
+    """Return the nearest folder that is there: the first baseline makes its own."""
+    whole = folder.resolve()
+    return next(place for place in (whole, *whole.parents) if place.is_dir())

@@ -30,7 +30,7 @@ def add_rule(parser: argparse.ArgumentParser) -> None:
         help="a constant of the gate's rule, such as limit=0.03; may be given several times; `peftbench list rules` "
         "prints all constants",
     )
-    parser.add_argument(*spellings("--"), dest="retired", action=KeepSpelling, help=argparse.SUPPRESS)
+    parser.add_argument(*spellings("--", of="gate_rule"), dest="retired", action=KeepSpelling, help=argparse.SUPPRESS)
 
 
 def rule_of(arguments: argparse.Namespace) -> Rule:

@@ -58,7 +58,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and print the report."""
     from peftbench.gate.noise import Machine
-    from peftbench.processes.readable import readable_diffs
+    from peftbench.processes.readable import project, readable_diffs
     from peftbench.records.runfile import load_run
 
     rule = rule_of(arguments)
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         _measure(folder, arguments.launches, arguments.pytest)
         found = load_run(folder / "run.json")
     threads = int(found.fingerprint.get("threads", "1"))
-    lines = [*report(found, machine, rule, threads, arguments.budget), *readable_diffs(Path.cwd())]
+    lines = [*report(found, machine, rule, threads, arguments.budget), *readable_diffs(project(Path.cwd()))]
     sys.stdout.write("".join(f"{on_terminal(line)}\n" for line in lines))
     return 0
 

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the missing steps, and print the history."""
     from platformdirs import user_cache_path
 
-    from peftbench.processes.history.stages import listed, revisions
+    from peftbench.processes.history.stages import checkout, listed, revisions
     from peftbench.processes.history.walk import Walker
     from peftbench.records.fileio import locked
     from peftbench.records.history import continued
@@ -61,12 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.every < 1:
         raise UserError(f"--every {arguments.every}: must be at least 1")
     folder, options = Path.cwd(), [masked(word) for word in arguments.pytest]
+    repository = checkout(arguments.pytest, folder)
     if arguments.states is not None:
-        wanted = listed(arguments.states, folder)
+        wanted = listed(arguments.states, repository)
     else:
-        wanted = revisions(arguments.revisions, arguments.every, folder)
+        wanted = revisions(arguments.revisions, arguments.every, repository)
     walker = Walker(
         folder=folder,
+        checkout=repository,
         options=arguments.pytest,
         cache=user_cache_path("peftbench"),
         output=arguments.output,

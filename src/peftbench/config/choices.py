@@ -9,10 +9,15 @@ from typing import Final
 
 REFERENCES: Final = ("base", "full", "none")
 DTYPES: Final = ("float32", "bfloat16", "float16")
+AUTO: Final = "auto"
+"""Value of a setting that follows from the device."""
 ATTENTIONS: Final = ("eager", "sdpa", "flash_attention_2")
 """Implementations of attention in transformers."""
 OPTIMIZERS: Final = ("loop", "foreach", "fused")
 """Implementations of a PyTorch optimizer."""
+EXECUTIONS: Final = ("eager", "compile", "compile:reduce-overhead", "compile:max-autotune", "graph")
+"""How rounds are executed. What follows `compile:` is a mode of torch.compile."""
+ENERGIES: Final = ("auto", "on", "off")
 STOPS: Final = ("patience", "target", "budget")
 """What ends a training."""
 ANSWERS: Final = ("whole", "last-number")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peftbench.config.choices import ATTENTIONS, DTYPES, OPTIMIZERS, REFERENCES
+from peftbench.config.choices import ATTENTIONS, AUTO, DTYPES, ENERGIES, EXECUTIONS, OPTIMIZERS, REFERENCES
 from peftbench.config.options import Question, flag, option
 from peftbench.config.parsing import (
     MOST,
     comma_separated,
     each,
     one_of,
+    sampling_rate,
     seconds,
     whole,
 )
@@ -29,7 +30,11 @@ class MeasuringSettings:
         metavar="LIST",
     )
     tasks: tuple[str, ...] = option(
-        (), "tasks, comma-separated; default: all", Question.WHAT, parse=comma_separated, metavar="LIST"
+        (),
+        "tasks, comma-separated; default: all; of train_step and inference on CUDA: nli,ner",
+        Question.WHAT,
+        parse=comma_separated,
+        metavar="LIST",
     )
     workloads: tuple[str, ...] = option(
         (),
@@ -41,7 +46,7 @@ class MeasuringSettings:
     )
     batch_sizes: tuple[int, ...] = option(
         (),
-        "batch sizes, comma-separated; default: 1,8, and 32 for trainings",
+        "batch sizes, comma-separated; default: 1,8, and 32 for trainings; of train_step and inference on CUDA: 8,32",
         Question.WHAT,
         parse=each(whole(1, MOST)),
         metavar="LIST",
@@ -64,16 +69,17 @@ class MeasuringSettings:
     )
     max_time: float | None = option(
         None,
-        "seconds for the rounds of a case and its reference; default: 0.9 for a preset on a CPU, else 5",
+        "seconds for the rounds of a case and its reference; default: 0.9 for a preset on a CPU, 1.5 on CUDA, else 5",
         Question.HOW,
         parse=seconds,
         metavar="SECONDS",
     )
     dtype: str = option(
-        "float32",
-        f"dtype of weights and computation: {', '.join(DTYPES)}; default: float32",
+        AUTO,
+        f"dtype of weights and computation: {', '.join(DTYPES)}; default (auto): float32, and bfloat16 under "
+        "autocast on a CUDA device that has it",
         Question.HOW,
-        parse=one_of(*DTYPES),
+        parse=one_of(AUTO, *DTYPES),
         identity=True,
     )
     autocast: bool = flag(
@@ -96,7 +102,30 @@ class MeasuringSettings:
         parse=one_of(*OPTIMIZERS),
         identity=True,
     )
-    compile: bool = flag("compile each model with torch.compile, without cached graphs", Question.HOW, identity=True)
+    execution: str = option(
+        "eager",
+        "how a round is executed: eager (as written), compile (each model by torch.compile, without its caches), "
+        "compile:reduce-overhead, compile:max-autotune, or graph (the whole round is replayed as a CUDA graph); "
+        "default: eager",
+        Question.HOW,
+        parse=one_of(*EXECUTIONS),
+        identity=True,
+    )
+    energy: str = option(
+        "auto",
+        "joules of a round on a GPU: auto (where the GPU has a counter), on (refuse a device without one), or off; "
+        "default: auto",
+        Question.HOW,
+        parse=one_of(*ENERGIES),
+    )
+    sampling_rate: float = option(
+        20.0,
+        "samples of memory, power, clock, utilization and temperature in a second, while energy is measured; "
+        "default: 20",
+        Question.HOW,
+        parse=sampling_rate,
+        metavar="HERTZ",
+    )
     gradient_checkpointing: bool = flag(
         "compute activations again in the backward pass, to save memory", Question.HOW, identity=True
     )

@@ -18,6 +18,8 @@ MOST_THREADS: Final = 4096
 """Most CPU threads. Operating systems refuse more, some of them by a crash."""
 MOST_TRAININGS: Final = 10_000
 """Most seeds, and most tasks that are served. Each of them is a case."""
+MOST_HZ: Final = 100.0
+"""Most samples of NVML in a second."""
 LONGEST_S: Final = 1e9
 """Longest time that a timer can wait, in seconds (about 30 years)."""
 
@@ -89,6 +91,14 @@ def above_zero(text: str) -> float:
     value = _number(text, float, "a number")
     if not 0 < value < math.inf:
         raise ValueError("must be above 0")
+    return value
+
+
+def sampling_rate(text: str) -> float:
+    """Read a number of samples a second, above 0 and at most `MOST_HZ`."""
+    value = above_zero(text)
+    if value > MOST_HZ:
+        raise ValueError(f"must be at most {MOST_HZ:g}, since NVML renews its readings no more often")
     return value
 
 

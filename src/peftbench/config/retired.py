@@ -19,7 +19,10 @@ _CONSTANTS: Final = (
 )
 """Constants of the gate's rule that had an option each, up to version 0.4.0."""
 RETIRED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {f"gate_{name}": ("gate_rule", f"{name.replace('_', '-')}=VALUE") for name in _CONSTANTS}
+    {
+        **{f"gate_{name}": ("gate_rule", f"{name.replace('_', '-')}=VALUE") for name in _CONSTANTS},
+        "compile": ("execution", "compile"),
+    }
 )
 """Setting of an earlier version -> the setting that replaced it, and how its value is written."""
 
@@ -39,9 +42,14 @@ class KeepSpelling(argparse.Action):
         setattr(namespace, self.dest, option_string)
 
 
-def spellings(prefix: str) -> list[str]:
-    """Return how retired options are written on a command line, such as `--gate-limit` for the prefix `--`."""
-    return [prefix + name.replace("_", "-") for name in RETIRED]
+def spellings(prefix: str, *, of: str = "") -> list[str]:
+    """Return how retired options are written on a command line, such as `--gate-limit` for the prefix `--`.
+
+    Args:
+        prefix: What stands before the name of an option there.
+        of: The setting that replaced them; empty for those of all settings.
+    """
+    return [prefix + name.replace("_", "-") for name, (field, _) in RETIRED.items() if of in ("", field)]
 
 
 def refuse_retired(names: Iterable[str], spell: Callable[[str], str] = flag_name) -> None:

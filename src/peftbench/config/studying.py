@@ -43,6 +43,7 @@ class StudySettings:
         Question.STUDIES,
         parse=one_of(*PROTOCOLS),
         identity=True,
+        added=True,
     )
     seeds: int = option(
         3,
@@ -76,6 +77,7 @@ class StudySettings:
         parse=whole(1),
         metavar="STEPS",
         studies=True,
+        added=True,
     )
     schedule: str = option(
         "linear",
@@ -119,6 +121,7 @@ class StudySettings:
         parse=above_zero,
         metavar="EPOCHS",
         studies=True,
+        added=True,
     )
     multitask_warm_up: str | None = option(
         None,
@@ -127,6 +130,7 @@ class StudySettings:
         parse=_warm_up,
         metavar="STEPS",
         studies=True,
+        added=True,
     )
     multitask_weight_decay: float | None = option(
         None,
@@ -135,6 +139,7 @@ class StudySettings:
         parse=not_negative,
         metavar="DECAY",
         studies=True,
+        added=True,
     )
     stop: str = option(
         "patience",
@@ -188,6 +193,7 @@ class StudySettings:
         parse=whole(1, MOST),
         metavar="TOKENS",
         studies=True,
+        added=True,
     )
     train_rows: int | None = option(
         None, "most rows to train on; default: all", Question.STUDIES, parse=whole(1), metavar="N", studies=True

@@ -30,11 +30,18 @@ _BREAKS: Final = ("graph_break", "unimplemented")
 _HINTS: Final = {"InvalidCxxCompiler": "; on a CPU torch.compile needs a C++ compiler: install g++, or set CXX to one"}
 
 
-def compiled(model: torch.nn.Module) -> Callable[..., Any]:
-    """Return a function that compiles `model` in its first calls and runs it."""
+def compiled(model: torch.nn.Module, mode: str = "") -> Callable[..., Any]:
+    """Return a function that compiles `model` in its first calls and runs it.
+
+    Args:
+        model: The model.
+        mode: Mode of torch.compile, such as `max-autotune`; empty for its default.
+    """
     import torch
 
     options: dict[str, Any] = {"isolate_recompiles": True} if _keeps_models_apart() else {}
+    if mode:
+        options["mode"] = mode
     function: Callable[..., Any] = torch.compile(model, **options)
     return function
 
@@ -75,6 +82,8 @@ class Compilation:
     """Number of graphs. More than one means graph breaks: the code between two graphs runs as eager code."""
     breaks: tuple[str, ...]
     """The reasons of graph breaks, a line each, as far as torch reports them."""
+    without_graph: int = 0
+    """Number of compiled parts that torch did not put into a CUDA graph, though its mode asks for it."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -83,6 +92,8 @@ class Compilation:
         if self.graphs > 1:
             reasons = ", ".join(self.breaks) or "torch gives no reason"
             notes.append(f"compiled in {self.graphs} graphs with eager code between them: {reasons}")
+        if self.without_graph:
+            notes.append(f"torch.compile put {self.without_graph} compiled parts into no CUDA graph")
         return tuple(notes)
 
 
@@ -97,6 +108,7 @@ def from_scratch() -> Iterator[Callable[[], Compilation]]:
         yield lambda: Compilation(
             graphs=counters["stats"]["unique_graphs"],
             breaks=tuple(dict.fromkeys(_line(text) for kind in _BREAKS for text in counters[kind])),
+            without_graph=counters["inductor"]["cudagraph_skips"],
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from peftbench.config.choices import ATTENTIONS, DTYPES, OPTIMIZERS
+from peftbench.config.choices import ATTENTIONS, AUTO, DTYPES, OPTIMIZERS
 from peftbench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -33,15 +33,24 @@ class Precision:
     optimizer: str = "fused"
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return the precision of the settings.
+    def of(cls, settings: Settings, device: torch.device | None = None) -> Self:
+        """Return the precision of the settings on a device.
+
+        Args:
+            settings: The settings. The dtype `auto` is bfloat16 under autocast, as trainings do today, on a CUDA device
+                that has it. It is float32 on any other device.
+            device: None: it is not known yet.
 
         Raises:
             UserError: settings exclude each other.
         """
+        dtype, autocast = settings.dtype, settings.autocast
+        if dtype == AUTO:
+            half = autocast if device is None else _has_bfloat16(device)
+            dtype, autocast = ("bfloat16", True) if half else ("float32", autocast)
         return cls(
-            dtype=settings.dtype,
-            autocast=settings.autocast,
+            dtype=dtype,
+            autocast=autocast,
             tf32=settings.tf32,
             attention=settings.attention,
             optimizer=settings.optimizer,
@@ -138,3 +147,9 @@ class Precision:
     def optimizer_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that choose the implementation of a PyTorch optimizer."""
         return {"foreach": False} if self.optimizer == "loop" else {self.optimizer: True}
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    import torch
+
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= AMPERE

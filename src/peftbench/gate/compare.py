@@ -17,7 +17,7 @@ from peftbench.gate.counters import CounterVerdict, compare_counters, moved_coun
 from peftbench.gate.decision import Shifts
 from peftbench.gate.moments import Array, ragged_moments
 from peftbench.gate.pairs import pair_shifts
-from peftbench.gate.scope import Scope, other_clock, scope
+from peftbench.gate.scope import Scope, other_conditions, scope
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
 from peftbench.gate.stages import pending
 from peftbench.gate.verdict import VERDICTS, CaseVerdict, Comparison, SuiteVerdict, Time, Verdict
@@ -121,7 +121,7 @@ def _timed(base: Snapshot, new: Snapshot, rule: Rule) -> list[str]:
     """Return the cases that have launches on both sides, at the same GPU clock."""
 
     def comparable(case: CaseSnapshot, old: CaseSnapshot | None) -> bool:
-        return case.status == "ok" and bool(case.x and old and old.x and not other_clock(old, case, rule))
+        return case.status == "ok" and bool(case.x and old and old.x and not other_conditions(old, case, rule))
 
     return sorted(name for name, case in new.cases.items() if comparable(case, base.cases.get(name)))
 
@@ -213,7 +213,7 @@ def _case(
     excluded = time is not None and time.excludes(rule)
     counters = compare_counters(base, new, allowed, rule, excluded=excluded)
     verdict = _worse(time.verdict if time is not None else None, counters.verdict)
-    clock = other_clock(base, new, rule) if time is None and not allowed.time else ""
+    clock = other_conditions(base, new, rule) if time is None and not allowed.time else ""
     untimed = "its time is not measured any more" if not clock and _is_untimed(base, new, time, allowed, rule) else ""
     if (
         clock or untimed or counters.lost
@@ -269,10 +269,11 @@ def _unpaired(base: CaseSnapshot | None, new: CaseSnapshot | None) -> tuple[Verd
     if new is None:
         return "missing", "is not in this run"
     problem = f"{new.status}: {new.reason}" if new.reason else new.status
-    if base is None or base.status != "ok":
-        if new.status == "ok":
-            return "new", "" if base is None else f"was {base.status} before"
-        return ("new", problem) if base is None else ("not comparable", f"{problem}; was {base.status} before")
+    if base is None:
+        return "new", "" if new.status == "ok" else problem
+    if base.status != "ok":
+        before = f"was {base.status} before" + (f" ({base.reason})" if base.reason else "")
+        return ("new", before) if new.status == "ok" else ("not comparable", f"{problem}; {before}")
     return "missing" if new.status == "unsupported" else "regressed", f"{problem}; it ran before"
 
 

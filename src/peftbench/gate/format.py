@@ -27,6 +27,7 @@ from peftbench.gate.lines import NOT_AS_WRITTEN, CaseLine, require_each_name_onc
 from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Profile, Session, Snapshot, are_logarithms
 from peftbench.records.fileio import parse_json
 from peftbench.records.jsondata import MAX_TEXT, Json, decode, encode
+from peftbench.records.known import settings_of_today
 from peftbench.records.versions import Migration, bring_up_to_date
 
 SCHEMA: Final = "peftbench/baseline/2"
@@ -194,7 +195,7 @@ def _snapshot(data: Json, source: str) -> Snapshot:
         raise UserError(f"{source}: sessions: a shift is out of range")
     return Snapshot(
         fingerprint=file.fingerprint,
-        settings=file.settings,
+        settings=settings_of_today(file.settings),
         cases=cases,
         references={name: _logarithms(logs) for name, logs in file.references.items()},
         sessions={key: Session(line.name, line.shift * UNIT) for key, line in file.sessions.items()},

@@ -84,6 +84,15 @@ class CurveLine(_Line, frozen=True):
     energy_j: float | None = None
 
 
+class KernelLine(_Line, frozen=True):
+    """Kernels of one name."""
+
+    name: str
+    family: str
+    calls: Whole
+    time_s: float
+
+
 class RecordLine(_Line, frozen=True):
     """A record."""
 
@@ -106,6 +115,8 @@ class RecordLine(_Line, frozen=True):
     reason: str = ""
     operator_hash: str = ""
     stop: str = ""
+    longest_kernels: tuple[KernelLine, ...] | None = None
+    timeline: Mapping[str, tuple[float, ...]] | None = None
 
 
 def require_each_name_once(text: bytes | msgspec.Raw, found: object) -> None:

@@ -65,8 +65,10 @@ def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scop
     )
 
 
-def other_clock(base: CaseSnapshot, new: CaseSnapshot, rule: Rule) -> str:
-    """Return why the GPU's clocks make the times of a case incomparable, or '' if they do not or are unknown."""
+def other_conditions(base: CaseSnapshot, new: CaseSnapshot, rule: Rule) -> str:
+    """Return why the state of the GPU makes the times of a case incomparable, or '' if it does not or is unknown."""
+    if new.shared or base.shared:
+        return f"the GPU was shared {'in this run' if new.shared else 'in the old one'}: its record says with what"
     old, now = base.clock_mhz, new.clock_mhz
     if not (old and now) or abs(now - old) <= rule.max_clock_difference * old:
         return ""

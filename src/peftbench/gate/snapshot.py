@@ -11,6 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.meaning import without_totals
+from peftbench.records.gpu import is_shared
 from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import encode
 from peftbench.records.record import Record, Run, Status
@@ -53,6 +54,8 @@ class CaseSnapshot:
     reason: str = ""
     clock_mhz: float | None = None
     """Clock of the GPU's multiprocessors after the rounds. Times at different clocks are not compared."""
+    shared: bool = False
+    """Whether something else used the GPU. Such a time is not compared. A baseline does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ def _case(record: Record | RecordLine, profiles: dict[object, Profile]) -> CaseS
         status=record.status,
         reason=record.reason,
         clock_mhz=clock.value if clock else None,
+        shared=is_shared(record.warnings),
     )
     if not math.isfinite(
         sum(chain(*x.values(), case.counters.values()), (case.time_s or 0.0) + (case.clock_mhz or 0.0))

@@ -15,6 +15,7 @@ from peftbench.errors import UserError
 from peftbench.gate.format import from_text, to_text
 from peftbench.gate.snapshot import Snapshot
 from peftbench.records.fileio import locked, read_text, write_atomically
+from peftbench.records.known import settings_of_old
 from peftbench.records.record import differences
 
 NAMED: Final = ("device", "model", "dtype")
@@ -27,7 +28,7 @@ def file_name(fingerprint: Mapping[str, str], settings: Mapping[str, Any]) -> st
     """Return the name of the baseline's file: `cpu-tiny-float32-1b2c3d4e.json`."""
     known = {**settings, **fingerprint}
     words = [re.sub(r"[^a-z0-9.]+", "-", str(known[name]).lower()).strip("-.")[-24:] for name in NAMED if name in known]
-    text = json.dumps([dict(fingerprint), dict(settings)], sort_keys=True, default=str)
+    text = json.dumps([dict(fingerprint), dict(settings_of_old(settings))], sort_keys=True, default=str)
     return "-".join([*filter(None, words), hashlib.sha256(text.encode()).hexdigest()[:8]]) + ".json"
 
 

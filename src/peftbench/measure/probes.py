@@ -2,79 +2,73 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from peftbench.devices.residency import RESIDENT_SHARE, free_bytes
+from peftbench.errors import UserError
+from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
+from peftbench.measure.energy.sampler import Sampler, most_processes, nvml_sample, sample_metrics, timeline
+from peftbench.measure.energy.sharing import Sharing, look_for_others, neighbours
 from peftbench.measure.energy.throttle import Patience, decide, limits
-from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
-from peftbench.measure.memory.device_memory import memory_metrics, parts_metrics, release, round_parts, step_memory
+from peftbench.measure.energy.window import busy_window, counter_period, energy_metrics, idle_window
+from peftbench.measure.findings import ProbeFindings
+from peftbench.measure.memory.device_memory import (
+    ResidentMemory,
+    memory_metrics,
+    parts_metrics,
+    release,
+    round_parts,
+    step_memory,
+)
 from peftbench.measure.memory.resident import resident
-from peftbench.measure.time.clock import CudaClock, launch_bound
-from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
     import torch
 
+    from peftbench.config.settings import Settings
     from peftbench.measure.energy.window import EnergyWindow
+    from peftbench.measure.findings import Probes
     from peftbench.measure.time.rounds import Rounds, TimedRound
     from peftbench.measure.trial import Trial
+    from peftbench.records.record import Metric
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeFindings:
-    """The metrics and the warnings of one probe."""
+def probes_for(device: torch.device, settings: Settings) -> Probes:
+    """Return the probes of a device.
 
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-
-class Probes(Protocol):
-    """The readings of one device."""
-
-    exclusive: bool
-    """Whether a reference is dropped when its case ends, since the next case may need all of the memory."""
-
-    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return the memory of a warm round."""
-        ...
-
-    def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
-        """Return the rounds and the state of the device; rounds in which it slowed down are taken again."""
-        ...
-
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Measure what needs further rounds: energy, and whether the host limits the round.
-
-        Args:
-            trial: The trial, which is warm.
-            time_s: Median time of its rounds.
-            tokens: Tokens of a batch without padding; None if a round works on no batch.
-        """
-        ...
-
-    def fingerprint(self) -> dict[str, str]:
-        """Return the properties of the device that must be equal for times to be compared."""
-        ...
-
-    def close(self) -> None:
-        """Release the device."""
-        ...
-
-
-def probes_for(device: torch.device) -> Probes:
-    """Return the probes of a device."""
-    return CudaProbes(device) if device.type == "cuda" else CpuProbes()
+    Raises:
+        UserError: energy is asked for, and the device has no counter.
+    """
+    if device.type != "cuda":
+        reason: str = f"device {device} has no energy counter"
+        probes: Probes = CpuProbes()
+    else:
+        probes = cuda = CudaProbes(device, energy=settings.energy != "off", rate_hz=settings.sampling_rate)
+        reason = cuda.why_no_energy
+    if settings.energy == "on" and reason:
+        probes.close()
+        raise UserError(f"--peftbench-energy=on: {reason}; leave the option out, or give off")
+    return probes
 
 
 class CpuProbes:
     """The probes of a CPU: resident memory."""
 
-    exclusive = False
+    beside = 0
+
+    def room(self) -> float:
+        """Return infinity: models on a CPU are small, and references were always kept."""
+        return math.inf
+
+    def between_cases(self, batches: Iterable[torch.Tensor]) -> None:
+        """Do nothing: the memory of a CPU case is counted, not read off an allocator."""
+        del batches
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the bytes that model and optimizer own in one round, and the resident set size around another one."""
@@ -86,9 +80,14 @@ class CpuProbes:
         """Take the rounds."""
         return take(), ProbeFindings()
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Return nothing: a CPU has neither an energy counter nor kernel launches."""
-        del trial, time_s, tokens
+    def busy(self, trial: Trial, *, phases: Sequence[str], time_s: float) -> ProbeFindings:
+        """Return nothing: a CPU is busy as long as its round takes."""
+        del trial, phases, time_s
+        return ProbeFindings()
+
+    def energy(self, trial: Trial, *, tokens: float | None) -> ProbeFindings:
+        """Return nothing: a CPU has no energy counter that a user may read."""
+        del trial, tokens
         return ProbeFindings()
 
     def fingerprint(self) -> dict[str, str]:
@@ -102,14 +101,39 @@ class CpuProbes:
 class CudaProbes:
     """The probes of a CUDA device: PyTorch's allocator and NVML."""
 
-    exclusive = True
+    beside = 0
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, energy: bool = True, rate_hz: float = 20.0) -> None:
+        """Open NVML.
+
+        Args:
+            device: The device.
+            energy: Whether joules are measured.
+            rate_hz: Samples in a second, while steps run for an energy window.
+        """
         self._device = device
+        self._energy = energy
+        self._rate_hz = rate_hz
         self._patience = Patience()
         self._resources = ExitStack()
         self._nvml = self._resources.enter_context(Nvml.of(device))
         self._idle: Reading[EnergyWindow] | None = None
+        self._period_s = 0.0
+        """Period after which the energy counter moves, once it was measured."""
+        self._resident = ResidentMemory()
+
+    @property
+    def why_no_energy(self) -> str:
+        """The reason why the device has no energy counter, or ''."""
+        return self._nvml.energy_j().reason
+
+    def room(self) -> float:
+        """Return a share of the device's free memory."""
+        return RESIDENT_SHARE * free_bytes(self._device)
+
+    def between_cases(self, batches: Iterable[torch.Tensor]) -> None:
+        """Note what the allocator holds: the template, references, and what earlier cases left."""
+        self._resident = ResidentMemory.of(self._device, batches)
 
     def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
         """Return the allocator's peaks over a warm step, their parts, and NVML's readings.
@@ -118,11 +142,11 @@ class CudaProbes:
         """
         del timed
         release(self._device)
-        return memory_metrics(step_memory(trial, self._device, self._nvml))
+        return memory_metrics(step_memory(trial, self._device, self._nvml, self._resident))
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
         """Take the rounds between two readings of the device's state; repeat them if the device slowed down."""
-        attempt = 0
+        attempt, others = 0, self._others()
         while True:
             attempt += 1
             before = self._nvml.state()
@@ -132,7 +156,9 @@ class CudaProbes:
             if not decision.again:
                 break
             time.sleep(self._patience.pause_s)
+        others = others.joined(self._others())
         metrics = {
+            **others.metrics(),
             "sm_clock_mhz": sampled(after.sm_clock_mhz, "MHz"),
             "memory_clock_mhz": sampled(after.memory_clock_mhz, "MHz"),
             "application_sm_clock_mhz": sampled(after.application_sm_clock_mhz, "MHz"),
@@ -142,22 +168,50 @@ class CudaProbes:
         }
         held_back = limits(before, after)
         notes = [decision.warning, f"the clock was held back by: {', '.join(held_back)}" if held_back else ""]
-        return rounds, ProbeFindings(metrics, tuple(filter(None, notes)))
+        return rounds, ProbeFindings(metrics, (*filter(None, notes), *others.warnings))
 
-    def after(self, trial: Trial, *, time_s: float, tokens: float | None) -> ProbeFindings:
-        """Return joules with and without the idle draw, and a warning if the host limits the round."""
-        synchronize = partial(_synchronize, self._device)
+    def busy(self, trial: Trial, *, phases: Sequence[str], time_s: float) -> ProbeFindings:
+        """Return busy time, kernels and families from a profile, or the reason why there is none."""
+        metrics, longest = take_busy(trial, self._device, phases=phases, time_s=time_s)
+        return ProbeFindings(metrics, longest_kernels=longest)
+
+    def energy(self, trial: Trial, *, tokens: float | None) -> ProbeFindings:
+        """Return joules with and without the idle draw, and what a sampler saw while their steps ran."""
+        off = "" if self._energy else "switched off: --peftbench-energy=off"
+        if trial.prepare is not None:
+            off = off or "the energy of each round's preparation would be counted, too"
+        if off:
+            unknown: Reading[EnergyWindow] = Reading(None, off)
+            return ProbeFindings(energy_metrics(unknown, unknown, tokens=tokens))
+        idle = self._idle_window()
+        with Sampler(partial(nvml_sample, self._nvml), self._rate_hz) as sampler:
+            synchronize = partial(_synchronize, self._device)
+            busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize, period_s=self._period_s)
+        seen = most_processes(sampler.samples)
+        others = Sharing(neighbours(seen, beside=self.beside) if seen else None)
+        return ProbeFindings(
+            {
+                **energy_metrics(busy, idle, tokens=tokens),
+                **sample_metrics(sampler.samples),
+                **(others.metrics() if others.shared else {}),
+            },
+            others.warnings,
+            timeline=timeline(sampler.samples),
+        )
+
+    def _idle_window(self) -> Reading[EnergyWindow]:
+        """Return the idle draw, which is measured once, with the period of the counter."""
         if self._idle is None:
-            self._idle = idle_window(self._nvml.energy_j, synchronize)
-        if trial.prepare is None:
-            busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize)
-        else:
-            busy = Reading(None, "the energy of each round's preparation would be counted, too")
-        metrics = energy_metrics(busy, self._idle, tokens=tokens)
-        queued_s = CudaClock(self._device).queued_s(partial(trial.run, 0), time_s) if trial.prepare is None else None
-        metrics["queued_s"] = Metric(queued_s, "s", noise="sampled", reason="" if queued_s else "could not be queued")
-        bound = queued_s is not None and launch_bound(time_s, queued_s)
-        return ProbeFindings(metrics, ("launch-bound: the host, not the device, sets the time",) if bound else ())
+            _synchronize(self._device)
+            self._period_s = counter_period(self._nvml.energy_j)
+            self._idle = idle_window(self._nvml.energy_j, period_s=self._period_s)
+        return self._idle
+
+    def _others(self) -> Sharing:
+        import torch
+
+        reserved_bytes = torch.cuda.memory_reserved(self._device) if self._device.type == "cuda" else 0
+        return look_for_others(self._nvml, reserved_bytes=reserved_bytes, beside=self.beside)
 
     def fingerprint(self) -> dict[str, str]:
         """Return the driver version and whether error correction (ECC) is on."""

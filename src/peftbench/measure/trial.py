@@ -22,6 +22,11 @@ def nothing() -> None:
     """Do nothing: the default of `Trial.close`, and a mark that nobody reads."""
 
 
+def no_metrics() -> Mapping[str, Metric]:
+    """Return no metrics: the default of `Trial.found`."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A workload on one subject, ready to be timed."""
@@ -47,6 +52,10 @@ class Trial:
     """Further metrics of the trial, which need no clock."""
     chained: bool = False
     """Whether the operations of a round depend on the state that the round before it left."""
+    eager: Callable[[int, Mark], object] | None = None
+    """The same round as written, if `run` replays a captured graph, which has no phases and shows no operators."""
+    found: Callable[[], Mapping[str, Metric]] = no_metrics
+    """Returns what the rounds found out about themselves, after the last one."""
 
     def ready(self, number: int) -> None:
         """Prepare round `number`, if the trial needs that."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from peftbench.claims.evidence import Evidence, distinct, require_poolable, shared_lr, target_of
-from peftbench.claims.paper import Finding, judge
+from peftbench.claims.findings import Finding
+from peftbench.claims.paper import judge
 from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
 from peftbench.pages import choose, details, guard, learning, overview

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.errors import UserError
 from peftbench.pages.choose import KEYS, columns
@@ -24,6 +24,9 @@ from peftbench.records.jsondata import encode
 from peftbench.report import claims
 from peftbench.report.numbers import counted
 from peftbench.text import Destination, clean_tree
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 INSTALL: Final = "the page needs packages of its own: pip install 'peftbench[report]'"
 """What an error says if a package of the extra is missing."""
@@ -45,6 +48,19 @@ def render(content: PageContent) -> str:
         UserError: a package is missing; says how to install it.
     """
     require_packages()
+    library, script = _library(), _text("page.js")
+    return template("page.html").render(
+        clean_tree(_texts(content), Destination.EXPORT),
+        style=stylesheet(),
+        library=library,
+        script=script,
+        policy=_policy(library, script),
+        data=embedded(_data(content)),
+    )
+
+
+def template(name: str) -> Template:
+    """Return a template of this room. What is put into it is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -54,15 +70,12 @@ def render(content: PageContent) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    library, script = _library(), _text("page.js")
-    return environment.get_template("page.html").render(
-        clean_tree(_texts(content), Destination.EXPORT),
-        style=_text("page.css"),
-        library=library,
-        script=script,
-        policy=_policy(library, script),
-        data=embedded(_data(content)),
-    )
+    return environment.get_template(name)
+
+
+def stylesheet() -> str:
+    """Return the style sheet of all pages."""
+    return _text("page.css")
 
 
 def require_packages() -> None:

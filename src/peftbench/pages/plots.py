@@ -48,11 +48,16 @@ class Plot:
 
 def specification(plot: Plot, theme: Theme) -> dict[str, Any]:
     """Return the chart in Vega-Lite, without data."""
-    spec: dict[str, Any] = plot.draw(theme).to_dict(validate=False)
+    return specified(plot.draw(theme), theme, f"{plot.title}. {plot.about}")
+
+
+def specified(chart: alt.LayerChart, theme: Theme, description: str) -> dict[str, Any]:
+    """Return a chart in Vega-Lite with the configuration of its theme, without data."""
+    spec: dict[str, Any] = chart.to_dict(validate=False)
     spec["config"] = theme.config()
     if theme.width == "container":
         spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    spec["description"] = f"{plot.title}. {plot.about}"
+    spec["description"] = description
     return spec
 
 

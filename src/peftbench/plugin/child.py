@@ -73,7 +73,7 @@ class Child:
         channel = Channel.of_descriptor(self._assignment.socket)
         server = RoundServer(channel, avoid=self._assignment.avoid, worktree=self._assignment.worktree)
         if session.items:
-            self._bench.runner.take_rounds_by(server.take)
+            self._bench.runner.take_rounds_by(server.take, beside=1)
         server.serve(session, self._bench)
         channel.close()
         return True

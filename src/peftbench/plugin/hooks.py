@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         groups[option.question].addoption(flag_name(name), dest=dest, default=None, **_way(option))
         parser.addini(dest, help=option.help, default=None, aliases=[dest.replace("_", "-")])
     hidden = parser.getgroup("peftbench")
-    hidden.addoption(*spellings(flag_name("")), dest=SPELLED, action=KeepSpelling, help=argparse.SUPPRESS)
+    hidden.addoption(*spellings(flag_name("")), dest=SPELLED, action=KeepSpelling, nargs="?", help=argparse.SUPPRESS)
     hidden.addoption(flag_name(assigned.ASSIGNMENT), dest=assigned.DESTINATION, default=None, help=argparse.SUPPRESS)
 
 
@@ -130,6 +130,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
             write_line(reporter, f"peftbench: {on_terminal(line)}")
     if reporter is not None and here and measuring:
+        from peftbench.plugin.forecast import foreseen
+        from peftbench.plugin.screen import write_line
+
+        if line := foreseen(bench.backend, [case for _, case in planned]):
+            write_line(reporter, f"peftbench: {line}")
         from peftbench.plugin.progress import Progress
 
         session.config.pluginmanager.register(Progress(reporter, session.items, bench), "peftbench-progress")
@@ -193,8 +198,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the run to its files, even after an error."""
     bench = session.config.stash[BENCH]
     if bench.records:
+        from peftbench.plugin.notes import provenance
         from peftbench.plugin.results import write_results
 
+        for name, value in provenance(session.config.rootpath).items():
+            bench.note(name, value)
         with reported_at_the_end(session):
             write_results(bench)
 

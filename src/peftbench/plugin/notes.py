@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from peftbench.text import visible
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from peftbench.records.journal import Journal
@@ -21,6 +26,22 @@ def run_notes(records: Iterable[Record]) -> dict[str, Any]:
     for name, seconds in chain.from_iterable(record.passes_s.items() for record in records):
         passes[name] = passes.get(name, 0.0) + seconds
     return {"passes_s": passes, "noise": noise()}
+
+
+def provenance(folder: Path) -> dict[str, str]:
+    """Return when a run ended and which commit it measured, as far as that is known.
+
+    Args:
+        folder: Root folder of the project.
+    """
+    from peftbench.processes.git import checked_out, committed
+
+    found = {
+        "measured": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "commit": checked_out(folder, tagged=True),
+        "committed": committed(folder),
+    }
+    return {name: visible(value) for name, value in found.items() if value}
 
 
 def tell_of_broken(config: pytest.Config, journal: Journal) -> None:

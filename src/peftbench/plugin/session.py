@@ -257,11 +257,7 @@ class BenchSession:
     def identity(self) -> dict[str, Mapping[str, Any]]:
         """Return settings and fingerprint, which comparable records share, as JSON types."""
         backend = self.backend
-        settings = {
-            **self.settings.identity(studies=self._studies),
-            "model": backend.model.name,
-            "device": backend.device.type,
-        }
+        settings = {**self.settings.identity(studies=self._studies), **backend.resolved()}
         return {"settings": settings, "fingerprint": self.runner.fingerprint()}
 
     def run(self) -> Run:

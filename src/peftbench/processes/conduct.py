@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from peftbench.devices.device import choose_gpus
-from peftbench.gate.judgement import Gate, Judgement, merged
+from peftbench.gate.judgement import Gate, Judgement, merged, proven
 from peftbench.gate.verdict import SuiteVerdict
 from peftbench.processes.launches.launcher import Launcher, Target
 from peftbench.records.record import Record, Run
@@ -141,7 +141,10 @@ def _in_lockstep(plan: LaunchPlan, cases: Sequence[Target]) -> LaunchOutcome:
 
 
 def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: Gate | None) -> LaunchOutcome:
-    """Launch the cases `count` times, or as often as the gate says."""
+    """Launch the cases `count` times, or as often as the gate says.
+
+    The first launch that finishes a case takes all its passes. The others take its time alone.
+    """
     made = 0
 
     def launch(ids: Sequence[str], times: int, known: AbstractSet[str] = frozenset()) -> list[Run]:
@@ -153,7 +156,9 @@ def run_launches(launcher: Launcher, cases: Sequence[Target], count: int, gate: 
 
     ids = [case.id for case in cases]
     if gate is None:
-        runs = launch(ids, count)
+        runs: list[Run] = []
+        for _ in range(count):
+            runs += launch(ids, 1, proven(runs))
         return LaunchOutcome(merged(runs) if runs else None)
     judgement = gate.judge(ids, launch)
     return LaunchOutcome(judgement.run, judgement) if judgement else LaunchOutcome(None)

@@ -23,6 +23,10 @@ PLACES: Final = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CO
 """Variables that name a repository. They are removed even if git cannot list all such variables."""
 
 
+DESCRIBE_S: Final = 10.0
+"""Seconds that git may take to say whether anything differs from the commit, in case the work tree is huge."""
+
+
 class GitError(UserError):
     """A call of git failed. The message is that of git, in one line."""
 
@@ -58,6 +62,23 @@ def answer(folder: Path, *words: str, timeout_s: float | None = None) -> str | N
         return git(folder, *words, timeout_s=timeout_s)
     except GitError:
         return None
+
+
+def checked_out(folder: Path, *, tagged: bool = False) -> str:
+    """Return the commit that is checked out, with `-dirty` if anything differs from it; '' outside git.
+
+    Args:
+        folder: A folder in the work tree.
+        tagged: Whether a commit is named after the last tag before it: `v1.2`, `v1.2-3-g0123456789ab`.
+    """
+    words = ("--tags",) if tagged else ("--exclude=*",)
+    found = answer(folder, "describe", "--always", "--dirty", "--abbrev=12", *words, timeout_s=DESCRIBE_S)
+    return found or ""
+
+
+def committed(folder: Path) -> str:
+    """Return when the commit that is checked out was made, as ISO 8601; '' outside git."""
+    return answer(folder, "show", "-s", "--format=%cI", "HEAD", timeout_s=DESCRIBE_S) or ""
 
 
 def without_git(environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,15 @@ KEY: Final = f"diff.{DRIVER}.textconv"
 COMMAND: Final = f'git config {KEY} "peftbench show --textconv"'
 """Command that each clone needs, because git takes no command from a committed file."""
 
+CONFIGURATIONS: Final = ("baselines", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py")
+"""What stands in the root directory of pytest, in which `baselines/` is."""
+
+
+def project(folder: Path) -> Path:
+    """Return the nearest folder, from `folder` upwards, that looks like the root directory of pytest; or `folder`."""
+    upwards = (folder, *folder.resolve().parents)
+    return next((place for place in upwards if any((place / name).exists() for name in CONFIGURATIONS)), folder)
+
 
 def readable_diffs(folder: Path) -> list[str]:
     """Return a line for each thing that is missing, or one line that says that nothing is; none outside a repository.

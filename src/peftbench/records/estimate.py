@@ -59,7 +59,7 @@ def _ranks(count: int) -> tuple[int, int]:
     """Return the ranks (from 0) of the order statistics that enclose the median of `count` values."""
     tail, chance = 0.0, 0.5**count
     rank = -1
-    while rank < count // 2 - 1 and tail + chance <= (1 - CONFIDENCE) / 2:
+    while tail + chance <= (1 - CONFIDENCE) / 2:  # ends before the middle, where the tail is a half
         tail += chance
         rank += 1
         chance *= (count - rank) / (rank + 1)

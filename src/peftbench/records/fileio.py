@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -28,21 +31,23 @@ _STRING_OR_CONSTANT: Final = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<constant>NaN|-?I
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file, so that a reader or a crash at any moment finds the old content or the new content, never a part.
 
-    A text is written as UTF-8. It goes to a temporary file in the same folder, which is made if need be. After a flush
-    to the disk the temporary file is renamed. An existing file keeps its permissions, and a link its target. Only a
-    plain file is replaced; a pipe or a character device (/dev/stdout, /dev/null) is written to.
+    A text is written as UTF-8. It goes to a temporary file in the same folder, which is made if need be. Temporary
+    files of killed processes in that folder are deleted. After a flush to the disk the temporary file is renamed. An
+    existing file keeps its permissions, and a link its target. Only a plain file is replaced; a pipe or a character
+    device (/dev/stdout, /dev/null) is written to.
 
     Raises:
         UserError: the file cannot be written. The old file is untouched, and no temporary file is left.
     """
     data = content if isinstance(content, bytes) else content.encode()
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")  # short, because the name may have the greatest length
+    temporary = temporary_beside(target)
     try:
         if is_stream(path):
             _pour(path, data)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(target.parent)
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
@@ -56,6 +61,31 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def temporary_beside(target: Path) -> Path:
+    """Return a new name in the folder of a file. It tells which process of which machine uses it."""
+    # short, and without the file's own name, which may have the greatest length
+    return target.with_name(f".{_machine()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Delete the temporary files that killed processes of this machine left in a folder. No error is raised."""
+    from psutil import pid_exists
+
+    with suppress(OSError):
+        for file in folder.glob(f".{_machine()}-*-????????.tmp"):
+            process = file.name.split("-")[1]
+            if process.isdecimal() and not pid_exists(int(process)):
+                file.unlink(missing_ok=True)
+
+
+@cache
+def _machine() -> str:
+    """Return eight digits for the machine and, in a container, for its processes: a number means one process there."""
+    space = Path("/proc/self/ns/pid")
+    numbers = space.stat().st_ino if space.exists() else 0
+    return hashlib.blake2b(f"{platform.node()} {numbers}".encode(), digest_size=4).hexdigest()
 
 
 def is_stream(path: Path) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from peftbench.errors import UserError
-from peftbench.records.fileio import NotJsonError, parse_json, write_atomically
+from peftbench.records.fileio import NotJsonError, parse_json, temporary_beside, write_atomically
 from peftbench.records.jsondata import Json, decode
 from peftbench.records.record import Record, Run, record_from_json, record_to_json
 from peftbench.records.workfolder import ELSE, owned
@@ -123,7 +122,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 def _keep(path: Path, old: Path) -> None:
     """Give a journal a second name, which an older journal loses."""
-    temporary = old.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = temporary_beside(old)
     try:
         for file in (path, old):
             if os.path.lexists(file) and not _is_ours(file):

@@ -35,6 +35,12 @@ class KnownNotes:
     resumed: int = 0
     resident_bytes: tuple[float, ...] = ()
     noise: Mapping[str, float] | None = None
+    commit: str = ""
+    """Commit that was measured, after the last tag before it; `-dirty` follows if anything differed from it."""
+    committed: str = ""
+    """When the commit was made, as ISO 8601."""
+    measured: str = ""
+    """When the run ended, as ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +60,25 @@ class KnownVariant:
     replay: float = 0.0
     by: str = ""
     n: int = 0
+
+
+def settings_of_today(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a file with the names of this version. Up to version 0.4.0 `execution` was `compile`."""
+    if "compile" not in settings:
+        return settings
+    rest = {name: value for name, value in settings.items() if name != "compile"}
+    return {"execution": "compile" if settings["compile"] else "eager", **rest}
+
+
+def settings_of_old(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings as version 0.4.0 wrote them, if it knew such; the opposite of `settings_of_today`.
+
+    Names of files hold a hash of the settings. It stays the same for settings that existed then.
+    """
+    if settings.get("execution") not in ("eager", "compile"):
+        return settings
+    rest = {name: value for name, value in settings.items() if name != "execution"}
+    return {"compile": settings["execution"] == "compile", **rest}
 
 
 def require(kind: Kind, free: Mapping[str, Any], where: str, *, never_missing: Iterable[str] = ()) -> None:

@@ -55,6 +55,18 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelTime:
+    """How long kernels of one name ran on the device in one round."""
+
+    name: str
+    family: str
+    """What they are for: `matmul`, `attention`, `elementwise`, `optimizer`, `copy`, `communication` or `other`."""
+    calls: int
+    time_s: float
+    """Summed durations."""
+
+
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
     """A training at one of its evaluations. Costs are counted from its start, without evaluations."""
 
@@ -106,6 +118,11 @@ class Record:
     curve: tuple[CurvePoint, ...] = ()
     """Quality and cost of a training at each evaluation."""
     warnings: tuple[str, ...] = ()
+    longest_kernels: tuple[KernelTime, ...] | None = None
+    """The ten kernels, copies and sets that took most of the device's time in a round; None if nothing looked."""
+
+    timeline: Mapping[str, tuple[float, ...]] | None = None
+    """Readings of the GPU while steps ran for the energy window, as series of one length; `t_s` holds their times."""
 
     @property
     def function(self) -> str:

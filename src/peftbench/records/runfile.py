@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
 from peftbench.records.fileio import read_json, write_atomically
 from peftbench.records.jsondata import decode, encode
-from peftbench.records.known import KnownNotes, KnownSettings, require
+from peftbench.records.known import KnownNotes, KnownSettings, require, settings_of_today
 from peftbench.records.record import SCHEMA, Record, Run, record_from_json
 from peftbench.records.versions import Migration, bring_up_to_date
 
@@ -47,6 +48,7 @@ def run_from_json(data: object, source: str) -> Run:
     if isinstance(records := content.get("records"), list):  # one at a time, so that errors name the case
         content["records"] = tuple(record_from_json(record, f"{source}: ") for record in records)
     run = decode(Run, content, source)
+    run = replace(run, settings=settings_of_today(run.settings))
     require(KnownNotes, run.notes, f"{source}: notes")
     require(KnownSettings, run.settings, f"{source}: settings")
     _refuse_twins(run.records, source)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Final
 
+from peftbench.claims.findings import CaseFinding, Finding
 from peftbench.claims.intervals import Interval
-from peftbench.claims.paper import CaseFinding, Finding
+from peftbench.records.gpu import HOST_BOUND
 from peftbench.report.numbers import between
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn
@@ -23,6 +24,9 @@ def render(findings: Sequence[Finding], *, width: int, everything: bool = False,
     """Return the table, no line longer than `width`. With `everything`, a line for each case follows."""
     console = page(width=width, color=color)
     console.print(drawn(COLUMNS, findings, lined=False, bold=True, style=lambda finding: STYLES[finding.verdict]))
+    for finding in findings:
+        if told := of_the_host(finding):
+            console.print(f"{title(finding)}: {told}")
     for finding in filter(lambda finding: everything and finding.cases, findings):
         console.print(f"\n{title(finding)}", style="bold")
         for case in finding.cases:
@@ -41,6 +45,7 @@ def markdown(findings: Sequence[Finding]) -> str:
         ),
         "",
     ]
+    lines += [f"* **{title(one)}**: {in_markdown(told)}" for one in findings if (told := of_the_host(one))]
     for one in filter(lambda finding: finding.cases, findings):
         lines += [f"* **{title(one)}** ({one.claim.says})"]
         lines += [
@@ -64,6 +69,18 @@ def title(finding: Finding) -> str:
 def found(interval: Interval | None) -> str:
     """Return a measured value with its interval, or `no data`."""
     return "no data" if interval is None else between(interval)
+
+
+def of_the_host(finding: Finding) -> str:
+    """Return a sentence about host-bound cases, with the verdict for the device's time; '' if there are none."""
+    if not finding.host_bound:
+        return ""
+    told = (
+        f"{len(finding.host_bound)} of {len(finding.cases)} cases are {HOST_BOUND}, so this verdict is about Python "
+        "and kernel launches; for the time in which the device is busy: "
+    )
+    device = finding.device
+    return told + (f"{found(device.found)}, {device.verdict}" if device else "not known")
 
 
 def tally(finding: Finding) -> str:
@@ -90,6 +107,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "learning_rates": finding.policy,
         "verdict": finding.verdict,
         **_interval(finding.found),
+        "host_bound": list(finding.host_bound),
+        "device": finding.device and {"verdict": finding.device.verdict, **_interval(finding.device.found)},
         "cases": [
             {
                 "case": case.case,

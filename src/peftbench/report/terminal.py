@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, Final
 
 from peftbench.records.estimate import LEAST_VALUES
+from peftbench.records.gpu import HOST_BOUND, HOST_BOUND_BELOW, SHARED_GPU, is_host_bound, is_shared
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies, variants
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
@@ -43,7 +44,7 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
     for reason in holes(filter(studies.has_table, run.records)):
         console.print(on_terminal(reason))
     console.print()
-    for line in foot(run):
+    for line in [*conditions(run), *foot(run)]:
         console.print(on_terminal(line))
     return written(console)
 
@@ -56,12 +57,19 @@ def head(run: Run) -> list[str]:
     device = fingerprint["device"] if settings.get("device") == "cuda" else fingerprint["cpu"]
     lines = [
         f"machine  {device}, {fingerprint['threads']} thread(s); {describe_noise(run.notes.get('noise', {}))}",
-        f"model    {settings['model']}{weights}, {settings['dtype']}, data {settings['data']}",
+        f"model    {settings['model']}{weights}, {_precision(settings)}, data {settings['data']}",
         f"versions {versions}",
         f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
     ]
     lines += _protocol(settings)
     return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
+
+
+def _precision(settings: Mapping[str, Any]) -> str:
+    """Return dtype, autocast and execution, as far as they are not those of a plain model."""
+    words = [settings["dtype"], " under autocast" if settings.get("autocast") else ""]
+    execution = settings.get("execution", "eager")
+    return "".join([*words, "" if execution == "eager" else f", execution {execution}"])
 
 
 def _protocol(settings: Mapping[str, Any]) -> list[str]:
@@ -114,6 +122,28 @@ def holes(records: Iterable[Record]) -> list[str]:
         f"  {variants.method(record)}: {record.status}: {record.reason}" for record in records if record.status != "ok"
     )
     return list(dict.fromkeys(found))
+
+
+def conditions(run: Run) -> list[str]:
+    """Return a line for each condition under which times of this run are not what they seem."""
+    found = []
+    known = [record for record in run.records if _metric(record, "busy_share")]
+    bound = [record for record in known if is_host_bound(record)]
+    if bound:
+        found.append(
+            f"{HOST_BOUND}: {counted(len(bound), 'case')} of {len(known)}. The GPU was busy for less than "
+            f"{HOST_BOUND_BELOW:.0%} of a round, so Python and kernel launches set these times"
+        )
+    shared = [record for record in run.records if is_shared(record.warnings)]
+    if shared:
+        how = dict.fromkeys(
+            warning.removeprefix(f"{SHARED_GPU}: ")
+            for record in shared
+            for warning in record.warnings
+            if is_shared([warning])
+        )
+        found.append(f"{SHARED_GPU}: {counted(len(shared), 'case')} of {len(run.records)}: {'; '.join(how)}")
+    return found
 
 
 def foot(run: Run) -> list[str]:
@@ -198,12 +228,18 @@ def _trained(row: Row) -> str:
     return f"{scaled(body.value)}+{scaled(head.value)}"
 
 
+def _status(row: Row) -> str:
+    found = {row[0].status: True, HOST_BOUND: is_host_bound(row[0]), SHARED_GPU: is_shared(row[0].warnings)}
+    return ", ".join(word for word, holds in found.items() if holds)
+
+
 COLUMNS: Final = (
     Column("method", lambda row: variants.method(row[0]), text=True),
     Column("ms [95 %]", _interval),
     Column("x base", _number("ratio", "{:.2f}".format), rank=3),
     Column("x full", _against_full("ratio")),
     Column("fwd/bwd/opt ms", _phases, rank=4),
+    Column("GPU busy", _number("busy_share", "{:.0%}".format), rank=1),
     Column("token/s", _number("tokens_per_s", scaled), rank=5),
     Column("peak MB", _number("peak_bytes", megabytes), rank=1),
     Column("cache MB", _number("cache_bytes", megabytes), rank=2),
@@ -211,5 +247,5 @@ COLUMNS: Final = (
     Column("body+head", _trained, rank=1),
     Column("checkpoint MB", _number("checkpoint_bytes", megabytes), rank=3),
     Column("compile s", _number("compile_s", significant), rank=1),
-    Column("status", lambda row: row[0].status, text=True),
+    Column("status", _status, text=True),
 )

@@ -1,4 +1,4 @@
-"""The passes of one case, one after the other: the cold first step, counters, memory, time, energy."""
+"""The passes of one case, one after the other: the cold first step, counters, memory, time, busy time, energy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from peftbench.devices.failures import is_out_of_memory
 from peftbench.measure import metrics
 from peftbench.measure.counters import counting as counters
 from peftbench.measure.counters.parameters import count_parameters
+from peftbench.measure.findings import ProbeFindings
 from peftbench.measure.memory.device_memory import release
-from peftbench.measure.probes import ProbeFindings
 from peftbench.measure.time.anchor import Anchor
 from peftbench.measure.time.rounds import RoundPlan, Rounds, TimedRound, undisturbed, warm_up
 from peftbench.measure.trial import nothing
@@ -26,7 +26,7 @@ from peftbench.records.record import Metric, Record
 from peftbench.run.references import ALONE, References
 
 if TYPE_CHECKING:
-    from peftbench.measure.probes import Probes
+    from peftbench.measure.findings import Probes
     from peftbench.measure.time.clock import Clock, Timing
     from peftbench.measure.time.stopwatch import Stopwatch
     from peftbench.measure.trial import Mark, Trial
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 PRESET_CPU_BUDGET_S: Final = 0.9
 """Seconds for the rounds of a case and its reference with random weights on a CPU. The default matrix takes minutes."""
+EAGER_COUNTERS: Final = "counters and peak_bytes describe the eager round"
+CUDA_BUDGET_S: Final = 1.5
+"""Seconds for the rounds of a case and its reference on CUDA, whatever its weights are."""
 BUDGET_S: Final = 5.0
 """Seconds for the rounds of a case and its reference otherwise."""
 
@@ -57,9 +60,13 @@ class Passes:
         self._session = session
         self._references = References(backend.settings.reference, self.timed)
 
-    def forget(self) -> None:
-        """Drop the references that the cases of a group share."""
-        self._references.drop()
+    def forget(self, *, above_bytes: float = -1.0) -> bool:
+        """Drop the references that the cases of a group share, if they are larger; return whether there was one."""
+        return self._references.drop(above_bytes=above_bytes)
+
+    def allocated_bytes(self) -> float:
+        """Return what the references that are kept hold in the device's allocator."""
+        return self._references.allocated_bytes()
 
     def timed(self, trial: Trial) -> TimedRound:
         """Return a function that prepares and times one round of the trial. The preparation is timed apart."""
@@ -94,10 +101,10 @@ class Passes:
             take: Takes the rounds of case and reference.
         """
         blank, watch = measurement.blank, measurement.watch
-        timed = self.timed(trial)
+        timed, phases = self.timed(trial), workload.phases if trial.eager is None else ()
         seed = f"{self._backend.settings.seed} {blank.id}"
         with watch.during("first step"):
-            first_s, compilation = self._first(workload, self.timed(_telling(trial, workload.phases, watch)))
+            first_s, compilation = self._first(workload, self.timed(_telling(trial, phases, watch)))
         facts = blank if measurement.only_time else self._facts(workload, trial, group, measurement)
         with watch.during("time"), undisturbed():
             watch.current = "warm-up"
@@ -109,29 +116,41 @@ class Passes:
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = workload.tokens(group)
-        times = metrics.time_metrics(rounds, phases=workload.phases, tokens=tokens, first_s=first_s)
-        with watch.during("energy"):
-            after = (
-                ProbeFindings()
-                if measurement.only_time
-                else self._probes.after(trial, time_s=kept.time_s, tokens=tokens)
-            )
+        times = metrics.time_metrics(rounds, phases=phases, tokens=tokens, first_s=first_s)
+        busy, energy = self._after(trial, measurement, phases=phases, time_s=kept.time_s, tokens=tokens)
         if compilation:
             times |= metrics.compile_metric(first_s, rounds)
         return replace(
             facts,
-            metrics={**times, **facts.metrics, **state.metrics, **after.metrics},
+            metrics={**times, **trial.found(), **facts.metrics, **state.metrics, **busy.metrics, **energy.metrics},
             launches=(kept,),
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
-            warnings=(
+            warnings=_each_once(
                 *(compilation.warnings if compilation else ()),
+                *([EAGER_COUNTERS] if trial.eager else []),
                 *facts.warnings,
                 *filter(None, [alone]),
                 *state.warnings,
-                *after.warnings,
+                *busy.warnings,
+                *energy.warnings,
             ),
+            longest_kernels=busy.longest_kernels,
+            timeline=energy.timeline,
         )
+
+    def _after(
+        self, trial: Trial, measurement: Measurement, *, phases: Sequence[str], time_s: float, tokens: float | None
+    ) -> tuple[ProbeFindings, ProbeFindings]:
+        """Return what the probes find in further rounds: busy time, and energy. A launch for time alone takes none."""
+        if measurement.only_time:
+            return ProbeFindings(), ProbeFindings()
+        watch = measurement.watch
+        with watch.during("busy"):
+            busy = self._probes.busy(trial, phases=phases, time_s=time_s)
+        with watch.during("energy"):
+            energy = self._probes.energy(trial, tokens=tokens)
+        return busy, energy
 
     def _facts(self, workload: Workload, trial: Trial, group: Group, measurement: Measurement) -> Record:
         """Return the record of a trial with all metrics that need no clock: counters, parameters and memory."""
@@ -158,7 +177,7 @@ class Passes:
 
     def _first(self, workload: Workload, timed: TimedRound) -> tuple[float, compiling.Compilation | None]:
         """Return the time of the first, cold round, and what it compiled (None if models are not compiled)."""
-        if not (self._backend.settings.compile and workload.runs_model):
+        if not (self._backend.execution.compiles and workload.runs_model):
             return timed(0).wall_s, None
         with compiling.from_scratch() as compilation:
             return timed(0).wall_s, compilation()
@@ -166,13 +185,13 @@ class Passes:
     def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
         """Return the counters of a warm representative round, without its preparation; None if rounds differ.
 
-        A compiled model runs as eager code here.
+        A compiled model, and a captured round, run as eager code here.
         """
         if not workload.counted:
             return None
         ready_after_previous = partial(trial.ready_after_previous, trial.representative)
-        run = partial(trial.run, trial.representative, nothing)
-        with compiling.eager() if self._backend.settings.compile else nullcontext():
+        run = partial(trial.eager or trial.run, trial.representative, nothing)
+        with compiling.eager() if self._backend.execution.compiles else nullcontext():
             ready_after_previous()
             run()
             return counters.count(run, trial.model, heads=heads, reset=ready_after_previous)
@@ -206,13 +225,24 @@ class Passes:
 
     def _plan(self, after: Callable[[int], object] | None) -> RoundPlan:
         settings = self._backend.settings
-        quick = self._backend.model.random_weights and self._backend.device.type == "cpu"
-        budget_s = PRESET_CPU_BUDGET_S if quick else BUDGET_S
         return RoundPlan(
-            budget_s=budget_s if settings.max_time is None else settings.max_time,
+            budget_s=budget_s(self._backend),
             exactly=settings.rounds,
             after=after,
         )
+
+
+def budget_s(backend: Backend) -> float:
+    """Return the seconds for the rounds of a case and its reference."""
+    if backend.settings.max_time is not None:
+        return backend.settings.max_time
+    if backend.device.type == "cuda":
+        return CUDA_BUDGET_S
+    return PRESET_CPU_BUDGET_S if backend.model.random_weights else BUDGET_S
+
+
+def _each_once(*lines: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(lines))
 
 
 def _telling(trial: Trial, phases: Sequence[str], watch: Stopwatch) -> Trial:

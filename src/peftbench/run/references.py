@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from peftbench.devices.failures import is_out_of_memory
+from peftbench.measure.memory.device_memory import parts
 from peftbench.measure.time.rounds import warm_up
 from peftbench.records.ids import MethodSpec
 
@@ -19,7 +21,21 @@ if TYPE_CHECKING:
 
 METHODS: Final = {"base": MethodSpec("head"), "full": MethodSpec("full")}
 """Value of `--peftbench-reference` -> method. `TrainStep.reference_trial` makes the base step from `head`."""
+COUNTED: Final = frozenset({"cuda"})
+"""Types of devices whose allocator PyTorch reports."""
 ALONE: Final = "timed alone: the reference does not fit on the device beside the case"
+
+
+def held_bytes(trial: Trial) -> float:
+    """Return the bytes of the tensors that an idle trial owns: weights, gradients and optimizer state."""
+    owned = parts(trial.model, trial.optimizer)
+    return owned.weights_bytes + owned.gradients_bytes + owned.optimizer_bytes
+
+
+def graph_bytes(trial: Trial) -> float:
+    """Return the bytes of a captured graph, which the allocator keeps apart; 0 without one."""
+    metric = trial.found().get("graph_bytes")
+    return metric.value or 0 if metric else 0
 
 
 class References:
@@ -30,11 +46,22 @@ class References:
         self._timed = timed
         self._trials: dict[str, tuple[Workload, Trial]] = {}
 
-    def drop(self) -> None:
-        """Close and drop all references."""
-        for _, trial in self._trials.values():
+    def drop(self, *, above_bytes: float = -1.0) -> bool:
+        """Close and drop all references that hold more than so many bytes; return whether there was one."""
+        large = {
+            name: trial
+            for name, (_, trial) in self._trials.items()
+            if above_bytes < math.inf and held_bytes(trial) + graph_bytes(trial) > above_bytes
+        }
+        for name, trial in large.items():
             trial.close()
-        self._trials.clear()
+            del self._trials[name]
+        return bool(large)
+
+    def allocated_bytes(self) -> float:
+        """Return what the references hold in the device's allocator, so that it is not taken for a leak."""
+        trials = [trial for _, trial in self._trials.values()]
+        return sum(held_bytes(trial) for trial in trials if next(trial.model.parameters()).device.type in COUNTED)
 
     def of(self, workload: Workload, group: Group) -> tuple[TimedRound | None, str]:
         """Return the warm reference of a workload (None if there is none), and a warning for the record, or ''."""

@@ -20,10 +20,10 @@ from peftbench.measure.time.frames import with_room
 from peftbench.measure.time.rounds import interleave
 from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record, Status
+from peftbench.run.held import HeldGroup
 from peftbench.run.passes import Passes
 from peftbench.run.proofs import Proofs
 from peftbench.state import process, torch_state
-from peftbench.state.batches import batches_facet
 from peftbench.state.facet import look, put_back
 from peftbench.text import visible
 from peftbench.workloads.base import Measurement, Workbench
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from peftbench.measure.time.rounds import Observer
     from peftbench.records.ids import Case
     from peftbench.run.passes import Take
-    from peftbench.state.facet import Seen
     from peftbench.workloads.backend import Backend, Group
     from peftbench.workloads.base import Benchmark, Workload
 
@@ -44,19 +43,16 @@ class Runner:
         self.backend = backend
         self._take: Take = interleave
         self._clock = clock_for(backend.device)
-        self._probes = probes_for(backend.device)
-        self._group: Group | None = None
+        self._probes = probes_for(backend.device, backend.settings)
+        self._held = HeldGroup(backend, self._probes)
         self._passes = Passes(backend, clock=self._clock, probes=self._probes, session=session)
         self._proofs = Proofs()
         self._shared: dict[str, object] = {}
-        self._watch = Stopwatch()
-        """The stopwatch of the last case."""
+        self._watch = Stopwatch()  # that of the last case
         self._tell: Callable[[str], object] | None = None
-        threads = () if backend.settings.compile else (process.THREADS,)
+        threads = () if backend.execution.compiles else (process.THREADS,)
         self._facets = (*process.FACETS, *torch_state.FACETS, *threads)
         """The state that a case can change for later cases, besides the batches."""
-        self._batches: tuple[Seen, ...] = ()
-        """The contents of the group's batches, as they were built."""
         self._changes: tuple[str, ...] = ()
         """Changes of state by the last case, a line each."""
         self._held_bytes = 0
@@ -67,13 +63,19 @@ class Runner:
         """Whether an error ended the last case. While the error is propagated, its frames hold models."""
         self._resources = ExitStack()
         self._resources.enter_context(backend.precision.applied())
-        if backend.settings.compile:
+        if backend.execution.compiles:
             self._resources.enter_context(compiling.compiling())
         self._resources.callback(gc.unfreeze)
 
-    def take_rounds_by(self, take: Take) -> None:
-        """Replace the function that takes the rounds of a case and its reference."""
+    def take_rounds_by(self, take: Take, *, beside: int = 0) -> None:
+        """Replace the function that takes the rounds of a case and its reference.
+
+        Args:
+            take: The function.
+            beside: Processes of ours that use the same device meanwhile, as in lock-step. They are no neighbours.
+        """
         self._take = take
+        self._probes.beside = beside
 
     def tell_passes(self, tell: Callable[[str], object]) -> None:
         """Call a function with the name of each pass before it begins. It is never called during rounds."""
@@ -92,9 +94,9 @@ class Runner:
 
     def release(self) -> None:
         """Release what the cases of the present group share."""
-        self._group, self._batches = None, ()
+        self._held.drop()
         self._forget()
-        if self.backend.settings.compile:
+        if self.backend.execution.compiles:
             compiling.reset()
         gc.unfreeze()
         self._clean_up()
@@ -134,7 +136,10 @@ class Runner:
         self._left_open = True
         measurement = self._measurement(blank, observer, only_time=only_time)
         with self._guarded():
-            record = with_room(lambda: self._outcome(case, benchmark, self._workbench(records), measurement))
+            attempt = partial(self._outcome, case, benchmark, self._workbench(records), measurement)
+            record = with_room(attempt)
+            if record.status == "out-of-memory" and self._make_room():
+                record = with_room(attempt)
         self._left_open = False
         held_bytes, self._held_bytes = self._held_bytes, self._clean_up()
         left = "" if benchmark.keeps_data else leak(id, held_bytes, self._held_bytes)
@@ -157,7 +162,7 @@ class Runner:
         try:
             yield
         finally:
-            batches = () if self._lost else self._batches
+            batches = () if self._lost else self._held.batches
             self._changes = put_back((*before, *batches))
             if self._changes:
                 self._forget()
@@ -218,7 +223,7 @@ class Runner:
         )
 
     def _clean_up(self) -> int:
-        """Release the memory of the last case, and return the bytes that stay allocated on the device.
+        """Release the memory of the last case, and return the bytes on the device that stay without being references.
 
         Objects that survive are frozen, so that later collections skip them. Otherwise each collection would walk
         through all objects of torch and transformers (0.2 s).
@@ -228,10 +233,10 @@ class Runner:
         """
         if self._lost:  # the device would raise again, and hide the error that names the case
             return self._held_bytes
-        if self._probes.exclusive:
-            self._passes.forget()
         try:
-            left_bytes = release(self.backend.device)
+            self._passes.forget(above_bytes=self._probes.room())
+            left_bytes = release(self.backend.device) - round(self._passes.allocated_bytes())
+            self._held.note()
         except RuntimeError as error:
             if not is_sticky(error):
                 raise
@@ -240,16 +245,19 @@ class Runner:
         gc.freeze()
         return left_bytes
 
+    def _make_room(self) -> bool:
+        """Take from the device what only saves time, since a case did not fit beside it; tell whether it was."""
+        dropped = [self._passes.forget(), self._held.evict()]
+        release(self.backend.device)
+        self._held.note()
+        return any(dropped)
+
     def _workbench(self, records: Iterable[Record]) -> Workbench:
         return Workbench(self.backend, self._clock, tuple(records), self._shared)
 
     def _measurement(self, blank: Record, observer: Observer, *, only_time: bool) -> Measurement:
         return Measurement(
-            blank=blank,
-            observer=observer,
-            watch=self._watch,
-            take_passes=self._take_passes,
-            only_time=only_time,
+            blank=blank, observer=observer, watch=self._watch, take_passes=self._take_passes, only_time=only_time
         )
 
     def _take_round(self, workload: Workload, case: Case) -> None:
@@ -284,9 +292,9 @@ class Runner:
         )
 
     def _group_of(self, case: Case) -> Group:
-        if self._group is None or (self._group.task.name, self._group.batch_size) != (case.task, case.batch_size):
-            self.release()
-            self._group = self.backend.group(case.task, case.batch_size)
-            self._batches = look([batches_facet(self._group.batches)])
-            self._held_bytes = release(self.backend.device)
-        return self._group
+        if group := self._held.of(case):
+            return group
+        before = self._held.with_task_of(case)
+        self.release()
+        group, self._held_bytes = self._held.build(case, before)
+        return group

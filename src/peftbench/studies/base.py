@@ -42,6 +42,8 @@ class Study(Benchmark):
         method = backend.definitions.method(case.method.name)
         if method.together:
             return f"{method.name} trains several tasks together: --peftbench-workloads={method.together} does"
+        if backend.execution.captures:
+            return f"{self.name}: a CUDA graph takes one shape, and batches of a study differ; give another execution"
         return super().unsupported_case(case, backend)
 
     @abstractmethod

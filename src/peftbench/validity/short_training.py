@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from peftbench.devices.residency import free_bytes, resides
 from peftbench.errors import ValidityError
 from peftbench.methods.optimization import Optimization
 from peftbench.methods.quantized.storage import plain_tensors
@@ -96,9 +97,17 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
 
 
 def snapshot(promises: Promises) -> Snapshot:
-    """Return copies of all trained and frozen tensors on the CPU, so that the device holds no second model."""
-    promised = (*promises.trained.items(), *promises.frozen.items())
-    return {name: tuple(p.detach().to("cpu", copy=True) for p in plain_tensors(t)) for name, t in promised}
+    """Return copies of all trained and frozen tensors: on their device if they may reside there, else on the CPU."""
+    promised = {**promises.trained, **promises.frozen}
+    tensors = {name: plain_tensors(tensor) for name, tensor in promised.items()}
+    every = [part for parts in tensors.values() for part in parts]
+    size_bytes = sum(part.numel() * part.element_size() for part in every)
+    devices = {part.device for part in every if part.is_cuda}
+    stays = bool(devices) and all(resides(size_bytes, free_bytes(device)) for device in devices)
+    return {
+        name: tuple(part.detach().clone() if stays else part.detach().to("cpu", copy=True) for part in parts)
+        for name, parts in tensors.items()
+    }
 
 
 def standing_still(before: Snapshot, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
@@ -196,7 +205,7 @@ def _same_parts(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -
 
 
 def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:
-    after = after.detach().cpu()
+    after = after.detach().to(before.device)
     if before.shape != after.shape or before.dtype != after.dtype:
         return False
     bits = _INTEGER.get(before.element_size())

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.devices.device import device_named
+from peftbench.devices.execution import Execution
 from peftbench.devices.precision import Precision
+from peftbench.devices.residency import Place, free_bytes, place_of_template
 from peftbench.measure.trial import BATCHES
 from peftbench.methods.base import Application
 from peftbench.models import building
 from peftbench.models import presets as models
 from peftbench.models import vocabulary as vocabularies
+from peftbench.models.copies import copied_to, settled, size_bytes
 from peftbench.workloads.subject import Subject
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ class Backend:
     settings: Settings
     definitions: Definitions
     precision: Precision
+    execution: Execution
     device: torch.device
     model: models.ModelSource
     config: PretrainedConfig
@@ -81,8 +85,10 @@ class Backend:
                 or the sequence length.
         """
         device = device_named(settings.device if settings.device != "auto" else _default_device())
-        precision = Precision.of(settings)
+        precision = Precision.of(settings, device)
         precision.require(device)
+        execution = Execution.of(settings.execution)
+        execution.require(device)
         name = settings.model if settings.model != "auto" else ("xlmr-base" if device.type == "cuda" else "tiny")
         model = models.resolve(name, definitions.models)
         config = building.load_config(model)
@@ -92,6 +98,7 @@ class Backend:
             settings=settings,
             definitions=definitions,
             precision=precision,
+            execution=execution,
             device=device,
             model=model,
             config=config,
@@ -106,6 +113,15 @@ class Backend:
             if settings.packing and not task.packable:
                 task.packed([], 0)
         return backend
+
+    def resolved(self) -> dict[str, object]:
+        """Return the settings that follow from the machine, as they were chosen."""
+        return {
+            "model": self.model.name,
+            "device": self.device.type,
+            "dtype": self.precision.dtype,
+            "autocast": self.precision.autocast,
+        }
 
     def rehearsing(self) -> Backend:
         """Return a backend whose settings make a study as short as possible: one step, one request."""
@@ -147,22 +163,47 @@ class Backend:
     def template(self, task: Task) -> PreTrainedModel:
         """Return a model of which `fresh_model` makes copies; one without weights, on `meta`, if those are drawn anew.
 
-        A large preset is drawn on the device each time: its weights are then nowhere in memory twice.
+        A large preset is drawn on the device each time unless the device has room for a template: its weights are then
+        nowhere in memory twice. On CUDA a template lives where copies of it are made fastest.
         """
         if self.model.preset:
             empty = building.build_unloaded(self.model, task)
-            if self.device.type != "cpu" or sum(weight.numel() for weight in empty.parameters()) > MOST_COPIED:
+            place = self._place(size_bytes(empty))
+            if place != "device" and (place or sum(weight.numel() for weight in empty.parameters()) > MOST_COPIED):
                 return empty
-        return self.new_model(task, self.settings.seed)
+            return self.new_model(task, self.settings.seed, self.device)
+        template = self.new_model(task, self.settings.seed)
+        place = self._place(size_bytes(template))
+        return settled(template, place, self.device) if place else template
+
+    def _place(self, template_bytes: int) -> Place | None:
+        """Return where a template of this size lives; None on a CPU, where there is one place only."""
+        import psutil
+
+        if self.device.type != "cuda":
+            return None
+        return place_of_template(
+            template_bytes,
+            device_free_bytes=free_bytes(self.device),
+            host_free_bytes=psutil.virtual_memory().available,
+        )
 
     def fresh_model(self, task: Task, template: PreTrainedModel) -> PreTrainedModel:
         """Return a new model on the device, the same each time: a copy of the template, or drawn anew."""
         if template.device.type == "meta":
             return self.new_model(task, self.settings.seed, self.device)
+        if self.device.type == "cuda" and template.device.type == "cpu":
+            return copied_to(template, self.device)
         return copy.deepcopy(template).to(self.device)
 
-    def group(self, task_name: str, batch_size: int) -> Group:
-        """Build what the cases of one group share."""
+    def group(self, task_name: str, batch_size: int, *, before: Group | None = None) -> Group:
+        """Build what the cases of one group share.
+
+        Args:
+            task_name: Name of the task.
+            batch_size: Rows of a batch.
+            before: A group whose template is taken over if it has the same task.
+        """
         settings = self.settings
         task = data.fitted_task(self.data, self.definitions.task(task_name))
         found = batching.batches(
@@ -177,7 +218,7 @@ class Backend:
             packing=settings.packing,
             positions=self.positions,
         )
-        template = self.template(task)
+        template = before.template if before is not None and before.task == task else self.template(task)
         on_device = tuple({name: part.to(self.device) for name, part in batch.items()} for batch in found)
         return Group(self, task, batch_size, template, on_device)
 
@@ -186,8 +227,8 @@ class Backend:
 class Group:
     """What the cases of one task and batch size share.
 
-    It holds the batches on the device, and a template on the CPU: a model that no method has changed. Every case
-    takes a copy of the template, or a model of its own where the template has no weights (`Backend.template`).
+    It holds the batches on the device, and a template: a model that no method has changed. Every case takes a copy of
+    the template, or a model of its own where the template has no weights (`Backend.template`).
     """
 
     backend: Backend
@@ -199,6 +240,10 @@ class Group:
     def fresh_model(self) -> PreTrainedModel:
         """Return a new model on the device, the same each time."""
         return self.backend.fresh_model(self.task, self.template)
+
+    def evicted(self) -> Group:
+        """Return the group with its template in the host's memory. A case that did not fit gets its room."""
+        return replace(self, template=self.template.cpu())
 
     def subject(self, spec: MethodSpec) -> Subject:
         """Return a method on this group's task."""
@@ -216,7 +261,7 @@ class Group:
             batches=self.batches,
             fresh_model=self.fresh_model,
             precision=self.backend.precision,
-            compile=self.backend.settings.compile,
+            execution=self.backend.execution,
         )
 
     @property

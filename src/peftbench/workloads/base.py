@@ -78,6 +78,10 @@ class Benchmark(ABC):
     """Tasks that are measured if none is named. Empty: all tasks."""
     batch_sizes: tuple[int, ...] = (1, 8)
     """Batch sizes that are measured if none is named."""
+    cuda_tasks: tuple[str, ...] = ()
+    """The same as `tasks` on CUDA, where a case takes seconds. Empty: `tasks`."""
+    cuda_batch_sizes: tuple[int, ...] = ()
+    """The same as `batch_sizes` on CUDA, where small batches only show the host. Empty: `batch_sizes`."""
 
     def expand(self, cases: Sequence[Case], settings: Settings) -> Sequence[Case]:
         """Return the cases of this benchmark, given the matrix of methods, tasks and batch sizes."""

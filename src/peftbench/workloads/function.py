@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from peftbench.measure.trial import Trial
 from peftbench.workloads.base import Workload
+from peftbench.workloads.replay import executed
 
 if TYPE_CHECKING:
     from peftbench.measure.trial import Mark
@@ -35,9 +36,13 @@ class FunctionWorkload(Workload):
         function, batches, precision = self.function, subject.batches, subject.precision
         forward, device = subject.callable(model), next(model.parameters()).device
 
+        def on_batch(batch: Batch) -> None:
+            with precision.forward_context(device):
+                function(forward, batch)
+
         def run(number: int, mark: Mark) -> None:
             del mark
             with precision.forward_context(device):
                 function(forward, batches[number % len(batches)])
 
-        return Trial(model=model, run=run)
+        return executed(Trial(model=model, run=run), subject.execution, on_batch, batches, device)

@@ -10,6 +10,7 @@ from peftbench.devices.seeding import seeded
 from peftbench.errors import UnsupportedError
 from peftbench.measure.trial import Trial, nothing
 from peftbench.workloads.base import Workload
+from peftbench.workloads.replay import executed
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 LABELS: Final = frozenset({"labels", "start_positions", "end_positions"})
 """Names of the tensors of a batch that only the loss needs."""
+CUDA_TASKS: Final = ("nli", "ner")
+"""Tasks of the default matrix on CUDA, which ends within ten minutes: a label a text, and a label a token."""
+CUDA_BATCH_SIZES: Final = (8, 32)
+"""Batch sizes of the default matrix on CUDA, in which people train."""
 MOST_STEPS: Final = 10_000
 """Number of steps among which a full step is looked for."""
 
@@ -47,13 +52,15 @@ class TrainStep(Workload):
             step(batches[number % len(batches)], number, mark)
 
         chained = subject.method.step_hook(model) is not None
-        return Trial(
+        trial = Trial(
             model=model,
             run=run,
             optimizer=optimizer,
             representative=_representative_round(subject, model),
             chained=chained,
         )
+        device = next(model.parameters()).device
+        return executed(trial, subject.execution, lambda batch: step(batch, 0, nothing), batches, device)
 
     def reference_trial(self, subject: Subject) -> Trial:
         """Build the step of the reference. Gradients run through its backbone, frozen or not, as every adapter needs.
@@ -93,7 +100,12 @@ class Inference(Workload):
             with precision.forward_context(device):
                 forward(**inputs[number % len(inputs)])
 
-        return Trial(model=model, run=run)
+        @torch.inference_mode()
+        def on_batch(batch: Batch) -> None:
+            with precision.forward_context(device):
+                forward(**batch)
+
+        return executed(Trial(model=model, run=run), subject.execution, on_batch, inputs, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +245,20 @@ WORKLOADS: tuple[Workload, ...] = (
         summary="forward with loss, backward, optimizer step",
         phases=("forward", "backward", "optimizer"),
         trains=True,
+        cuda_tasks=CUDA_TASKS,
+        cuda_batch_sizes=CUDA_BATCH_SIZES,
     ),
-    Inference(name="inference", summary="forward in evaluation mode, adapter active"),
-    MergedInference(name="merged_inference", summary="forward in evaluation mode, adapter merged", default=False),
+    Inference(
+        name="inference",
+        summary="forward in evaluation mode, adapter active",
+        cuda_tasks=CUDA_TASKS,
+        cuda_batch_sizes=CUDA_BATCH_SIZES,
+    ),
+    MergedInference(
+        name="merged_inference",
+        summary="forward in evaluation mode, adapter merged",
+        default=False,
+        cuda_tasks=CUDA_TASKS,
+        cuda_batch_sizes=CUDA_BATCH_SIZES,
+    ),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from peftbench.devices.compiling import compiled
+from peftbench.devices.execution import Execution
 from peftbench.devices.precision import Precision
 from peftbench.methods.optimization import Optimization
 
@@ -29,7 +30,7 @@ class Subject:
     fresh_model: Callable[[], PreTrainedModel]
     """Makes a new copy of the model with its task head, on the device, with no method applied."""
     precision: Precision = Precision()
-    compile: bool = False
+    execution: Execution = Execution()
     optimization: Optimization = Optimization()
 
     def applied_model(self) -> torch.nn.Module:
@@ -37,8 +38,8 @@ class Subject:
         return self.method.apply(self.fresh_model(), self.application)
 
     def callable(self, model: torch.nn.Module) -> Callable[..., Any]:
-        """Return the model, or its compiled form if `compile` is set."""
-        return compiled(model) if self.compile else model
+        """Return the model, or its compiled form if the execution compiles."""
+        return compiled(model, self.execution.compile_mode) if self.execution.compiles else model
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
         """Return the method's own optimizer, or AdamW of the trainable parameters if it has none.
@@ -47,7 +48,10 @@ class Subject:
         """
         import torch
 
-        optimization = replace(self.optimization, implementation=self.precision.optimizer_arguments())
+        implementation = self.precision.optimizer_arguments()
+        if self.execution.captures:
+            implementation["capturable"] = True  # the number of steps stays on the device
+        optimization = replace(self.optimization, implementation=implementation)
         return self.method.optimizer(model, optimization) or torch.optim.AdamW(
             [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad]}],
             lr=optimization.learning_rate,

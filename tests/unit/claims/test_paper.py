@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from peftbench.claims.paper import CLAIMS, Finding, judge
+from peftbench.claims.findings import Finding
+from peftbench.claims.paper import CLAIMS, judge
 from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
 from peftbench.records.record import Metric, Record, Run
@@ -92,6 +94,12 @@ def test_rates_are_chosen_as_one_for_all_or_as_the_best_of_the_first_seed(traini
     run = run_of(*records)
     assert finding("training-time", run, "shared").verdict == "holds"
     assert finding("training-time", run, "tuned").verdict == "does not hold"
+    assert {one.policy for one in judge([run], TARGET) if one.cases} == {"shared", "tuned"}
+
+
+def test_one_rate_for_all_is_no_choice(training: Make, run_of: MakeRun) -> None:
+    findings = judge([run_of(*both(training, (1.0, 1.1)))], TARGET)
+    assert {one.policy for one in findings if one.cases} == {"shared"}
 
 
 def test_cases_of_one_seed_are_one_unit_and_each_case_has_its_own_verdict(training: Make, run_of: MakeRun) -> None:
@@ -135,6 +143,29 @@ def test_latencies_are_compared_launch_by_launch(
     assert finding("latency-slightly", run).verdict == slightly
 
 
+def test_a_latency_of_the_host_says_so_and_gives_the_verdict_for_the_device_beside_it(
+    inference: Make, run_of: MakeRun
+) -> None:
+    def busy(found: Record, busy_s: float, share: float) -> Record:
+        device = {"busy_s": Metric(busy_s, "s", low=busy_s, high=busy_s), "busy_share": Metric(share, "1")}
+        return replace(found, metrics={**found.metrics, **device})
+
+    full, lora = inference("full", 1.0, width=0.001), inference("lora", 1.4, width=0.001)
+    run = run_of(busy(full, 2e-3, 0.9), busy(lora, 2e-3, 0.1))
+    slow = finding("latency-higher", run)
+    assert (slow.verdict, slow.host_bound) == ("holds", ("lora nli-bs1",))
+    assert slow.device is not None
+    assert (slow.device.verdict, slow.device.found.value) == ("does not hold", 1)
+    line = "1 of 1 cases are host-bound, so this verdict is about Python and kernel launches"
+    assert line in " ".join(report.render([slow], width=200).split())
+    assert line in report.markdown([slow])
+    written = json.loads(report.to_json([slow], target="90%"))["claims"][0]
+    assert (written["host_bound"], written["device"]["verdict"]) == (["lora nli-bs1"], "does not hold")
+    quick = finding("latency-higher", run_of(busy(full, 2e-3, 0.9), busy(lora, 2e-3, 0.85)))
+    assert (quick.host_bound, quick.device) == ((), None)
+    assert finding("latency-higher", run_of(full, lora)).device is None
+
+
 def test_one_launch_has_the_interval_of_its_rounds(inference: Make, run_of: MakeRun) -> None:
     def verdict(width: float) -> str:
         return finding(
@@ -143,6 +174,19 @@ def test_one_launch_has_the_interval_of_its_rounds(inference: Make, run_of: Make
 
     assert verdict(0.01) == "holds"
     assert verdict(0.08) == "not shown"
+
+
+def test_a_launch_that_only_one_of_the_two_has_is_left_out(inference: Make, run_of: MakeRun) -> None:
+    full, lora = inference("full", 1.0, 1.0, 1.0), inference("lora", 1.1, 1.11, 9.0)
+    untimed = replace(lora.launches[2], x=None)
+    both_ways = (
+        (replace(lora, launches=(*lora.launches[:2], untimed)), full),
+        (lora, replace(full, launches=(*full.launches[:2], untimed))),
+    )
+    for records in both_ways:
+        (case,) = finding("latency-higher", run_of(*records)).cases
+        assert case.observations == 2
+        assert case.found.value == pytest.approx(math.sqrt(1.1 * 1.11))
 
 
 def served(method: str, by: str, n: int, p50_s: float) -> Record:
@@ -202,7 +246,10 @@ def test_a_multi_task_model_is_compared_with_one_adapter_a_task(training: Make, 
     assert time.found is not None
     assert time.found.value == pytest.approx(0.25, rel=0.01)  # 10 s for both, 20 s for each adapter
     assert finding("multitask-quality", run).verdict == "holds"
-    assert finding("maintainability", run).verdict == "holds"  # 1050 against 1000 + 2 x 50
+    kept = finding("maintainability", run)
+    assert kept.verdict == "holds"
+    assert kept.found is not None
+    assert kept.found.value == pytest.approx(1050 / (1000 + 2 * 50), rel=1e-9)
 
 
 def test_a_multi_task_model_that_misses_the_target_of_one_task_has_no_cost_to_all(
@@ -214,6 +261,15 @@ def test_a_multi_task_model_that_misses_the_target_of_one_task_has_no_cost_to_al
     assert quality.speaking("does not hold") == ["mtl against lora, nli-bs8"]
     assert quality.speaking("holds") == ["mtl against lora, ner-bs8"]
     assert finding("maintainability", run_of(*multitask(training, size=1200))).verdict == "does not hold"
+
+
+@pytest.mark.parametrize("method", ["mtl", "full", "lora"])
+def test_where_one_of_the_sizes_is_not_known_nothing_is_said_of_maintainability(
+    training: Make, run_of: MakeRun, method: str
+) -> None:
+    records = [replace(record, metrics={}) if record.method == method else record for record in multitask(training)]
+    found = finding("maintainability", run_of(*records))
+    assert (found.verdict, found.cases) == ("not shown", ())
 
 
 def test_a_fusion_is_kept_with_the_adapters_that_it_mixes(training: Make, run_of: MakeRun) -> None:

@@ -31,7 +31,7 @@ def run(training: Make, inference: Make, run_of: MakeRun) -> Run:
             training("houlsby", (0.5, 0.6), seed=seed, step_s=0.5, peak_bytes=5 * 2**30, checkpoint_bytes=40),
         ]
     records += [inference(method, ratio) for method, ratio in (("full", 1.0), ("lora", 1.3), ("houlsby", 1.2))]
-    return run_of(*records, inference("lora", 0.99, workload="merged_inference"))
+    return run_of(inference("lora", 0.99, workload="merged_inference"), *records)
 
 
 def ranked(run: Run, objective: Objective, memory_bytes: float | None = None) -> list[Choice]:
@@ -104,6 +104,19 @@ def test_merging_takes_the_latency_away(run: Run) -> None:
     assert "once merged" in choices[0].reason
 
 
+def test_merging_counts_where_it_is_faster_or_all_there_is(inference: Make, run_of: MakeRun) -> None:
+    records = [inference("full", 1.0), inference("lora", 1.1)]
+    records += [inference(method, 1.2, workload="merged_inference") for method in ("lora", "houlsby")]
+    choices = {choice.method: choice for choice in ranked(run_of(*records), "latency")}
+    assert {method: round(choice.score or 0, 2) for method, choice in choices.items()} == {
+        "full": 1.0,
+        "lora": 1.1,
+        "houlsby": 1.2,
+    }
+    assert "once merged" not in choices["lora"].reason
+    assert "once merged" in choices["houlsby"].reason
+
+
 def test_storage_counts_one_backbone_and_what_each_task_adds(run: Run) -> None:
     scores = {choice.method: choice.score for choice in ranked(run, "storage")}
     assert scores == {"full": 4000, "lora": 1040, "houlsby": 1160}
@@ -129,6 +142,8 @@ def test_storage_of_a_fusion_counts_the_adapters_that_it_mixes_once_and_that_of_
         *(record for record in run.records if record.method != "full"), training("full", task="ner", checkpoint_bytes=1)
     )
     assert "adapterfusion(adapters=2)" not in {choice.method for choice in ranked(unknown, "storage")}
+    untold = training("adapterfusion", checkpoint_bytes=170, total_parameters=300)
+    assert [choice.method for choice in ranked(run_of(run.records[0], untold), "storage")] == ["full"]
 
 
 def test_what_takes_too_much_memory_comes_last_with_the_reason(run: Run) -> None:
@@ -138,7 +153,17 @@ def test_what_takes_too_much_memory_comes_last_with_the_reason(run: Run) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("16GiB", 2**34), ("800MB", 8e8), ("1.5 KiB", 1536), ("12", 12), ("2gb", 2e9), ("3B", 3)]
+    ("text", "size"),
+    [
+        ("16GiB", 2**34),
+        ("800MB", 8e8),
+        ("1.5 KiB", 1536),
+        ("12", 12),
+        ("2gb", 2e9),
+        ("3B", 3),
+        ("3MiB", 3 * 1024 * 1024),
+        ("7kB", 7000),
+    ],
 )
 def test_sizes_are_read_with_their_units(text: str, size: float) -> None:
     assert parse_bytes(text) == size

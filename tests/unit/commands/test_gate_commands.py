@@ -142,7 +142,9 @@ def test_a_baseline_says_what_it_will_find_and_where_it_is_blind(
     assert re.search(r"1 of 8 cases: only slowdowns above the limit of 5% \(d: 1\d\.\d%\); record again", out)
 
 
-def test_the_commit_is_recorded(record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_is_that_of_the_baselines_folder(
+    record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     for name in ("GIT_DIR", "GIT_WORK_TREE"):
         monkeypatch.delenv(name, raising=False)
     path = record("run")
@@ -151,10 +153,12 @@ def test_the_commit_is_recorded(record: Callable[..., Path], monkeypatch: pytest
     subprocess.run([*git, "add", "run.json"], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "run"], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    baselines = path.parent / "baselines"
     main(["accept", str(path), "--why", "first"])
     path.write_text(path.read_text() + "\n")
-    main(["accept", str(path), "--why", "second"])
-    (baseline,) = Path("baselines").iterdir()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    main(["accept", str(path), "--baseline", str(baselines), "--why", "second"])
+    (baseline,) = baselines.iterdir()
     assert [entry.commit for entry in load(baseline).accepted] == [head[:12], f"{head[:12]}-dirty"]
 
 

@@ -79,6 +79,8 @@ def test_a_bad_constant_names_the_option_and_what_is_allowed(text: str) -> None:
 def test_a_setting_of_an_earlier_version_is_refused_with_what_replaced_it() -> None:
     with pytest.raises(UserError, match=r"^gate-limit is gone: write gate-rule limit="):
         refuse_unknown({"gate-limit": 0.03})
+    with pytest.raises(UserError, match=r"^--peftbench-compile is gone: write --peftbench-execution compile$"):
+        refuse_retired(["compile"])
     refuse_retired(options())
 
 

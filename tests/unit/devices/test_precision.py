@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from peftbench.config.settings import Settings
 from peftbench.devices.precision import Precision
 from peftbench.errors import UserError
 
@@ -134,3 +135,15 @@ def test_the_description_is_json() -> None:
         "attention": "sdpa",
         "optimizer": "fused",
     }
+
+
+@pytest.mark.parametrize(("capability", "dtype", "autocast"), [((9, 0), "bfloat16", True), ((7, 0), "float32", False)])
+def test_the_default_is_what_people_train_in_where_the_device_has_it(
+    capability: tuple[int, int], dtype: str, *, autocast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    found = Precision.of(Settings(), torch.device("cuda", 0))
+    assert (found.dtype, found.autocast) == (dtype, autocast)
+    assert Precision.of(Settings(), torch.device("cpu")) == Precision.of(Settings()) == Precision()
+    named = Precision.of(Settings(dtype="float32"), torch.device("cuda", 0))
+    assert (named.dtype, named.autocast) == ("float32", False)

@@ -77,9 +77,9 @@ def test_what_is_on_one_side_only_is_a_row(make_baseline: MakeSnapshot, make_run
         "y": ("new", "failed: boom"),
         "z": ("new", ""),
     }
-    back = by_id(compare(new, with_case(make_run(), "y", status="failed", reason="boom")))
-    assert (back["b"].verdict, back["b"].reason) == ("new", "was out-of-memory before")
-    assert (back["y"].verdict, back["y"].reason) == ("not comparable", "failed: boom; was failed before")
+    back = by_id(compare(new, with_case(make_run(), "y", status="failed", reason="another")))
+    assert (back["b"].verdict, back["b"].reason) == ("new", "was out-of-memory before (needs 90 GB)")
+    assert (back["y"].verdict, back["y"].reason) == ("not comparable", "failed: another; was failed before (boom)")
 
 
 KIB = 1024
@@ -193,6 +193,7 @@ def test_what_moved_a_counter_is_named(make_baseline: MakeSnapshot, make_run: Ma
     found = by_id(compare(make_baseline(), with_case(make_run(), "a", counters=counters, profile=profile)))["a"]
     assert found.operators == (Change("aten::clone", 2, 10), Change("aten::copy_", 0, 1))
     assert found.modules == (Change("query", 0, 900),)
+    assert not any(change.fails for change in (*found.operators, *found.modules))
     assert not found.reordered
 
 
@@ -376,3 +377,19 @@ def test_times_at_another_clock_are_not_comparable(make_baseline: MakeSnapshot, 
     assert found["a"].reason == "SM clock 1500 MHz, baseline 1980 MHz: differ by more than 5%"
     assert (found["b"].verdict, found["c"].verdict) == ("regressed", "regressed")
     assert "a" not in suspects(base, new, Rule())
+
+
+def test_times_beside_others_on_the_gpu_are_not_comparable_unless_counters_moved(
+    make_baseline: MakeSnapshot, make_run: MakeSnapshot
+) -> None:
+    base, new = make_baseline(), make_run(dict.fromkeys("abc", math.log(1.2)))
+    new = with_case(
+        with_case(new, "a", shared=True), "b", shared=True, counters={**new.cases["b"].counters, "flops": 2000}
+    )
+    found = by_id(compare(base, new))
+    assert (found["a"].verdict, found["a"].time) == ("not comparable", None)
+    assert found["a"].reason == "the GPU was shared in this run: its record says with what"
+    assert [found[name].verdict for name in "bc"] == ["regressed", "regressed"]
+    assert not {"a", "b"} & {*suspects(base, new, Rule())}
+    paired = compare(base, new, pairs={"a": [math.log(1.2)] * 10})  # in lock-step both sides are slowed alike
+    assert by_id(paired)["a"].verdict == "regressed"

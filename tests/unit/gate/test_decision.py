@@ -25,6 +25,9 @@ from peftbench.gate.decision import (
     staged_shift,
     suspect,
 )
+from peftbench.gate.decision import (
+    tested as judged,
+)
 from peftbench.gate.moments import Array, moments, normal_iqr, ragged_moments
 from peftbench.gate.stages import Looks, certain, hope, pending
 
@@ -49,15 +52,16 @@ def test_without_prior_and_tolerance_it_is_the_t_test_of_scipy() -> None:
     np.testing.assert_allclose(found.high, interval.high, rtol=1e-9)
 
 
-def test_the_rule_by_hand() -> None:
-    base, new = _launches(1, 6, 20), _launches(2, 6, 3)
-    n_b, n_c, d0 = 20, 3, 10
+@pytest.mark.parametrize("n_c", [1, 3])
+def test_the_rule_by_hand(n_c: int) -> None:
+    base, new = _launches(1, 6, 20), _launches(2, 6, n_c)
+    n_b, d0 = 20, 10
     shift = float(np.median([y.mean() - b.mean() for b, y in zip(base, new, strict=True)]))
     prior = float(np.median([stats.iqr(b) / normal_iqr(20) for b in base]))
     found = shifts(moments(base), moments(new), common_shift(new.mean(-1) - base.mean(-1), RULE), RULE)
     for case, (b, y) in enumerate(zip(base, new, strict=True)):
         e = y.mean() - b.mean() - shift
-        squares = (n_b - 1) * b.var(ddof=1) + (n_c - 1) * y.var(ddof=1)
+        squares = (n_b - 1) * b.var(ddof=1) + n_c * y.var()
         df = n_b + n_c - 2 + d0
         se = math.sqrt((squares + d0 * prior**2) / df) * math.sqrt(1 / n_b + 1 / n_c)
         assert found.estimate[case] == pytest.approx(e)
@@ -65,6 +69,13 @@ def test_the_rule_by_hand() -> None:
         assert found.p_faster[case] == pytest.approx(stats.t.sf((-e - math.log(1.01)) / se, df))
         assert found.high[case] == pytest.approx(e + stats.t.ppf(0.95, df) * se)
         assert found.low[case] == pytest.approx(e - stats.t.ppf(0.95, df) * se)
+
+
+def test_a_side_with_one_launch_has_the_whole_spread_and_one_with_none_is_counted_as_one() -> None:
+    one, ones = np.ones(1), np.ones(1, dtype=int)
+    for count in (ones, 0 * ones):
+        found = judged(0 * one, 0.01 * one, 30 * one, base_count=count, new_count=count, rule=RULE)
+        assert found.high[0] == pytest.approx(stats.t.ppf(RULE.confidence, 30) * 0.01 * math.sqrt(2))
 
 
 def test_ragged_moments_are_those_of_each_case() -> None:
@@ -245,6 +256,10 @@ def test_a_case_is_certain_only_where_its_p_holds_its_part_of_alpha(looks: Looks
         assert slower(found, RULE)[expected].all()  # so that no verdict turns
         assert expected.any() == (looks.first <= made < looks.last and not alone)
         assert not certain(found, replace(RULE, early_alpha=0.0), looks).any()
+
+
+def test_there_is_at_least_one_early_look() -> None:
+    assert [Looks(3, last, alone=2).early for last in (3, 5, 6, 7, 10)] == [1, 1, 1, 2, 5]
 
 
 def test_what_early_looks_spend_the_last_one_does_not_have() -> None:

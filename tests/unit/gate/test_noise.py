@@ -53,8 +53,12 @@ def test_more_launches_and_less_noise_see_smaller_slowdowns() -> None:
 
 
 def test_drift_is_the_change_of_the_raw_time() -> None:
-    launches = (Launch("s", 9, time_s, x=0.0) for time_s in (1.0, 5.0, 1.1))
-    assert drift(Run({}, {}, (record("c", *launches),))) == pytest.approx(0.1)
+    def launched(*times_s: float) -> Record:
+        return record("c", *(Launch("s", 9, time_s, x=0.0) for time_s in times_s))
+
+    once = (launched(3.0), launched(4.0), launched())
+    assert drift(Run({}, {}, (*once, launched(2.0, 5.0, 2.2)))) == pytest.approx(0.1)
+    assert drift(Run({}, {}, once)) == 0.0
 
 
 def test_what_linux_says_is_read(tmp_path: Path) -> None:
@@ -77,6 +81,30 @@ def test_what_linux_says_is_read(tmp_path: Path) -> None:
     )
     empty = Machine.read(tmp_path / "nothing")
     assert (empty.governors, empty.boost, empty.quota, empty.virtual) == (frozenset(), None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "boost"),
+    [
+        ("intel_pstate/no_turbo", "1", False),
+        ("intel_pstate/no_turbo", "0", True),
+        ("cpufreq/boost", "1", True),
+        ("cpufreq/boost", "0", False),
+    ],
+)
+def test_the_boost_is_read_as_each_driver_writes_it(tmp_path: Path, name: str, text: str, *, boost: bool) -> None:
+    path = tmp_path / "sys/devices/system/cpu" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{text}\n")
+    assert Machine.read(tmp_path).boost is boost
+
+
+@pytest.mark.parametrize("text", ["max 100000", "", "150000", "a b"])
+def test_no_quota_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "sys/fs/cgroup/cpu.max"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert Machine.read(tmp_path).quota is None
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def test_the_prior_is_unbiased_and_only_taken_from_many_cases() -> None:
     assert math.sqrt(prior_variance(ragged_moments(draws.tolist()), Rule())) == pytest.approx(0.015, rel=0.02)
     assert prior_variance(ragged_moments(draws[:4].tolist()), Rule()) == pytest.approx(0.02**2)
     assert prior_variance(ragged_moments([[0.1]] * 9), Rule()) == pytest.approx(0.02**2)
+    twos = [*draws[:, :2].tolist(), [0.5]]  # two pairs are enough, one is not
+    assert math.sqrt(prior_variance(ragged_moments(twos), Rule())) == pytest.approx(0.015, rel=0.03)
 
 
 def test_what_moves_every_case_is_found_in_every_case() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from peftbench.errors import UserError
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Snapshot
-from peftbench.gate.store import file_name, find, save, writing
+from peftbench.gate.store import file_name, find, load, save, writing
 
 FINGERPRINT = {"device": "NVIDIA H200", "torch": "2.13.0", "peft": "0.21.2"}
 SETTINGS = {"model": "./my models/XLM-R.base", "dtype": "bfloat16"}
@@ -65,3 +65,25 @@ def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"not written, since it could not be read back: .*profiles"):
             save(replace(BASELINE, cases={"a": CaseSnapshot(profile=profile)}), path)
     assert path.read_bytes() == before
+
+
+def test_a_baseline_of_the_time_before_executions_is_found_and_compared_under_its_old_name(tmp_path: Path) -> None:
+    old = {**SETTINGS, "compile": False}
+    path = tmp_path / file_name(FINGERPRINT, old)
+    save(replace(BASELINE, settings=old), path)
+    found = find(tmp_path, FINGERPRINT, {**SETTINGS, "execution": "eager"})
+    assert found is not None
+    assert found.path == path
+    assert found.baseline.settings == {**SETTINGS, "execution": "eager"}
+    save(found.baseline, path)
+    again = find(tmp_path, FINGERPRINT, {**SETTINGS, "execution": "eager"})
+    assert again == found
+    for execution in ("compile", "graph", "compile:max-autotune"):
+        assert find(tmp_path, FINGERPRINT, {**SETTINGS, "execution": execution}) is None
+
+
+def test_the_baseline_in_git_keeps_its_name() -> None:
+    for path in (Path(__file__).parents[3] / "baselines").glob("*.json"):
+        baseline = load(path)
+        assert baseline.settings["execution"] == "eager"
+        assert file_name(baseline.fingerprint, baseline.settings) == path.name

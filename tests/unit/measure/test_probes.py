@@ -1,9 +1,13 @@
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
 
-from peftbench.measure.energy.nvml import DeviceState, Reading
+from peftbench.config.settings import Settings
+from peftbench.errors import UserError
+from peftbench.measure.energy.nvml import DeviceState, Nvml, Reading
 from peftbench.measure.energy.throttle import SLOWDOWNS
 from peftbench.measure.memory.device_memory import Parts, StepMemory
 from peftbench.measure.probes import CpuProbes, CudaProbes, probes_for
@@ -27,10 +31,11 @@ def state(events: frozenset[str], *, sm_clock_mhz: int = 1500) -> DeviceState:
     )
 
 
-class FakeNvml:
+class FakeNvml(Nvml):
     """A device whose states follow each other."""
 
     def __init__(self, *states: DeviceState) -> None:
+        super().__init__(None, "not said")
         self._states: Iterator[DeviceState] = iter(states)
 
     def state(self) -> DeviceState:
@@ -46,7 +51,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def cuda_probes(*states: DeviceState) -> CudaProbes:
     made = CudaProbes(torch.device("cpu"))  # the device is not touched by what is tested here
-    made._nvml = FakeNvml(*states)  # type: ignore[assignment]
+    made._nvml = FakeNvml(*states)
     return made
 
 
@@ -77,7 +82,7 @@ def test_a_device_that_stays_slow_is_said_so(pauses: list[float]) -> None:
 
 
 def test_the_probes_of_a_cpu_read_weights_and_resident_memory() -> None:
-    cpu = probes_for(torch.device("cpu"))
+    cpu = probes_for(torch.device("cpu"), Settings())
     assert isinstance(cpu, CpuProbes)
     model = torch.nn.Linear(8, 4)
     found = cpu.memory(Trial(model=model, run=lambda _number, _mark: None), lambda _: Timing(0.0))
@@ -86,12 +91,59 @@ def test_the_probes_of_a_cpu_read_weights_and_resident_memory() -> None:
     assert cpu.fingerprint() == {}
 
 
+def test_energy_is_refused_where_it_is_asked_for_and_there_is_no_counter() -> None:
+    line = r"^--peftbench-energy=on: device cpu has no energy counter; leave the option out, or give off$"
+    with pytest.raises(UserError, match=line):
+        probes_for(torch.device("cpu"), Settings(energy="on"))
+
+
+def test_energy_that_is_switched_off_takes_no_round() -> None:
+    def never(number: int, mark: object) -> None:
+        raise AssertionError(number, mark)
+
+    probes = CudaProbes(torch.device("cpu"), energy=False)
+    found = probes.energy(Trial(torch.nn.Linear(1, 1), never), tokens=None)
+    assert found.metrics["energy_j"].reason == "switched off: --peftbench-energy=off"
+    assert found.timeline is None
+
+
+def test_a_window_of_steps_is_sampled_and_its_neighbours_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a device that lists two processes and has no counter: the steps run all the same."""
+
+    class Listing(Nvml):
+        def processes(self) -> Reading[Mapping[int, int | None]]:
+            return Reading({1: None, os.getpid(): 77})
+
+    monkeypatch.setattr("peftbench.measure.energy.window.FLOOR_S", 0.02)
+    monkeypatch.setattr("peftbench.measure.energy.window.SETTLE_S", 0.0)
+    monkeypatch.setattr("peftbench.measure.energy.window.LEAD_IN_PERIODS", 0)
+    monkeypatch.setattr("peftbench.measure.probes._synchronize", lambda _: None)
+    probes = CudaProbes(torch.device("cpu"), rate_hz=100.0)
+    probes._nvml = Listing(None, "no counter")
+    steps: list[int] = []
+
+    def step(number: int, mark: object) -> None:
+        del mark
+        steps.append(number)
+        time.sleep(0.005)
+
+    trial = Trial(torch.nn.Linear(1, 1), step)
+    found = probes.energy(trial, tokens=8)
+    assert len(steps) > 1
+    assert found.metrics["energy_j"].reason == "no counter"
+    assert (found.metrics["process_peak_bytes"].value, found.metrics["neighbours"].value) == (77, 1)
+    assert "1 other compute process(es)" in found.warnings[0]
+    assert found.timeline
+    probes.beside = 1
+    assert probes.energy(trial, tokens=8).warnings == ()
+
+
 def test_a_round_without_tokens_has_no_energy_per_token() -> None:
     probes = cuda_probes()
     probes._idle = Reading(None, "not said")
     trial = Trial(model=torch.nn.Linear(1, 1), run=lambda _number, _mark: None, prepare=lambda _: None)
-    assert "energy_per_token_j" in probes.after(trial, time_s=1.0, tokens=8).metrics
-    assert "energy_per_token_j" not in probes.after(trial, time_s=1.0, tokens=None).metrics
+    assert "energy_per_token_j" in probes.energy(trial, tokens=8).metrics
+    assert "energy_per_token_j" not in probes.energy(trial, tokens=None).metrics
 
 
 def test_the_memory_pass_begins_with_an_empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:

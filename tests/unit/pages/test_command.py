@@ -18,14 +18,14 @@ def asked(text: str) -> Settings:
 
 
 def test_the_command_asks_for_the_case_and_its_settings() -> None:
-    run = replace(small_run(), settings={**SETTINGS, "compile": True, "dtype": "bfloat16", "gone": 3})
+    run = replace(small_run(), settings={**SETTINGS, "execution": "compile", "dtype": "bfloat16", "gone": 3})
     record = replace(run.records[0], method="lora(r=16,target_modules=all-linear)", stop="rounds")
     text = command(record, run)
     found = asked(text)
     assert text.startswith("pytest benches/ --benchmark-only ")
     assert (found.workloads, found.methods, found.tasks) == (("train_step",), (record.method,), ("nli",))
     assert (found.batch_sizes, found.rounds) == ((2,), 30)
-    assert (found.compile, found.dtype, found.model, found.device) == (True, "bfloat16", "tiny", "cpu")
+    assert (found.execution, found.dtype, found.model, found.device) == ("compile", "bfloat16", "tiny", "cpu")
     assert "gone" not in text
     assert "reference" not in text
 

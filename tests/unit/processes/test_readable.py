@@ -12,7 +12,7 @@ import pytest
 from peftbench.gate.format import to_text
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot
 from peftbench.processes.git import git
-from peftbench.processes.readable import ATTRIBUTE, COMMAND, readable_diffs
+from peftbench.processes.readable import ATTRIBUTE, COMMAND, project, readable_diffs
 
 ROOT = Path(__file__).parents[3]
 CASE = "train_step[lora-nli-bs8]"
@@ -23,6 +23,17 @@ def baseline(saved: int, clones: int) -> str:
         {"1": (0.21,)}, 40, 0.0124, {"flops": 1000, "saved_bytes": saved}, Profile({"aten::clone": clones})
     )
     return to_text(Snapshot({"device": "cpu"}, {"model": "tiny"}, {CASE: case}, sessions={"1": Session("day")}))
+
+
+def test_baselines_are_looked_for_where_pytest_has_its_root(tmp_path: Path) -> None:
+    inner = tmp_path / "project/benches/deep"
+    inner.mkdir(parents=True)
+    assert project(inner) in (inner, *inner.parents)  # whatever is above the folder of this test
+    for made in (tmp_path / "project/pytest.ini", tmp_path / "project/benches/setup.cfg"):
+        made.touch()
+        assert project(inner) == made.parent
+    (inner / "baselines").mkdir()
+    assert project(inner) == inner
 
 
 def test_two_lines_make_a_diff_readable_and_the_doctor_says_which_is_missing(

@@ -50,6 +50,34 @@ def test_a_failing_write_leaves_the_old_text_and_no_part_of_the_new(
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.json"])  # noqa: PTH208 - hidden ones too
 
 
+def test_what_a_killed_write_left_is_deleted_by_the_next_one_in_that_folder(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from peftbench.records.fileio import write_atomically\n"
+        "os.fsync = lambda descriptor: os.kill(os.getpid(), 9)\n"
+        "write_atomically(Path(sys.argv[1]), 'new')"
+    )
+    assert _exit_status(code, tmp_path / ("x" * 250 + ".json")) == -9
+    (left,) = tmp_path.iterdir()
+    machine, process, _ = left.name.split("-")
+    kept = [
+        f"{machine}-{os.getpid()}-00000000.tmp",  # a process that is alive
+        f".00000000-{process}-00000000.tmp",  # another machine
+        f"{machine}-{process}-mine.tmp",
+        f"{machine}-thesis-00000000.tmp",
+    ]
+    for name in kept:
+        (tmp_path / name).touch()
+    write_atomically(tmp_path / "a.json", "text")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "a.json"])  # noqa: PTH208 - hidden ones too
+
+
+def test_a_name_stands_twice_or_not_however_many_there_are() -> None:
+    many = ", ".join(f'"{number}": 0' for number in range(300))
+    assert len(parse_json(f"{{{many}}}", source="f")) == 300
+    with pytest.raises(UserError, match=r'^f:1: "7" stands twice in one object'):
+        parse_json(f'{{{many}, "7": 1}}', source="f")
+
+
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     path, text = tmp_path / "pipe", "x" * 1_000_000  # more than a pipe holds
     os.mkfifo(path)

@@ -33,6 +33,7 @@ def test_a_task_is_not_another_that_ends_like_it() -> None:
 
 def test_tasks_that_are_joined_can_be_parted() -> None:
     assert task_names(joint_task(["nli", "ner"])) == ("nli", "ner")
+    assert Case(MethodSpec("mtl"), "nli+ner", 8).tasks == ("nli", "ner")
     assert group_name(joint_task(["nli", "ner"]), 8) == Case(MethodSpec("mtl"), "nli+ner", 8).group == "nli+ner-bs8"
 
 

@@ -54,14 +54,17 @@ def test_a_failed_launch_leaves_a_warning_and_no_numbers() -> None:
     assert found.status == "ok"
     assert len(found.launches) == 2
     assert found.warnings == ("1 of 3 launches: out-of-memory: no memory",)
-    assert merge_records([record(status="failed"), record(status="failed")]).status == "failed"
+    first = replace(record(status="failed"), reason="the first")
+    assert merge_records([first, record(status="invalid")]) == first
 
 
 def test_a_counter_that_jitters_is_its_best_and_is_warned_of() -> None:
     found = merge_records([record(flops=12), record(flops=10), record(flops=12)])
     assert found.metrics["flops"].value == 10
     assert found.warnings == ("flops differs between launches: 12, 10",)
-    assert merge_metrics([Metric(1.0, "1", "higher"), Metric(2.0, "1", "higher")]).value == 2.0
+    first = Metric(1.0, "1", "higher", reason="of the first")
+    assert merge_metrics([first, Metric(2.0, "1", "higher")]) == replace(first, value=2.0)
+    assert merge_metrics([Metric(2.0, "1", "neither"), Metric(1.0, "1", "neither")]).value == 1.0
 
 
 def test_a_metric_that_one_launch_could_not_read_is_that_of_the_others() -> None:

@@ -212,6 +212,16 @@ def test_a_second_run_is_refused_while_the_first_has_the_journal(tmp_path: Path)
     assert set(read(tmp_path / "j.jsonl", {"schema": "peftbench/journal/1", **HEADER})) == {"a"}
 
 
+def test_the_journal_of_a_dead_process_gives_its_finished_records(tmp_path: Path) -> None:
+    path = written(tmp_path / "j.jsonl", record("a"), record("b", "failed"), record("c", "unsupported"))
+    found = salvage(path)
+    assert found.records == (record("a"), record("c", "unsupported"))
+    assert (found.settings, found.fingerprint) == (HEADER["settings"], HEADER["fingerprint"])
+    path.write_text(path.read_text().replace("peftbench/journal/1", "peftbench/journal/2", 1))
+    with pytest.raises(UserError, match=r"j\.jsonl:1: not a journal of this version"):
+        salvage(path)
+
+
 @pytest.mark.parametrize("head", ['{"schema": "peftbench/journal/1", "fingerprint": 7, "settings": {}}', "[7]", "x"])
 def test_the_journal_of_a_dead_process_with_another_head_is_refused_in_one_line(tmp_path: Path, head: str) -> None:
     path = tmp_path / "j.jsonl"

@@ -23,6 +23,11 @@ class Outer:
 
 
 @dataclass(frozen=True)
+class Switch:
+    on: bool
+
+
+@dataclass(frozen=True)
 class Numbers:
     n: int
     either: int | float | None
@@ -67,6 +72,19 @@ def test_a_zero_is_not_empty() -> None:
 def test_a_mismatch_names_the_way_to_it(data: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         decode(Outer, data, "f")
+
+
+@pytest.mark.parametrize("data", [0, 1, "true", None, [True]])
+def test_nothing_else_is_taken_for_true_or_false(data: object) -> None:
+    assert [decode(Switch, {"on": value}, "f").on for value in (True, False)] == [True, False]
+    with pytest.raises(UserError, match=r"^f: on: expected true or false, found"):
+        decode(Switch, {"on": data}, "f")
+
+
+@pytest.mark.parametrize("data", [1.0, True, "1", None])
+def test_only_a_whole_number_is_one(data: object) -> None:
+    with pytest.raises(UserError, match=r"^f: n: expected a whole number, found"):
+        decode(Inner, {"n": data}, "f")
 
 
 def test_a_number_is_whole_or_not_as_it_was_written_and_fits_a_float() -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def test_what_a_killed_process_left_is_swept_and_what_is_in_use_is_not(temporary
         assert folder.is_dir()
         assert sweep() == 0
     assert list(temporary.iterdir()) == []
+
+
+def test_sweeping_never_waits_for_a_folder_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asleep(_seconds: float) -> None:
+        raise AssertionError("waited")
+
+    monkeypatch.setattr(time, "sleep", asleep)
+    with scratch_folder():
+        assert sweep() == 0
 
 
 def test_only_what_is_ours_is_swept(temporary: Path) -> None:

@@ -14,8 +14,9 @@ from rich.cells import cell_len
 from tests.unit.report.test_comparison_reports import FOUND, LORA
 from tests.unit.report.test_terminal import HOLE, RUN
 
+from peftbench.claims.findings import CaseFinding, Finding
 from peftbench.claims.intervals import Interval
-from peftbench.claims.paper import CLAIMS, CaseFinding, Finding
+from peftbench.claims.paper import CLAIMS
 from peftbench.claims.recommend import Choice
 from peftbench.commands import list as listed
 from peftbench.gate.judgement import Judgement
@@ -92,7 +93,7 @@ def hostile_findings(text: str) -> list[Finding]:
 
 
 def hostile_choices(text: str) -> list[Choice]:
-    return [poisoned(Choice("m", 1.0, 0.5, 2.0, 2**30, "why", fits=fits), text) for fits in (True, False)]
+    return [poisoned(Choice("m", 1.0, 0.5, 2.0, 2**30, "why", fits=fits, reached=True), text) for fits in (True, False)]
 
 
 def pages(text: str) -> Iterator[tuple[str, str]]:

@@ -103,6 +103,27 @@ def test_a_range_is_not_called_an_interval(launches: tuple[int, ...], *, ranges:
     assert ("their range, not a 95 % interval" in text) == ranges
 
 
+def test_a_case_whose_gpu_waits_for_the_host_is_called_host_bound() -> None:
+    def busy(found: Record, share: float | None) -> Record:
+        return replace(found, metrics={**found.metrics, "busy_share": Metric(share, "1", reason="why")})
+
+    text = render(replace(RUN, records=(busy(FULL, 0.8), busy(LORA, 0.794), HOLE)), width=180)
+    assert row(text, "full").endswith(" ok")
+    assert row(text, "lora").endswith("ok, host-bound")
+    assert [row(text, name).split()[7] for name in ("full", "lora")] == ["80%", "79%"]
+    assert "host-bound: 1 case of 2. The GPU was busy for less than 80% of a round" in text
+    assert "host-bound" not in render(replace(RUN, records=(busy(FULL, None), LORA)), width=180)
+    assert "GPU busy" not in render(RUN, width=180)
+
+
+def test_a_case_beside_others_on_its_gpu_is_named_and_the_summary_says_who() -> None:
+    told = "shared GPU: 2 other compute process(es) ran on it"
+    text = render(replace(RUN, records=(replace(FULL, warnings=(told, "else")), LORA, HOLE)), width=180)
+    assert row(text, "full").endswith("ok, shared GPU")
+    assert row(text, "lora").endswith(" ok")
+    assert "shared GPU: 1 case of 3: 2 other compute process(es) ran on it" in text.splitlines()
+
+
 def test_a_hole_has_its_reason() -> None:
     text = render(RUN, width=160)
     assert row(text, "poly").split() == ["poly", "unsupported"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
+import torch
 
 from peftbench.config.settings import Settings
+from peftbench.devices.execution import Execution
+from peftbench.devices.graphs import CapturedGraph
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.rounds import CONTROL_ROUNDS, RoundPlan, Rounds, TimedRound, interleave
 from peftbench.records.ids import Case
 from peftbench.records.joining import merge_records
 from peftbench.records.record import Record
-from peftbench.run.passes import Take
+from peftbench.run.passes import EAGER_COUNTERS, Take
 from peftbench.run.runner import Runner
 from peftbench.workloads.backend import Backend
 
@@ -88,6 +91,47 @@ def test_the_order_of_rounds_hangs_on_the_seed_and_the_case(measure: Measure) ->
     for seed in (0, 1):
         measure("head", take, seed=seed)
     assert seeds == ["0 case", "1 case"]
+
+
+def test_a_replayed_round_counts_the_eager_one_and_says_what_its_graph_took(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a capture that calls the function again at each replay, since no GPU is needed for the rest."""
+    captures: list[Callable[[], object]] = []
+
+    def capture(body: Callable[[], object], device: torch.device) -> CapturedGraph:
+        assert device.type == "cpu"
+        captures.append(body)
+        return CapturedGraph(replay=body, reset=lambda: captures.remove(body), capture_s=0.25, pool_bytes=4096)
+
+    plain = measure("lora", reference="base", rounds=3)
+    monkeypatch.setattr("peftbench.workloads.replay.capture", capture)
+    monkeypatch.setattr(Execution, "require", lambda *_: None)
+    record = measure("lora", reference="base", rounds=3, execution="graph")
+    assert captures == []  # both graphs, of case and reference, were freed
+    assert (record.metrics["capture_s"].value, record.metrics["graph_bytes"].value) == (0.25, 4096)
+    assert "forward_s" in plain.metrics
+    assert "forward_s" not in record.metrics
+    assert "ratio" in record.metrics
+    assert EAGER_COUNTERS in record.warnings
+    assert record.operators == plain.operators
+    assert counted(record) == counted(plain)
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"), [("adalora", "each step of the method"), ("lora-fa", "optimizer is not capturable")]
+)
+def test_what_a_graph_cannot_repeat_is_a_row(method: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Execution, "require", lambda *_: None)
+    catalogue = Catalogue.load()
+    settings = Settings(model="tiny", device="cpu", seq_len=8, execution="graph")
+    runner = Runner(Backend.open(settings, catalogue, [catalogue.task("nli")]), session="s")
+    case = Case(parse_method(method), "nli", 1)
+    for workload, reasons in (("train_step", reason), ("convergence", "one shape, and batches of a study differ")):
+        record = runner.measure(case, catalogue.workload(workload), id="case", observer=lambda timed: timed)
+        assert record.status == "unsupported"
+        assert reasons in record.reason
+    runner.close()
 
 
 def test_only_the_time_is_taken_where_a_case_is_proven_and_counted(

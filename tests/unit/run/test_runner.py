@@ -14,7 +14,7 @@ from peftbench.measure.time.rounds import TimedRound
 from peftbench.measure.trial import Mark, Trial
 from peftbench.records.ids import Case, MethodSpec
 from peftbench.records.record import Record
-from peftbench.run.references import ALONE
+from peftbench.run.references import ALONE, held_bytes
 from peftbench.run.runner import Runner
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.base import Workload
@@ -128,9 +128,9 @@ def test_a_case_that_fits_alone_only_is_timed_alone(runner: Runner) -> None:
     assert "ratio" not in record.metrics
 
 
-def test_a_reference_does_not_outlive_its_case_on_a_gpu(runner: Runner) -> None:
+def test_a_large_reference_does_not_outlive_its_case(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next case is built and checked before its memory pass: it may need what the reference held."""
-    runner._probes.exclusive = True
+    monkeypatch.setattr(runner._probes, "room", lambda: 0.0)
     REFERENCES.clear()
 
     class Paired(Crowded):
@@ -141,14 +141,84 @@ def test_a_reference_does_not_outlive_its_case_on_a_gpu(runner: Runner) -> None:
     assert [reference() for reference in REFERENCES] == [None]
 
 
+def test_a_small_reference_serves_the_next_case_of_its_group(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+
+    class Counting(Inference):
+        def reference_trial(self, subject: Subject) -> Trial:
+            built.append(1)
+            return super().reference_trial(subject)
+
+    workload = Counting(name="inference", summary="")
+    for room, count in ((1e12, 1), (1e12, 1), (0.0, 1), (0.0, 2)):  # it is dropped when the third case ends
+        monkeypatch.setattr(runner._probes, "room", lambda room=room: room)
+        assert "ratio" in measure(runner, workload).metrics
+        assert len(built) == count
+    runner.close()
+
+
+def test_a_case_that_does_not_fit_beside_what_only_saves_time_is_tried_again_without_it(runner: Runner) -> None:
+    models: list[weakref.ref[torch.nn.Module]] = []
+
+    class Kept(Inference):
+        def reference_trial(self, subject: Subject) -> Trial:
+            trial = super().reference_trial(subject)
+            models.append(weakref.ref(trial.model))
+            return trial
+
+    class Large(Kept):
+        """Does not fit as long as an earlier reference is there."""
+
+        def trial(self, subject: Subject) -> Trial:
+            if models[0]() is not None:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has ...")
+            return super().trial(subject)
+
+    assert measure(runner, Kept(name="inference", summary="")).status == "ok"
+    assert models[0]() is not None
+    record = measure(runner, Large(name="other", summary=""))
+    assert record.status == "ok"
+    assert "ratio" in record.metrics
+    runner.close()
+
+
+def test_a_template_serves_all_groups_of_its_task(runner: Runner) -> None:
+    seen: list[object] = []
+    for size in (1, 2, 1):
+        runner.measure(replace(CASE, batch_size=size), INFERENCE, id="case", observer=unobserved)
+        seen.append(runner._held._group and runner._held._group.template)
+    assert seen[0] is not None
+    assert seen[0] is seen[1]
+    assert seen[1] is seen[2]
+    runner.close()
+
+
 def test_a_case_that_leaves_memory_behind_is_named_once(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     mib = 2**20
     left = iter([0, 2 * mib, 5 * mib, 5 * mib])  # an old group is gone, the new one is built, one case and another
-    monkeypatch.setattr("peftbench.run.runner.release", lambda _: next(left))
+    for place in ("runner", "held"):
+        monkeypatch.setattr(f"peftbench.run.{place}.release", lambda _: next(left))
     warning = "inference[head-nli-bs1] left 3.0 MiB allocated on the device"
     assert warning in measure(runner, INFERENCE).warnings
     assert warning not in measure(runner, INFERENCE).warnings
     monkeypatch.undo()
+
+
+def test_a_reference_that_is_kept_is_no_leak(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an allocator that knows the reference's weights, as a GPU's would."""
+    kept = runner._passes._references
+
+    def allocated(_: object) -> int:
+        return round(sum(held_bytes(trial) for _, trial in kept._trials.values()))
+
+    for place in ("runner", "held"):
+        monkeypatch.setattr(f"peftbench.run.{place}.release", allocated)
+    monkeypatch.setattr("peftbench.run.references.COUNTED", frozenset({"cpu"}))
+    monkeypatch.setattr("peftbench.measure.memory.device_memory.LEAK_BYTES", 1000)
+    assert measure(runner, INFERENCE).warnings == ()
+    assert allocated(None) > 1000
+    assert measure(runner, INFERENCE).warnings == ()
+    runner.close()
 
 
 def test_what_an_error_held_is_gone_before_the_next_case_begins(runner: Runner) -> None:

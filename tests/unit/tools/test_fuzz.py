@@ -1,6 +1,5 @@
 """The fuzzer finds what it is there to find, and nothing in files that are sound; 500 of its cases on each run."""
 
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from peftbench.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def kinds() -> list[Specimen]:
-    return specimens(Path(tempfile.mkdtemp(prefix="peftbench-fuzz-")))
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Specimen]:
+    return specimens(tmp_path_factory.mktemp("fuzz"))
 
 
 def test_what_is_sound_is_read(kinds: list[Specimen], tmp_path: Path) -> None:

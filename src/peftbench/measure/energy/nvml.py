@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
+from peftbench.measure.energy.clock_events import clock_event_names
 from peftbench.records.record import Better, Metric
 
 if TYPE_CHECKING:
@@ -15,21 +16,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-CLOCK_EVENTS: Final = {
-    0x001: "idle",
-    0x002: "application clocks",
-    0x004: "power cap",
-    0x008: "hardware slowdown",
-    0x010: "sync boost",
-    0x020: "thermal slowdown (software)",
-    0x040: "thermal slowdown (hardware)",
-    0x080: "power brake (hardware)",
-    0x100: "display clocks",
-    0x200: "board limit",
-    0x400: "reliability limit",
-}
-"""Bit of NVML's clock event reasons -> why the clock is below its maximum."""
 
 CLOCK_SM: Final = 1
 CLOCK_MEMORY: Final = 2
@@ -154,16 +140,34 @@ class Nvml:
 
         The call takes milliseconds and a lock of the driver.
         """
-        processes: Reading[list[Any]] = self._read("nvmlDeviceGetComputeRunningProcesses", self._device)
-        if processes.value is None:
-            return Reading(None, processes.reason)
-        pid = os.getpid()
-        mine = [process.usedGpuMemory for process in processes.value if process.pid == pid]
-        if not mine:
-            return Reading(None, f"NVML does not list process {pid}: a container with process ids of its own?")
-        if not mine[0]:
-            return Reading(None, "the driver does not say how much a process holds")
-        return Reading(int(mine[0]))
+        return bytes_of(self.processes())
+
+    def processes(self) -> Reading[Mapping[int, int | None]]:
+        """Return the compute processes on the device: process id -> bytes, or None where the driver does not say."""
+        found: Reading[list[Any]] = self._read("nvmlDeviceGetComputeRunningProcesses", self._device)
+        return found.map(lambda listed: {int(one.pid): int(one.usedGpuMemory or 0) or None for one in listed})
+
+    def mps_clients(self) -> Reading[int]:
+        """Return the number of processes that share the device by MPS."""
+        clients: Reading[list[Any]] = self._read("nvmlDeviceGetMPSComputeRunningProcesses", self._gpu)
+        return clients.map(len)
+
+    def utilization(self) -> Reading[float]:
+        """Return the share of the driver's last sampling period in which a kernel ran."""
+        rates: Reading[Any] = self._read("nvmlDeviceGetUtilizationRates", self._gpu)
+        return rates.map(lambda found: found.gpu / 100)
+
+    def power_w(self) -> Reading[float]:
+        """Return the power of the whole GPU. Newer GPUs report the mean of a second."""
+        return self._of_whole_gpu("nvmlDeviceGetPowerUsage").map(_thousandth)
+
+    def sm_clock_mhz(self) -> Reading[int]:
+        """Return the clock of the multiprocessors."""
+        return self._read("nvmlDeviceGetClockInfo", self._gpu, CLOCK_SM)
+
+    def temperature_c(self) -> Reading[int]:
+        """Return the temperature of the GPU."""
+        return self._read("nvmlDeviceGetTemperature", self._gpu, TEMPERATURE_GPU)
 
     def energy_j(self) -> Reading[float]:
         """Return the joules since the driver was loaded. The counter moves about every 100 ms."""
@@ -173,13 +177,13 @@ class Nvml:
         """Return clocks, power, temperature, and the events that lower the clocks."""
         gpu = self._gpu
         return DeviceState(
-            sm_clock_mhz=self._read("nvmlDeviceGetClockInfo", gpu, CLOCK_SM),
+            sm_clock_mhz=self.sm_clock_mhz(),
             memory_clock_mhz=self._read("nvmlDeviceGetClockInfo", gpu, CLOCK_MEMORY),
             application_sm_clock_mhz=self._read("nvmlDeviceGetApplicationsClock", gpu, CLOCK_SM),
             application_memory_clock_mhz=self._read("nvmlDeviceGetApplicationsClock", gpu, CLOCK_MEMORY),
             power_limit_w=self._read("nvmlDeviceGetEnforcedPowerLimit", gpu).map(_thousandth),
-            power_w=self._of_whole_gpu("nvmlDeviceGetPowerUsage").map(_thousandth),
-            temperature_c=self._read("nvmlDeviceGetTemperature", gpu, TEMPERATURE_GPU),
+            power_w=self.power_w(),
+            temperature_c=self.temperature_c(),
             clock_events=self._clock_events().map(clock_event_names),
         )
 
@@ -260,11 +264,15 @@ class _NotAvailableError(Exception):
     """A value is not available. Its message becomes the reason of a `Reading`."""
 
 
-def clock_event_names(bits: int) -> frozenset[str]:
-    """Return the names of the clock events that are on. An unknown bit is named by its number."""
-    known = {name for bit, name in CLOCK_EVENTS.items() if bits & bit}
-    unknown_bits = bits & ~sum(CLOCK_EVENTS)
-    return frozenset(known | ({f"0x{unknown_bits:x}"} if unknown_bits else set()))
+def bytes_of(processes: Reading[Mapping[int, int | None]]) -> Reading[int]:
+    """Return the bytes of this process among the compute processes of a device."""
+    if processes.value is None:
+        return Reading(None, processes.reason)
+    pid = os.getpid()
+    if pid not in processes.value:
+        return Reading(None, f"NVML does not list process {pid}: a container with process ids of its own?")
+    mine = processes.value[pid]
+    return Reading(mine) if mine else Reading(None, "the driver does not say how much a process holds")
 
 
 def _visible_mig_uuid() -> str:

@@ -1,9 +1,11 @@
-"""Joules of a step, from the GPU's energy counter over one window of several seconds."""
+"""Joules of a step, from the GPU's energy counter over one window of a second or more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
 from time import perf_counter, sleep
 from typing import Final
 
@@ -11,13 +13,19 @@ from peftbench.measure.energy.nvml import Reading, sampled
 from peftbench.records.record import Metric
 
 COUNTER_PERIOD_S: Final = 0.1
-"""Period after which the counter moves. A reading may be this old."""
-LEAD_IN_S: Final = 2 * COUNTER_PERIOD_S
-"""Time of steps before the window opens, so that the readings at both ends are taken at the same power."""
+"""Period after which the counter moves, where it was not measured. A reading may be this old."""
+LEAD_IN_PERIODS: Final = 2
+"""Steps run for this many periods before the window opens, so that both readings are taken at the same power."""
 SETTLE_S: Final = 1.0
 """Time that the device gets to become idle before the idle draw is measured."""
-WINDOW_S: Final = 3.0
-"""Least length of a window. The counter's period is then at most 1/30 of it."""
+FLOOR_S: Final = 1.0
+"""Least length of a window, however fine the counter is. Power is not even over less."""
+UNCERTAINTY: Final = 0.05
+"""A window ends when its energy is uncertain by this share: when the counter's period is this share of its length."""
+POLL_S: Final = 0.005
+"""Time between two looks at the counter while its period is measured."""
+LEAST_MOVES: Final = 4
+"""With fewer moves of the counter its period is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,55 +41,83 @@ class EnergyWindow:
     """Number of steps; 0 for an idle window."""
 
 
+def window_length_s(period_s: float) -> float:
+    """Return the least length of a window, given the period after which the counter moves."""
+    return max(FLOOR_S, period_s / UNCERTAINTY)
+
+
+def counter_period(
+    energy_j: Callable[[], Reading[float]],
+    *,
+    now: Callable[[], float] = perf_counter,
+    wait: Callable[[float], object] = sleep,
+) -> float:
+    """Watch the counter for `SETTLE_S` seconds, in which the device may become idle; return the period of its moves.
+
+    A move is seen up to `POLL_S` late. The result includes that, so it is never too short.
+    """
+    end, moves = now() + SETTLE_S, list[float]()
+    before = energy_j().value
+    while before is not None and now() < end:
+        wait(POLL_S)
+        value = energy_j().value
+        if value != before:
+            moves.append(now())
+            before = value
+    if len(moves) < LEAST_MOVES:
+        wait(max(0.0, end - now()))
+        return COUNTER_PERIOD_S
+    return median(second - first for first, second in pairwise(moves)) + POLL_S
+
+
 def busy_window(
     energy_j: Callable[[], Reading[float]],
     step: Callable[[int], object],
     synchronize: Callable[[], object],
     *,
-    window_s: float = WINDOW_S,
+    period_s: float = COUNTER_PERIOD_S,
     now: Callable[[], float] = perf_counter,
 ) -> Reading[EnergyWindow]:
-    """Run steps for at least `window_s` seconds, and read the counter before and after, with the device idle.
+    """Run steps for as long as the uncertainty asks, and read the counter before and after, with the device idle.
 
-    Between the two readings there is no call to NVML and no synchronisation.
+    Between the two readings this function does not synchronise. Without a counter the steps run all the same, for
+    `FLOOR_S`, since a sampler may be looking at other readings.
 
     Args:
         energy_j: Reads the counter (`Nvml.energy_j`).
         step: Runs one step, given its number. It need not wait for the device.
         synchronize: Waits for the device.
-        window_s: Least length of the window.
+        period_s: Period after which the counter moves.
         now: The host's clock.
     """
-    number = _run_for(LEAD_IN_S, step, 0, now)
+    number = _run_for(LEAD_IN_PERIODS * period_s, step, 0, now)
     synchronize()
     first = energy_j()
-    if first.value is None:
-        return Reading(None, first.reason)
     start = now()
-    last_number = _run_for(window_s, step, number, now)
+    last_number = _run_for(window_length_s(period_s) if first.value is not None else FLOOR_S, step, number, now)
     synchronize()
     length_s = now() - start
-    return _window(first.value, energy_j(), length_s, last_number - number)
+    return _window(first, energy_j(), length_s, last_number - number, period_s)
 
 
 def idle_window(
     energy_j: Callable[[], Reading[float]],
-    synchronize: Callable[[], object],
     *,
-    window_s: float = WINDOW_S,
+    period_s: float = COUNTER_PERIOD_S,
     now: Callable[[], float] = perf_counter,
     wait: Callable[[float], object] = sleep,
 ) -> Reading[EnergyWindow]:
-    """Read the counter before and after `window_s` seconds in which nothing runs. Once per launch is enough."""
-    synchronize()
-    wait(SETTLE_S)
+    """Read the counter before and after a window in which nothing runs. Once per launch is enough.
+
+    The device must be idle already.
+    """
     first = energy_j()
     if first.value is None:
         return Reading(None, first.reason)
     start = now()
-    wait(window_s)
+    wait(window_length_s(period_s))
     length_s = now() - start
-    return _window(first.value, energy_j(), length_s, 0)
+    return _window(first, energy_j(), length_s, 0, period_s)
 
 
 def net_window(busy: Reading[EnergyWindow], idle: Reading[EnergyWindow]) -> Reading[EnergyWindow]:
@@ -139,13 +175,15 @@ def _run_for(duration_s: float, step: Callable[[int], object], number: int, now:
             return number
 
 
-def _window(first_j: float, last: Reading[float], window_s: float, steps: int) -> Reading[EnergyWindow]:
-    if last.value is None:
-        return Reading(None, last.reason)
-    energy_j = last.value - first_j
+def _window(
+    first: Reading[float], last: Reading[float], window_s: float, steps: int, period_s: float
+) -> Reading[EnergyWindow]:
+    if first.value is None or last.value is None:
+        return Reading(None, first.reason or last.reason)
+    energy_j = last.value - first.value
     if energy_j <= 0:
         return Reading(None, f"the energy counter did not move in {window_s:.1f} s")
-    return Reading(EnergyWindow(energy_j, energy_j * COUNTER_PERIOD_S / window_s, window_s, steps))
+    return Reading(EnergyWindow(energy_j, energy_j * period_s / window_s, window_s, steps))
 
 
 def _per_step(window: Reading[EnergyWindow], unit: str, parts: float = 1) -> Metric:

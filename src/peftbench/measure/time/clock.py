@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from peftbench.devices.device import require_device
 
@@ -14,12 +14,6 @@ if TYPE_CHECKING:
     import torch
 
     from peftbench.measure.trial import Mark
-
-IDLE_SHARE: Final = 0.2
-"""A device that idles for more than this share of a round is waiting for the host: the round is launch-bound."""
-
-CYCLES_PER_S: Final = 3e9
-"""An upper bound of the clock of any GPU. A spin of so many cycles takes one second or longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,32 +104,6 @@ class CudaClock:
         phases_s = tuple(_elapsed_s(first, second) for first, second in pairwise(events[:-1]))
         return Timing(wall_s, phases_s, _elapsed_s(events[0], events[-1]))
 
-    def queued_s(self, run: Callable[[Mark], object], wall_s: float) -> float | None:
-        """Return how long the device needs for a round when it never has to wait for the host.
-
-        The event time of an ordinary round includes the waiting: the device idles between two events while the host
-        issues the next kernel. Here a spinning kernel holds the stream for at least twice `wall_s`, so that the whole
-        round is queued before its first kernel begins. Call this outside the timed rounds.
-
-        Returns:
-            Event time in seconds. None if the round was not queued in time, because it synchronises inside, or because
-            it has more kernels than the launch queue holds (about a thousand).
-        """
-        cuda, now = self.cuda, self.now
-        mark, recorded = self._recorder(cuda.current_stream(self.device))
-        cuda.synchronize(self.device)
-        start = now()
-        mark()
-        with cuda.device(self.device):
-            cuda._sleep(int(2 * wall_s * CYCLES_PER_S))  # noqa: SLF001 - torch has no public spinning kernel
-        mark()
-        run(lambda: None)
-        mark()
-        issued_s = now() - start
-        cuda.synchronize(self.device)
-        hold, first, last = recorded()
-        return _elapsed_s(first, last) if issued_s < _elapsed_s(hold, first) else None
-
     def _recorder(self, stream: object) -> tuple[Mark, Callable[[], Sequence[Any]]]:
         """Return two functions: one records the next event, the other returns all events recorded so far."""
         events, count = self._events, 0
@@ -148,16 +116,6 @@ class CudaClock:
             count += 1
 
         return mark, lambda: events[:count]
-
-
-def launch_bound(wall_s: float, queued_s: float) -> bool:
-    """Return whether a round is limited by the host, which launches the kernels, and not by the device.
-
-    Args:
-        wall_s: Median wall time of a round.
-        queued_s: Time of the device for a round in which it never waits for the host (`CudaClock.queued_s`).
-    """
-    return queued_s < (1 - IDLE_SHARE) * wall_s
 
 
 def _elapsed_s(first: Any, second: Any) -> float:  # noqa: ANN401 - torch.cuda.Event, or its stand-in

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +31,21 @@ class Wanted:
     stage: Stage
     text: str
     """Value of --peftbench-against for the state, with credentials, which are never stored."""
+
+
+def checkout(options: Sequence[str], folder: Path) -> Path:
+    """Return a folder in the work tree that pytest measures: of its root directory or its first file, or `folder`.
+
+    Args:
+        options: Files and options of pytest.
+        folder: The folder in which pytest runs.
+    """
+    roots = [word.removeprefix("--rootdir=") for word in options if word.startswith("--rootdir=")]
+    roots += [after for word, after in pairwise(options) if word == "--rootdir"]
+    files = [word.partition("::")[0] for word in options if not word.startswith("-")]
+    places = [folder / word for word in (*roots, *files) if word]
+    place = next((place for place in places if place.exists()), folder)
+    return place if place.is_dir() else place.parent
 
 
 def listed(text: str, folder: Path) -> list[Wanted]:

@@ -29,6 +29,8 @@ class Walker:
 
     folder: Path
     """Folder in which pytest runs."""
+    checkout: Path
+    """Folder in the work tree that pytest measures, whose repository has the revisions."""
     options: Sequence[str]
     """Options of pytest, with credentials, which are never stored."""
     cache: Path
@@ -45,7 +47,7 @@ class Walker:
         problem = wanted.stage.problem
         if not problem:
             try:
-                other_state(Asked(wanted.text), self._command([]), self.folder, self.cache, self.say)
+                other_state(Asked(wanted.text), self._command([]), self.checkout, self.cache, self.say)
             except UserError as error:
                 problem = str(error)
         if problem:

@@ -29,6 +29,7 @@ from peftbench.errors import UserError
 from peftbench.processes.git import without_git
 from peftbench.processes.launches.process import last_line
 from peftbench.records.fileio import locked, write_atomically
+from peftbench.records.workfolder import ANOTHER_CACHE, make_ready
 from peftbench.text import masked
 
 MOST_STEPS: Final = 5
@@ -47,7 +48,7 @@ def python_with(requirements: Sequence[str], cache: Path) -> Path:
     and is deleted when this process ends.
 
     Raises:
-        UserError: a requirement cannot be installed.
+        UserError: a requirement cannot be installed, or a folder of that name is there that peftbench did not make.
     """
     installed = sorted(f"{found.name}=={found.version}" for found in distributions() if found.name)
     contents = [_contents(parse(text)) for text in sorted(requirements)]
@@ -60,7 +61,7 @@ def python_with(requirements: Sequence[str], cache: Path) -> Path:
     ready = folder / "peftbench-ready"
     with locked(folder, timeout_s=600.0):
         if not ready.exists():
-            shutil.rmtree(folder, ignore_errors=True)
+            make_ready(folder, instead=ANOTHER_CACHE)
             _make(folder, requirements, python)
             write_atomically(ready, "".join(f"{masked(text)}\n" for text in requirements))
     return python
@@ -110,7 +111,7 @@ def _met(requirement: Requirement, found: dict[str, Distribution]) -> bool:
 def _make(folder: Path, requirements: Sequence[str], python: Path) -> None:
     uv = shutil.which("uv")
     if uv:
-        _run([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
+        _run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(folder)])
     else:
         _run([sys.executable, "-m", "venv", "--without-pip", str(folder)])
     own = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))

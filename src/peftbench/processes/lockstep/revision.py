@@ -17,6 +17,7 @@ from peftbench.processes.git import GitError, answer, git
 from peftbench.processes.launches.process import Command
 from peftbench.processes.lockstep.sources import place
 from peftbench.records.fileio import locked
+from peftbench.records.workfolder import ANOTHER_CACHE, MARK, make_ready
 
 _ABSOLUTE: Final = re.compile(r"(?:^|(?<=[=,:])|(?<=^-\w))/[^=,:]*")
 """An absolute path in an argument: alone, after an option, in a list, or before a test's name."""
@@ -51,12 +52,13 @@ class Repository:
 
         Raises:
             GitError: git cannot make it.
+            UserError: a folder of its name is there that peftbench did not make.
         """
         place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
         folder = cache / "worktrees" / f"{self.root.name}-{place}-{commit[:12]}"
         with locked(folder, timeout_s=60.0):
             if answer(folder, "rev-parse", "HEAD^{commit}", "--show-toplevel") != f"{commit}\n{folder.resolve()}":
-                shutil.rmtree(folder, ignore_errors=True)  # left by an earlier clone or an interrupted call
+                make_ready(folder, instead=ANOTHER_CACHE)  # an earlier clone or an interrupted call may have left it
                 try:
                     self._fill(folder.resolve(), commit)
                 except GitError as error:
@@ -67,11 +69,12 @@ class Repository:
         """Write the files, with this repository's filters and line ends, and an index of their own. HEAD is last."""
         own = folder / ".git"
         kind = git(self.root, "rev-parse", "--show-object-format")
-        folder.mkdir(parents=True)
         git(folder, "init", "--quiet", "--template=", f"--object-format={kind}", str(folder))
         borrowed = own / "objects/info/alternates"
         borrowed.parent.mkdir(exist_ok=True)
         borrowed.write_text(f"{self._path('objects')}\n", encoding="utf-8")
+        (own / "info").mkdir(exist_ok=True)
+        (own / "info/exclude").write_text(f"/{MARK}\n", encoding="utf-8")  # the work tree is that of the commit
         if (shallow := self._path("shallow")).exists():
             shutil.copyfile(shallow, own / "shallow")
         git_dir = git(self.root, "rev-parse", "--absolute-git-dir")

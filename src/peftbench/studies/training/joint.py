@@ -116,7 +116,7 @@ def _job(
         batches=(),
         fresh_model=build,
         precision=backend.precision,
-        compile=backend.settings.compile,
+        execution=backend.execution,
         optimization=Optimization(case.learning_rate, settings.weight_decay),
     )
     return TrainingJob(

@@ -171,7 +171,7 @@ class _Meter:
 
         self.step_s.append(self._clock.time(run).wall_s)
         self._schedule.step()
-        return losses[0].detach()
+        return losses[0].detach().clone()  # the next replay of a CUDA graph overwrites its outputs
 
 
 def restore(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

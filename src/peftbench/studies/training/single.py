@@ -92,7 +92,7 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
         batches=(),
         fresh_model=fresh_model,
         precision=backend.precision,
-        compile=backend.settings.compile,
+        execution=backend.execution,
         optimization=asked if backend.settings.is_asked("weight_decay") else method.trained_by(asked),
     )
 

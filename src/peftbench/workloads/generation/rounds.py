@@ -128,7 +128,7 @@ class Generate(Generation):
         prompts = [rows_of(batch, self.prompt) for batch in subject.batches]
         masks = [prompt.new_ones(prompt.shape) for prompt in prompts]
         capacity = virtual_tokens(model) + self.needed - 1  # the last token is not put into the cache
-        arguments = arguments_of_generate(model, capacity, compiled=subject.compile)
+        arguments = arguments_of_generate(model, capacity, compiled=subject.execution.compiles)
         tried = {
             **arguments,
             "max_new_tokens": TRIED,

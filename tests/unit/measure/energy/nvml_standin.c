@@ -4,6 +4,10 @@
  * NVML_PROCESS   bytes of the calling process; "unknown": not available (all bits set); "unlisted": left out
  * NVML_EVENTS    clock event reasons, a number
  * NVML_STEP_MJ   by how much the energy counter moves at each reading
+ * NVML_STEP_MW   by how much the power rises at each reading
+ * NVML_OTHERS    number of other compute processes, by default 1
+ * NVML_MPS       number of MPS clients, by default 0
+ * NVML_USED      bytes used on the device, by default 2000
  *
  * With -DOLD_DRIVER the functions that came late are left out.
  */
@@ -25,6 +29,11 @@ static device_t devices[] = {
     {"MIG-00000000-0000-0000-0000-00000000dddd", 1, 0, 3},
 };
 static device_t *const parent = &devices[2];
+
+static unsigned long long number(const char *variable, unsigned long long otherwise) {
+    const char *text = getenv(variable);
+    return text ? strtoull(text, NULL, 0) : otherwise;
+}
 
 static ret_t failure(const char *function) {
     const char *at = getenv("NVML_FAIL");
@@ -105,7 +114,18 @@ ret_t nvmlDeviceGetEnforcedPowerLimit(device_t *device, unsigned *mw) {
 ret_t nvmlDeviceGetPowerUsage(device_t *device, unsigned *mw) {
     FAIL_IF_TOLD;
     WHOLE_GPU_ONLY(device);
-    *mw = 123400;
+    static unsigned power_mw = 123400;
+    *mw = power_mw;
+    power_mw += number("NVML_STEP_MW", 0);
+    return SUCCESS;
+}
+
+typedef struct { unsigned gpu, memory; } utilization_t;
+
+ret_t nvmlDeviceGetUtilizationRates(device_t *device, utilization_t *rates) {
+    FAIL_IF_TOLD;
+    WHOLE_GPU_ONLY(device);
+    *rates = (utilization_t){87, 40};
     return SUCCESS;
 }
 
@@ -151,21 +171,31 @@ ret_t nvmlDeviceGetMemoryInfo_v2(device_t *device, memory_v2_t *memory) {
     FAIL_IF_TOLD;
     memory->total = device->is_mig ? 10000 : 80000;
     memory->reserved = 500;
-    memory->used = 2000;
+    memory->used = number("NVML_USED", 2000);
     memory->free = memory->total - memory->reserved - memory->used;
     return SUCCESS;
 }
 
 ret_t nvmlDeviceGetComputeRunningProcesses_v3(device_t *device, unsigned *count, process_t *processes) {
     const char *mine = getenv("NVML_PROCESS");
-    unsigned listed = mine && !strcmp(mine, "unlisted") ? 1 : 2;
+    unsigned others = number("NVML_OTHERS", 1), listed = others + (mine && !strcmp(mine, "unlisted") ? 0 : 1);
     FAIL_IF_TOLD;
     (void)device;
     if (*count < listed) { *count = listed; return INSUFFICIENT_SIZE; }
     *count = listed;
-    processes[0] = (process_t){1, 777, 0, 0};
-    if (listed == 2)
-        processes[1] = (process_t){getpid(), mine && !strcmp(mine, "unknown") ? ~0ULL : strtoull(mine ? mine : "0", NULL, 0), 0, 0};
+    for (unsigned i = 0; i < others; i++) processes[i] = (process_t){1 + i, 777, 0, 0};
+    if (listed > others)
+        processes[others] = (process_t){getpid(), mine && !strcmp(mine, "unknown") ? ~0ULL : strtoull(mine ? mine : "0", NULL, 0), 0, 0};
+    return SUCCESS;
+}
+
+ret_t nvmlDeviceGetMPSComputeRunningProcesses_v3(device_t *device, unsigned *count, process_t *processes) {
+    unsigned listed = number("NVML_MPS", 0);
+    FAIL_IF_TOLD;
+    (void)device;
+    if (*count < listed) { *count = listed; return INSUFFICIENT_SIZE; }
+    *count = listed;
+    for (unsigned i = 0; i < listed; i++) processes[i] = (process_t){1 + i, 777, 0, 0};
     return SUCCESS;
 }
 

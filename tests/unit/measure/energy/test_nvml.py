@@ -1,5 +1,6 @@
 """NVML through a stand-in for the driver's library, compiled once, so that the real ctypes path runs without a GPU."""
 
+import itertools
 import json
 import os
 import shutil
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from peftbench.measure.energy.nvml import SHARED_GPU, Nvml, Reading, clock_event_names, sampled
+from peftbench.measure.energy import nvml as nvml_module
+from peftbench.measure.energy.clock_events import clock_event_names
+from peftbench.measure.energy.nvml import SHARED_GPU, Nvml, Reading, sampled
 from peftbench.records.record import Metric
 
 SOURCE = Path(__file__).with_name("nvml_standin.c")
@@ -172,6 +175,35 @@ def test_a_device_that_cannot_be_opened_says_why_everywhere(
     assert set(map(tuple, everything.values())) == {(None, reason)}
 
 
+class WithoutMig:
+    """The bindings on a GPU that cannot be split."""
+
+    class NVMLError(Exception):
+        pass
+
+    class NVMLError_FunctionNotFound(NVMLError):  # noqa: N801, N818 - as NVML spells it
+        pass
+
+    class NVMLLibraryMismatchError(Exception):
+        pass
+
+    def nvmlDeviceGetMigMode(self, handle: object) -> None:  # noqa: N802 - as NVML spells it
+        raise self.NVMLError(f"Not Supported: {handle}")
+
+
+def test_a_gpu_that_cannot_be_split_is_none_that_is() -> None:
+    nvml = Nvml(None)
+    nvml._library = WithoutMig()
+    assert not nvml._is_split("handle")
+
+
+def test_the_constants_are_those_of_the_bindings() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    ours = (nvml_module.CLOCK_SM, nvml_module.CLOCK_MEMORY, nvml_module.TEMPERATURE_GPU, nvml_module.MEMORY_V2)
+    names = ("NVML_CLOCK_SM", "NVML_CLOCK_MEM", "NVML_TEMPERATURE_GPU", "nvmlMemory_v2")
+    assert ours == tuple(getattr(pynvml, name) for name in names)
+
+
 def test_the_energy_counter_advances(nvml_standin: StandIn) -> None:
     code = f"""
 import json
@@ -180,6 +212,68 @@ with Nvml({FIRST!r}) as nvml:
     print(json.dumps([nvml.energy_j().value for _ in range(3)]))
 """
     assert nvml_standin.run(code, NVML_STEP_MJ="1500") == [5000.0, 5001.5, 5003.0]
+
+
+SAMPLED = f"""
+import json, time
+from functools import partial
+from peftbench.measure.energy.nvml import Nvml
+from peftbench.measure.energy.sampler import Sampler, most_processes, nvml_sample, sample_metrics, timeline
+from peftbench.measure.energy.sharing import look_for_others
+with Nvml({FIRST!r}) as nvml:
+    with Sampler(partial(nvml_sample, nvml), 50.0) as sampler:
+        while len(sampler.samples) < 8: time.sleep(0.005)
+    seen = len(sampler.samples)
+    time.sleep(0.05)
+    others = look_for_others(nvml, reserved_bytes=1000)
+    beside = look_for_others(nvml, reserved_bytes=1000, beside=1)
+print(json.dumps({{
+    "stopped": seen == len(sampler.samples), "times": [at_s for at_s, _ in sampler.samples],
+    "metrics": {{name: [one.value, one.reason] for name, one in sample_metrics(sampler.samples).items()}},
+    "timeline": timeline(sampler.samples), "processes": most_processes(sampler.samples),
+    "neighbours": [others.neighbours, beside.neighbours], "shared": [others.shared, beside.shared],
+    "warnings": others.warnings, "foreign": others.foreign_bytes,
+}}))
+"""
+
+
+def test_a_sampler_reads_the_driver_at_its_rate_until_its_window_ends(nvml_standin: StandIn) -> None:
+    found = nvml_standin.run(SAMPLED, NVML_PROCESS="123456", NVML_STEP_MW="1000")
+    count = len(found["times"])
+    assert found["stopped"]
+    assert all(second - first > 0.01 for first, second in itertools.pairwise(found["times"]))
+    metrics = found["metrics"]
+    assert metrics["power_peak_w"][0] == pytest.approx(123.4 + count - 1)
+    assert metrics["power_mean_w"][0] == pytest.approx(123.4 + (count - 1) / 2)
+    assert metrics["utilization_peak"] == metrics["utilization_mean"] == [0.87, ""]
+    assert metrics["process_peak_bytes"] == [123456, ""]
+    assert metrics["device_mean_bytes"] == [2000, ""]
+    assert metrics["nvml_samples"] == [count, ""]
+    line = found["timeline"]
+    assert {len(series) for series in line.values()} == {count}
+    assert line["power_w"] == pytest.approx([123.4 + number for number in range(count)])
+    assert line["process_bytes"] == [123460] * count  # five digits, and known at each point
+    assert found["processes"] == 2
+
+
+def test_others_on_the_device_are_seen_and_a_state_in_lock_step_is_none_of_them(nvml_standin: StandIn) -> None:
+    one = nvml_standin.run(SAMPLED, NVML_PROCESS="1000")
+    assert (one["neighbours"], one["shared"]) == ([1, 0], [True, False])
+    assert "1 other compute process(es) ran on it" in one["warnings"][0]
+    alone = nvml_standin.run(SAMPLED, NVML_PROCESS="1000", NVML_OTHERS="0")
+    assert (alone["neighbours"], alone["shared"], alone["warnings"]) == ([0, 0], [False, False], [])
+    contained = nvml_standin.run(SAMPLED, NVML_PROCESS="unlisted", NVML_OTHERS="3", NVML_MPS="2")
+    assert contained["neighbours"] == [2, 1]  # one of the three is this process, under another id
+    assert [line.partition(":")[0] for line in contained["warnings"]] == ["shared GPU"] * 2
+    assert "MPS divides it among 2" in contained["warnings"][1]
+    empty = nvml_standin.run(SAMPLED, NVML_PROCESS="unlisted", NVML_OTHERS="0")
+    assert (empty["neighbours"], empty["shared"]) == ([None, None], [False, False])  # it is there, and not listed
+    hidden = nvml_standin.run(SAMPLED, NVML_PROCESS="1000", NVML_OTHERS="0", NVML_USED="5000000000")
+    assert hidden["warnings"] == ["shared GPU: 4.7 GiB of its memory are held by others"]
+    failing = nvml_standin.run(SAMPLED, NVML_FAIL="nvmlDeviceGetComputeRunningProcesses_v3=4,nvmlDeviceGetPowerUsage=3")
+    assert (failing["neighbours"], failing["processes"], failing["shared"]) == ([None, None], None, [False, False])
+    assert failing["metrics"]["power_peak_w"] == [None, "nvmlDeviceGetPowerUsage: Not Supported"]
+    assert "power_w" not in failing["timeline"]
 
 
 def test_energy_and_slowdown_come_from_the_driver(nvml_standin: StandIn) -> None:
@@ -195,8 +289,8 @@ with Nvml({FIRST!r}) as nvml:
     decision = decide(before, nvml.state(), attempt=1, patience=Patience())
 print(json.dumps([window.energy_j, window.window_s, decision.again]))
 """
-    assert nvml_standin.run(code, NVML_STEP_MJ="1500", NVML_EVENTS="0x8") == [1.5, 5.0, True]
-    assert nvml_standin.run(code, NVML_STEP_MJ="1500", NVML_EVENTS="0x4") == [1.5, 5.0, False]
+    assert nvml_standin.run(code, NVML_STEP_MJ="1500", NVML_EVENTS="0x8") == [1.5, 4.0, True]
+    assert nvml_standin.run(code, NVML_STEP_MJ="1500", NVML_EVENTS="0x4") == [1.5, 4.0, False]
 
 
 def test_without_a_driver_there_is_a_reason(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from peftbench.errors import UserError
-from peftbench.measure.energy.nvml import DeviceState, Reading, clock_event_names
+from peftbench.measure.energy.clock_events import clock_event_names
+from peftbench.measure.energy.nvml import DeviceState, Reading
 from peftbench.measure.energy.throttle import LIMITS, SLOWDOWNS, Decision, Patience, decide, limits
 
 UNKNOWN: Reading[int] = Reading(None, "not here")
@@ -60,6 +61,13 @@ def test_limits_are_named_once() -> None:
     )
 
 
-def test_patience_without_an_attempt_is_refused() -> None:
-    with pytest.raises(UserError, match="attempts must be at least 1"):
-        Patience(attempts=0)
+def test_patience_without_an_attempt_or_with_a_pause_below_zero_is_refused() -> None:
+    for attempts, pause_s in ((0, 1.0), (1, -0.5)):
+        with pytest.raises(UserError, match="attempts must be at least 1 and pause_s at least 0"):
+            Patience(attempts, pause_s)
+    assert Patience(1, 0.0).attempts == 1
+
+
+def test_no_attempt_follows_the_last_one() -> None:
+    hot = state("hardware slowdown")
+    assert not decide(hot, hot, attempt=4, patience=PATIENCE).again

@@ -1,4 +1,4 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -6,8 +6,10 @@ from torch import nn
 
 from peftbench.measure.energy.nvml import Nvml
 from peftbench.measure.memory.device_memory import (
+    REPLAYED,
     WARM_ROUNDS,
     Parts,
+    ResidentMemory,
     leak,
     memory_metrics,
     parts,
@@ -67,6 +69,7 @@ class Cuda:
     """Stand-in for torch.cuda that logs what is asked of it."""
 
     log: list[str] = field(default_factory=list)
+    held: int = 7
 
     def synchronize(self, device: torch.device) -> None:
         assert device == CUDA
@@ -88,7 +91,11 @@ class Cuda:
     def memory_allocated(self, device: torch.device) -> int:
         assert device == CUDA
         self.log.append("allocated")
-        return 7
+        return self.held
+
+    def memory_reserved(self, device: torch.device) -> int:
+        assert device == CUDA
+        return self.held + 1000
 
     def empty_cache(self) -> None:
         self.log.append("empty")
@@ -97,7 +104,7 @@ class Cuda:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
     standin = Cuda()
-    for name in [name for name in dir(Cuda) if not name.startswith("_") and name != "log"]:
+    for name in [name for name in dir(Cuda) if not name.startswith("_") and name not in {"log", "held"}]:
         monkeypatch.setattr(torch.cuda, name, getattr(standin, name))
     return standin
 
@@ -129,6 +136,29 @@ def test_a_warm_step_that_is_prepared_is_measured_between_two_synchronisations(c
     assert metrics["peak_allocated_bytes"].value == 1000
     assert metrics["peak_reserved_bytes"].value == 2000
     assert (metrics["device_used_bytes"].value, metrics["process_bytes"].reason) == (None, "no NVML here")
+
+
+def test_what_stays_between_cases_is_taken_off_and_batches_are_not(cuda: Cuda) -> None:
+    """The parts are those of the model itself, whatever else is resident."""
+    cuda.held = 2000
+    batches = [torch.zeros(3), torch.zeros(150, dtype=torch.long)]  # 512 and 1536 bytes on a device
+    assert ResidentMemory.of(CUDA, batches[:1]) == ResidentMemory(2000 - 512, 3000 - 512)
+    assert ResidentMemory.of(CUDA, batches) == ResidentMemory(0, 3000 - 2048)
+    with Nvml(None, "no NVML here") as nvml:
+        memory = step_memory(training(cuda), CUDA, nvml, ResidentMemory(300, 1200))
+    assert (memory.peak_allocated_bytes, memory.peak_reserved_bytes) == (700, 800)
+    assert memory.parts == Parts(WEIGHTS, WEIGHTS, 2 * WEIGHTS + STEP)
+
+
+def test_a_replayed_step_has_the_parts_of_the_eager_one_and_no_peak_of_the_allocator(cuda: Cuda) -> None:
+    trial = training(cuda)
+    with Nvml(None, "no NVML here") as nvml:
+        replayed = replace(trial, run=lambda number, _mark: cuda.log.append(f"replay {number}"), eager=trial.run)
+        memory = step_memory(replayed, CUDA, nvml)
+    assert cuda.log[-4:] == ["replay 4", "synchronize", "read", "run 4"]
+    assert memory.parts == Parts(WEIGHTS, WEIGHTS, 2 * WEIGHTS + STEP)
+    allocated = memory_metrics(memory)["peak_allocated_bytes"]
+    assert (allocated.value, allocated.reason) == (None, REPLAYED)
 
 
 def test_release_gives_back_before_it_looks(cuda: Cuda) -> None:

@@ -28,3 +28,7 @@ def test_the_anchor_is_timed_after_some_rounds_and_draws_no_numbers() -> None:
     assert torch.equal(torch.rand(2), expected)
     assert len(taken) - warm == 4
     assert anchor.median_s == median(timing.wall_s for timing in taken[warm:])
+    assert all(parameter.grad is None for parameter in anchor._layer.parameters())
+    outputs = {tuple(anchor._layer(anchor._inputs).flatten().tolist()) for _ in range(2)}
+    assert len(outputs) == 1
+    assert {part.p for part in anchor._layer.modules() if isinstance(part, torch.nn.Dropout)} == {0.0}

@@ -1,17 +1,15 @@
 import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 from peftbench.errors import UserError
-from peftbench.measure.time.clock import CpuClock, CudaClock, Timing, clock_for, launch_bound
+from peftbench.measure.time.clock import CpuClock, CudaClock, Timing, clock_for
 from peftbench.measure.trial import Mark
 
 LAUNCH_S = 1e-6
-CLOCK_HZ = 1.5e9
 
 
 @dataclass
@@ -38,13 +36,6 @@ class Gpu:
     def current_stream(self, device: torch.device) -> str:
         assert device == DEVICE
         return "the stream"
-
-    def device(self, device: torch.device) -> AbstractContextManager[None]:
-        assert device == DEVICE
-        return nullcontext()
-
-    def _sleep(self, cycles: int) -> None:
-        self.launch(cycles / CLOCK_HZ)
 
     def Event(self, *, enable_timing: bool) -> "Event":  # noqa: N802 - torch's name
         assert enable_timing
@@ -131,40 +122,6 @@ def test_cuda_clock_makes_its_events_once() -> None:
     assert len(longer.phases_s) == 3
     assert shorter.phases_s == pytest.approx((8,), abs=1e-4)
     assert gpu.made == made == 5
-
-
-def test_queued_time_has_no_gaps_though_event_time_has() -> None:
-    gpu = Gpu()
-    slow_host = step(gpu, 1, 1, 1, host_s=5)
-    clock = cuda_clock(gpu)
-    timing = clock.time(slow_host)
-    queued_s = clock.queued_s(slow_host, timing.wall_s)
-    assert timing.device_s == pytest.approx(16)
-    assert queued_s == pytest.approx(3)
-    assert launch_bound(timing.wall_s, queued_s or 0)
-
-
-def test_queued_time_of_a_busy_device_is_its_wall_time() -> None:
-    gpu = Gpu()
-    clock = cuda_clock(gpu)
-    run = step(gpu, 1, 1, 1)
-    timing = clock.time(run)
-    queued_s = clock.queued_s(run, timing.wall_s)
-    assert queued_s == pytest.approx(timing.wall_s, rel=1e-3)
-    assert not launch_bound(timing.wall_s, queued_s or 0)
-
-
-def test_no_queued_time_where_the_round_synchronises_inside() -> None:
-    gpu = Gpu()
-
-    def run(mark: Mark) -> None:
-        gpu.launch(1)
-        gpu.synchronize(DEVICE)
-        gpu.launch(1)
-        mark()
-
-    clock = cuda_clock(gpu)
-    assert clock.queued_s(run, clock.time(run).wall_s) is None
 
 
 def test_the_device_chooses_the_clock() -> None:

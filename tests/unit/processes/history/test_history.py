@@ -90,7 +90,7 @@ def test_each_neighbouring_pair_is_compared_and_a_certain_change_is_marked(playe
     assert "+10.5 % [" in slow
     assert "slow, zz==1 -> zz==2: regressed" in out
     assert "fast," not in out
-    assert "zz==2: 1 case new: was failed before" in out
+    assert "zz==2: 1 case new: was failed before (no import)" in out
     assert err.count("3 cases (") == 2
 
 
@@ -213,6 +213,20 @@ def test_a_history_is_shown_in_every_format(played: Pytest, said: Read, format_:
         assert out.replace("\\", "").count("slow") > 1
     assert main(["show", "history.json", "--textconv"]) == 0
     assert "slow  zz==1  zz==2  kind  SLOWER" in said()[0].splitlines()
+
+
+@pytest.mark.parametrize("words", [["-q", "{0}/benches::x"], ["--rootdir={0}", "-q"], ["--rootdir", "{0}", "benches"]])
+def test_revisions_are_those_of_the_project_that_pytest_measures(
+    played: Pytest, said: Read, tmp_path_factory: pytest.TempPathFactory, words: list[str]
+) -> None:
+    project = tmp_path_factory.mktemp("project")
+    (project / "benches").mkdir()
+    git(project, "init", "-q")
+    for number in range(2):
+        git(project, *WHO, "commit", "-q", "--allow-empty", "-m", f"change {number}")
+    assert main(["history", "--revisions=HEAD~1..HEAD", "--", *(word.format(project) for word in words)]) == 0
+    assert len(played.steps) == 1
+    assert "change 1" in said()[0]
 
 
 def test_a_state_with_commas_is_one_state(tmp_path: Path) -> None:

@@ -81,6 +81,28 @@ def test_a_work_tree_of_an_earlier_clone_or_cut_short_is_made_again(
     assert (repository.checked_out(commit, cache) / "src/code.py").read_text() == "VALUE = 1\n"
 
 
+@pytest.mark.parametrize("kind", ["work tree", "environment"])
+def test_a_folder_in_the_cache_that_somebody_else_made_is_not_cleared(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(overlay, "_make", lambda folder, *_: (folder / "made").touch())
+
+    def made(cache: Path) -> Path:
+        if kind == "work tree":
+            return Repository(root).checked_out(git(root, "rev-parse", "HEAD"), cache)
+        return python_with([], cache).parents[1]
+
+    mine = tmp_path / "mine" / made(tmp_path / "cache").relative_to(tmp_path / "cache")
+    mine.mkdir(parents=True)
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match=r"would be cleared, .*; delete it yourself, or set XDG_CACHE_HOME"):
+        made(tmp_path / "mine")
+    assert (mine / "thesis.tex").read_text() == "years of work"
+    (mine / "thesis.tex").unlink()
+    made(tmp_path / "mine")
+    assert len(list(mine.iterdir())) > 1
+
+
 def test_a_command_moves_to_the_work_tree_with_its_sources_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Path("/elsewhere")
     monkeypatch.setenv("PYTHONPATH", f"{root}/src:/kept")
@@ -245,7 +267,7 @@ def test_credentials_of_an_address_are_neither_shown_nor_stored(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(overlay, "_make", lambda folder, *_: folder.mkdir(parents=True))
+    monkeypatch.setattr(overlay, "_make", lambda folder, *_: (folder / "made").touch())
     secret = "zz @ https://me:s3cret@example.org/zz.whl?sig=s3cret#sha256=" + "0" * 64
     text = f"yy@{secret.partition('@')[2].strip()}"
     command = Command(arguments=(sys.executable,), folder=root)

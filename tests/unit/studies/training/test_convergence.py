@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 from peftbench.config.settings import Settings
+from peftbench.errors import UserError
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.records.ids import Case
 from peftbench.records.record import CurvePoint, Record
 from peftbench.studies.base import StudyFindings
 from peftbench.studies.training import single
-from peftbench.studies.training.convergence import Convergence, pruned
+from peftbench.studies.training.convergence import Convergence, pruned, require_full
 from peftbench.studies.training.results import ADDING, trainings
 from peftbench.workloads.base import Workbench
 
@@ -83,6 +85,37 @@ def test_the_best_learning_rate_goes_on_to_further_seeds_for_each_share_that_is_
     found = trainings(records, ADDING)
     for replay, rate in best.items():
         assert [lr for lr in (1e-4, 1e-3) if not pruned(added(1, lr, replay), settings, found)] == [rate]
+
+
+def test_a_training_that_was_measured_and_a_worse_rate_are_needless(
+    training_case: MakeCase, study: Convergence
+) -> None:
+    settings = Settings(learning_rates=(1e-5, 1e-4, 1e-3))
+    done = [record(training_case("lora", lr=lr), 0.5 + lr) for lr in settings.learning_rates]
+    assert study.needless(training_case("lora", lr=1e-4), settings, iter(done)) == f"the same training as {done[1].id}"
+    for case in (training_case("lora", lr=1e-2), training_case("ia3", lr=1e-4), training_case("lora", "ner", lr=1e-4)):
+        assert study.needless(case, settings, iter(done)) == ""
+    worse = study.needless(training_case("lora", seed=1, lr=1e-4), settings, iter(done))
+    assert worse == "learning rate 0.001 was the best with seed 0"
+    for lr in (1e-5, 1e-3):
+        assert study.needless(training_case("lora", seed=1, lr=lr), settings, iter(done)) == ""
+
+
+@pytest.mark.parametrize(
+    ("stop", "target", "methods", "refused"),
+    [
+        ("target", "97%", ["lora"], True),
+        ("target", "97%", ["lora", "full"], False),
+        ("target", "0.8", ["lora"], False),
+        ("patience", "97%", ["lora"], False),
+    ],
+)
+def test_a_share_of_full_fine_tunings_quality_as_the_end_needs_full_fine_tuning(
+    stop: str, target: str, methods: list[str], *, refused: bool
+) -> None:
+    settings = replace(Settings(), stop=stop, target=target)
+    with pytest.raises(UserError, match="target=97% needs full fine-tuning: add") if refused else nullcontext():
+        require_full(settings, methods)
 
 
 def test_a_fusion_is_trained_over_trained_adapters_only(

@@ -10,9 +10,17 @@ import pytest
 from peftbench.devices.precision import Precision
 from peftbench.errors import UserError
 from peftbench.matrix.catalogue import Catalogue
-from peftbench.studies.training.evaluate import SCORES, Logits, encode_for_evaluation, evaluate, judged_by
+from peftbench.studies.training.evaluate import (
+    SCORES,
+    Logits,
+    _token_scores,
+    encode_for_evaluation,
+    evaluate,
+    judged_by,
+    length,
+)
 from peftbench.studies.training.task_data import TaskData
-from peftbench.tasks.base import Row
+from peftbench.tasks.base import Features, Row
 from peftbench.tasks.padding import IGNORED
 from peftbench.tasks.span import ContextWindow, SpanTask
 from peftbench.workloads.base import Workbench
@@ -115,6 +123,23 @@ def test_a_question_without_an_answer_is_answered_by_none(
     assert exact(rows, 19.0, 19.0) == 0.5
     assert exact(rows, 17.0, 17.0) == 0.5
     assert exact(rows[:1], 19.0) == 1.0  # in a set where every question has its answer
+    with pytest.raises(ValueError, match="shorter"):  # a window without a prediction
+        encode_for_evaluation(task, rows, wordpiece, seq_len, name="x").score(
+            pointing(task.windows(rows, wordpiece, seq_len), "some", "tarts")[:-1]
+        )
+
+
+def test_tags_of_a_task_that_knows_no_words_are_those_of_the_tokens_with_a_label() -> None:
+    features: list[Features] = [{"labels": [IGNORED, 0, 1, 2, IGNORED]}, {"labels": [IGNORED, 1, IGNORED]}]
+    perfect = [(one_hot([0, 0, 1, 2, 0], 3),), (one_hot([0, 1, 0], 3),)]
+    assert _token_scores(["O", "B-X", "I-X"], features, perfect) == {"f1": 1.0, "precision": 1.0, "recall": 1.0}
+    half = [perfect[0], (one_hot([1, 0, 1], 3),)]
+    assert _token_scores(["O", "B-X", "I-X"], features, half)["recall"] == 0.5
+
+
+def test_the_length_of_several_sequences_is_that_of_the_longest() -> None:
+    lengths = [length({"input_ids": ids}) for ids in ([1, 2], [[1], [1, 2, 3], [1, 2]], [])]
+    assert lengths == [2, 3, 0]
 
 
 def test_every_task_is_judged_by_a_score_that_it_has(catalogue: Catalogue) -> None:

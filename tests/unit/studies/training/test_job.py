@@ -5,19 +5,25 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from peftbench.config.settings import Settings
 from peftbench.measure.counters.dispatch import observe
+from peftbench.measure.energy.nvml import Reading
 from peftbench.measure.trial import Mark
 from peftbench.methods.paper.adapter_drop import LAYER_DROP, LayerDrop
 from peftbench.records.ids import Case
 from peftbench.records.record import CurvePoint
+from peftbench.studies.training import job as job_module
+from peftbench.studies.training import work
 from peftbench.studies.training.evaluate import length
-from peftbench.studies.training.job import TrainingJob, feed, follow, new_learner
+from peftbench.studies.training.job import TrainedModel, TrainingJob, feed, follow, new_learner, plan_for
+from peftbench.studies.training.loop import Trained
 from peftbench.studies.training.sampling import epoch
-from peftbench.studies.training.single import job_of, train_once
+from peftbench.studies.training.single import findings, job_of, train_once
 from peftbench.studies.training.work import VARYING_STEPS, count_work
 from peftbench.tasks.base import Batch, Features
 from peftbench.workloads.base import Workbench
@@ -69,12 +75,12 @@ def test_flops_of_any_length_follow_from_three(open_bench: OpenBench, training_c
     job = course_of(open_bench(), training_case(method, "sentiment"))
     task_data = job.data_by_task["sentiment"]
 
-    work = count_work(new_learner(job), task_data, 8, varies=False)
+    counted = count_work(new_learner(job), task_data, 8, varies=False)
     fresh = new_learner(job)
     for step_input in islice(feed(job.data_by_task, 8, seed=3), 4):
         with torch.autograd.set_multithreading_enabled(False):
             seen = observe(partial(fresh.step, step_input.batch, 0, lambda: None))
-        assert work.flops(step_input.examples, step_input.tokens) == pytest.approx(seen.flops, rel=1e-9)
+        assert counted.flops(step_input.examples, step_input.tokens) == pytest.approx(seen.flops, rel=1e-9)
 
 
 def test_adapterdrop_is_counted_over_steps_that_differ(open_bench: OpenBench, training_case: MakeCase) -> None:
@@ -100,13 +106,70 @@ def test_adapterdrop_is_counted_over_the_same_steps_for_each_length_and_the_firs
         seen.append((number, sum(output.dropped_in_training for output in drop.outputs.values())))
         return learner.step(batch, number, mark)
 
-    work = count_work(replace(learner, step=step), job.data_by_task["nli"], 8, varies=True)
+    found = count_work(replace(learner, step=step), job.data_by_task["nli"], 8, varies=True)
     once = [(number, drop.begin(number)) for number in range(1 + VARYING_STEPS)]
     assert len({dropped for _, dropped in once}) == 2
     counted = [one for one in seen[1:] if one[0] >= 0]
-    assert counted == once * len(work.counted)
+    assert counted == once * len(found.counted)
     plain = course_of(bench, training_case("pfeiffer"))
-    assert work.peak_bytes == count_work(new_learner(plain), plain.data_by_task["nli"], 8, varies=False).peak_bytes
+    assert found.peak_bytes == count_work(new_learner(plain), plain.data_by_task["nli"], 8, varies=False).peak_bytes
+
+
+@pytest.mark.parametrize(("varies", "flops", "peak"), [(True, 4.5, 108), (False, 1.0, 101)])
+def test_flops_are_those_of_the_steps_after_the_first_and_memory_is_that_of_the_largest(
+    open_bench: OpenBench,
+    training_case: MakeCase,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    varies: bool,
+    flops: float,
+    peak: int,
+) -> None:
+    """Steps are played: step n takes n FLOPs, and 100 + n bytes."""
+
+    def played(step: partial[object]) -> SimpleNamespace:
+        number = step.args[1]
+        return SimpleNamespace(flops=float(number), peak_live_bytes=100 + number)
+
+    monkeypatch.setattr(work, "observe", played)
+    job = course_of(open_bench(), training_case("bitfit"))
+    found = count_work(new_learner(job), job.data_by_task["nli"], 8, varies=varies)
+    assert {one for _, one in found.counted} == {flops}
+    held = 4 * sum(parameter.numel() for parameter in job.build().parameters())
+    assert found.peak_bytes - peak > held
+    assert (found.peak_bytes - peak) % 4 == 0
+
+
+def test_steps_differ_where_the_method_has_a_hook_for_them(
+    open_bench: OpenBench, training_case: MakeCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+    monkeypatch.setattr(job_module, "count_work", lambda *_, varies: told.append(varies))
+    for method in ("adapterdrop(max_dropped=1)", "pfeiffer"):
+        job_module._count(course_of(open_bench(), training_case(method)))
+    assert told == [True, False]
+
+
+def test_a_training_is_evaluated_four_times_an_epoch_unless_steps_are_given() -> None:
+    settings = Settings(epochs=1.5, patience=0.5)
+    plan = plan_for(settings, {"nli": 80, "ner": 79}, 4, 0.7)
+    assert (plan.total_steps, plan.eval_every) == (60, 10)
+    assert (plan.rule.patience_steps, plan.rule.target, plan.rule.stop) == (20, 0.7, settings.stop)
+    assert plan_for(replace(settings, eval_every=7), {"nli": 80}, 4, None).eval_every == 7
+
+
+@pytest.mark.parametrize(("losses", "lost"), [((0.5, 0.4), None), ((0.5, None, None), 20), ((None,), 10)])
+def test_a_loss_that_was_not_finite_is_warned_of_with_its_first_step(
+    losses: tuple[float | None, ...], lost: int | None
+) -> None:
+    curve = tuple(
+        CurvePoint(step=10 * number, examples=8, time_s=1.0, quality=0.5, loss=loss)
+        for number, loss in enumerate(losses, start=1)
+    )
+    trained = Trained(curve, "budget", (1.0,), Reading(None, "none"), {})
+    found = findings(TrainedModel(torch.nn.Identity(), trained, 0, {}), {})
+    assert found.curve == curve
+    assert [f"by step {lost}:" in warning for warning in found.warnings] == ([True] if lost else [])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from peftbench.matrix.catalogue import Catalogue
 from peftbench.records.ids import Case, MethodSpec
 from peftbench.studies.base import Study
 from peftbench.studies.training import joint
-from peftbench.studies.training.job import follow
+from peftbench.studies.training.job import TrainedModel, TrainingJob, follow
 from peftbench.studies.training.multitask import REPLAYS, MultiTaskStudy
 from peftbench.studies.training.multitask_model import MultiTaskModel, marked
 from peftbench.studies.training.single import task_data_of
@@ -68,7 +68,26 @@ def test_the_tasks_share_one_backbone_and_have_a_head_each(open_bench: OpenBench
     assert model.head_bytes("nli") == 4 * (32 * 3 + 3)
 
 
-def test_several_tasks_are_learned_at_once(open_bench: OpenBench) -> None:
+def test_a_task_with_a_pooler_is_added_to_a_backbone_that_has_one_and_keeps_it(open_bench: OpenBench) -> None:
+    bench = open_bench()
+    model = joint._fresh(bench, joint_case(), ("nli",))
+    pooler = model.backbone.pooler
+    model.add("sentiment", bench.backend.new_model(task_data_of(bench, "sentiment").task, 1))
+    assert model.backbone.pooler is pooler
+    assert [one.base_model for one in model.models] == [model.backbone] * 2
+    assert model.tasks == ("nli", "sentiment")
+
+
+def test_the_shares_that_are_replayed_are_those_of_the_paper() -> None:
+    assert REPLAYS == (0.0, 0.05, 0.2)
+
+
+def test_several_tasks_are_learned_at_once(open_bench: OpenBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_weights(job: TrainingJob, bench: Workbench, *, keep_best: bool) -> TrainedModel:
+        assert not keep_best
+        return follow(job, bench, keep_best=keep_best)
+
+    monkeypatch.setattr(joint, "follow", last_weights)
     bench = open_bench(epochs=4, eval_every=10, test_data=("test.xx",))
     found = joint.together(joint_case(), bench)
     last = found.curve[-1]
