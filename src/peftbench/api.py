@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from peftbench.errors import UnsupportedError, UserError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from peftbench.tasks.base import Head, Task
+    from peftbench.tasks.base import Batch, Head, Task
 
 
 def apply_method(
@@ -26,6 +27,7 @@ def apply_method(
     task: str | Task | None = None,
     seed: int = 0,
     total_steps: int = 1000,
+    batches: Sequence[Batch] = (),
     **overrides: Scalar,
 ) -> torch.nn.Module:
     """Make a model with a task head ready to be trained by a method, as the benchmarks do.
@@ -36,6 +38,7 @@ def apply_method(
         task: what the model will learn, or its name; None: any task for the model's head.
         seed: from which the method's new weights follow.
         total_steps: length of the training, which some methods schedule by.
+        batches: a few batches of the task with labels, on the model's device, for methods that start from data.
         **overrides: changes to the method's default configuration.
 
     Returns:
@@ -54,7 +57,10 @@ def apply_method(
     chosen = _task(task, model, catalogue)
     if reason := method.unsupported(chosen, architecture=model.config.model_type):
         raise UnsupportedError(f"{name} cannot do {chosen.name}: {reason}")
-    return method.apply(model, Application(task=chosen, overrides=overrides, seed=seed, total_steps=total_steps))
+    application = Application(
+        task=chosen, overrides=overrides, seed=seed, total_steps=total_steps, batches=tuple(batches)
+    )
+    return method.apply(model, application)
 
 
 def _task(wanted: str | Task | None, model: PreTrainedModel, catalogue: Catalogue) -> Task:

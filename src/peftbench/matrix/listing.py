@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from peftbench.matrix.catalogue import Catalogue
     from peftbench.methods.base import Method
     from peftbench.models.presets import ModelSource
-    from peftbench.tasks.base import Task
+    from peftbench.tasks.base import Batch, Task
 
+_ROWS, _TOKENS = 8, 128
+"""Most rows and tokens of the batch from which methods start whose parameters depend on data."""
 Description = dict[str, Any]
 """A definition in JSON types. `name` is the name by which users refer to it."""
 
@@ -118,21 +120,34 @@ def _counting(source: ModelSource, task: Task, architecture: str) -> Callable[[M
 
     heads = head_names(building.build_unloaded(source, task))
     real = cache(lambda: building.build_unloaded(source, task, device="cpu"))
+    batches = cache(lambda: _batches(source, task))
 
-    def counted(method: Method, model: Any) -> Description:  # noqa: ANN401 - a model of transformers
-        parameters = count_parameters(method.apply(model, Application(task=task)), heads)
+    def counted(method: Method, model: Any, made: Sequence[Batch] = ()) -> Description:  # noqa: ANN401 - a model of transformers
+        parameters = count_parameters(method.apply(model, Application(task=task, batches=made)), heads)
         return {"body": parameters.trainable_body, "head": parameters.trainable_head}
 
     def count(method: Method) -> Description:
         if reason := method.unsupported(task, architecture=architecture):
             return {"reason": reason}
-        with suppress(Exception):  # a few methods need the values of weights, which an unloaded model lacks
+        with suppress(Exception):  # a few methods need data, or the values of weights, which an unloaded model lacks
             return counted(method, building.build_unloaded(source, task))
         try:
-            return counted(method, copy.deepcopy(real()))
+            return counted(method, copy.deepcopy(real()), batches())
         except PeftbenchError as error:
             return {"reason": str(error)}
         except Exception as error:  # noqa: BLE001 - whatever another package's method raises on a model not made for it
             return {"reason": f"{type(error).__name__}: {error}".splitlines()[0]}
 
     return count
+
+
+def _batches(source: ModelSource, task: Task) -> tuple[Batch]:
+    """Return one synthetic batch of `task`, from which methods start that need data."""
+    from peftbench.models.building import load_config
+    from peftbench.models.vocabulary import text_config, vocabulary
+
+    config = load_config(source)
+    words = vocabulary(config, None)
+    longest = models.max_positions(text_config(config).to_dict()) or task.max_length
+    length = min(longest, task.max_length, _TOKENS)
+    return (task.collate(task.synthetic(_ROWS, words, length, 0), words),)

@@ -55,6 +55,11 @@ def compile_metric(first_s: float, rounds: Rounds) -> dict[str, Metric]:
     return {"compile_s": Metric(first_s - time_s, "s", noise="timed")}
 
 
+def preparation_metric(preparation_s: float | None) -> dict[str, Metric]:
+    """Return the time in which a method prepared the plain model; nothing for a method that needs no preparation."""
+    return {} if preparation_s is None else {"preparation_s": Metric(preparation_s, "s", noise="sampled")}
+
+
 def launch(rounds: Rounds, *, session: str, anchor_s: float | None = None) -> Launch:
     """Return what a launch keeps of its rounds: the median times of case and reference, and the median log ratio x."""
     return Launch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from peftbench.methods.anatomy import Anatomy
     from peftbench.methods.optimization import Optimization
-    from peftbench.tasks.base import Task
+    from peftbench.tasks.base import Batch, Task
 
 WRAPPER: Final = "base_model."
 """What stands before all names in a model of PEFT."""
@@ -44,6 +44,8 @@ class Application:
     """Length of the sequences to come, padding included, where it is known."""
     positions: int | None = None
     """The longest sequence that the model takes, where it says one."""
+    batches: Sequence[Batch] = ()
+    """Batches of the task with their labels, on the model's device, for methods that start from data."""
     packed: bool = False
     """Whether several examples share a sequence. What stands before a sequence then stands before one of them."""
 
@@ -69,6 +71,8 @@ class Method(ABC):
     mergeable: bool = False
     unmergeable: str = ""
     """Why it cannot be merged, where that is worth saying."""
+    projects: str = ""
+    """Why each forward pass rounds its weights anew, so that two evaluations are equal within rounding only."""
     trains_backbone: bool = False
     """Whether weight matrices of the backbone are meant to be trained beside parameters that the method adds."""
     together: str = ""
@@ -104,6 +108,11 @@ class Method(ABC):
         """
         del model, application
         return ()
+
+    def quantised(self, application: Application) -> bool:
+        """Tell whether the method stores the backbone in fewer bits, which changes outputs from the start."""
+        del application
+        return False
 
     @property
     def identity(self) -> str:

@@ -20,6 +20,7 @@ from peftbench.measure.time.anchor import Anchor
 from peftbench.measure.time.rounds import RoundPlan, Rounds, TimedRound, undisturbed, warm_up
 from peftbench.measure.trial import nothing
 from peftbench.methods.base import head_names
+from peftbench.methods.preparation import preparation_s
 from peftbench.records.estimate import quantiles
 from peftbench.records.record import Metric, Record
 from peftbench.run.references import ALONE, References
@@ -162,7 +163,12 @@ class Passes:
             memory = self._memory(trial, self.timed(trial), counted)
         return replace(
             measurement.blank,
-            metrics={**memory, **trial.metrics, **(counted.metrics() if counted else parameters.metrics())},
+            metrics={
+                **memory,
+                **trial.metrics,
+                **(counted.metrics() if counted else parameters.metrics()),
+                **metrics.preparation_metric(preparation_s(trial.model)),
+            },
             operators=counted.operators.operators if counted else {},
             operator_hash=counted.operators.operator_hash if counted else "",
             modules=parameters.modules,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +12,7 @@ import torch
 from peftbench.devices.residency import free_bytes, resides
 from peftbench.errors import ValidityError
 from peftbench.methods.optimization import Optimization
+from peftbench.methods.quantized.storage import plain_tensors
 from peftbench.validity.promises import Origin, Promises, Tensors, named_tensors, some
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _HALF_LOSS_SCALE: Final = 1024.0
 """Factor of the loss in float16, as of a gradient scaler: float16 cannot represent small gradients."""
 _ROUNDED: Final = 32
 """A gradient below 32 x machine epsilon x the largest gradient counts as zero. It is a sum over rows, which rounds."""
+Snapshot = Mapping[str, tuple[torch.Tensor, ...]]
+"""Copies of tensors by name; a quantised one has several parts."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> a dtype that shows its bits."""
 
@@ -93,19 +96,21 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
     return ShortTraining(steps=step, starved=frozenset(waiting))
 
 
-def snapshot(promises: Promises) -> Tensors:
+def snapshot(promises: Promises) -> Snapshot:
     """Return copies of all trained and frozen tensors: on their device if they may reside there, else on the CPU."""
-    tensors = {**promises.trained, **promises.frozen}
-    size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-    devices = {tensor.device for tensor in tensors.values() if tensor.is_cuda}
+    promised = {**promises.trained, **promises.frozen}
+    tensors = {name: plain_tensors(tensor) for name, tensor in promised.items()}
+    every = [part for parts in tensors.values() for part in parts]
+    size_bytes = sum(part.numel() * part.element_size() for part in every)
+    devices = {part.device for part in every if part.is_cuda}
     stays = bool(devices) and all(resides(size_bytes, free_bytes(device)) for device in devices)
     return {
-        name: tensor.detach().clone() if stays else tensor.detach().to("cpu", copy=True)
-        for name, tensor in tensors.items()
+        name: tuple(part.detach().clone() if stays else part.detach().to("cpu", copy=True) for part in parts)
+        for name, parts in tensors.items()
     }
 
 
-def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
+def standing_still(before: Snapshot, model: torch.nn.Module, promises: Promises, training: ShortTraining) -> list[str]:
     """Return the names of trained tensors that received no gradient or did not change.
 
     Args:
@@ -120,7 +125,7 @@ def standing_still(before: Tensors, model: torch.nn.Module, promises: Promises, 
     after = named_tensors(model)
     if gone := sorted(before.keys() - after.keys()):
         raise ValidityError(f"training removed {some(gone)}")
-    changed = {name for name, tensor in before.items() if not _same_bits(tensor, after[name])}
+    changed = {name for name, parts in before.items() if not _same_parts(parts, plain_tensors(after[name]))}
     if touched := [name for name in promises.frozen if name in changed]:
         raise ValidityError(f"training changed what is frozen: {some(touched)}")
     return [name for name in promises.trained if name in training.starved or name not in changed]
@@ -193,6 +198,10 @@ def _largest_gradients(tensors: Tensors) -> dict[str, float]:
 def _moving_rate(parameter: torch.Tensor) -> float:
     resolution = torch.finfo(parameter.dtype).eps
     return resolution * float(parameter.detach().abs().min()) if parameter.dtype in _HALF else 0.0
+
+
+def _same_parts(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> bool:
+    return len(before) == len(after) and all(map(_same_bits, before, after))
 
 
 def _same_bits(before: torch.Tensor, after: torch.Tensor) -> bool:

@@ -255,6 +255,7 @@ class Group:
                 seed=self.backend.settings.seed,
                 tokens=self.backend.seq_len(self.task),
                 positions=self.backend.positions,
+                batches=self.batches,
                 packed=self.backend.settings.packing,
             ),
             batches=self.batches,

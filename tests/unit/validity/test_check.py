@@ -274,6 +274,14 @@ class NoiseOnly(nn.Module):
         return output + torch.randn_like(output)
 
 
+class Wobbling(NoiseOnly):
+    """A layer whose output differs from call to call by rounding."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output = cast("torch.Tensor", self.layer(x))
+        return output + 1e-7 * torch.randn_like(output)
+
+
 class Undefined(NoiseOnly):
     """A layer that works in training only."""
 
@@ -436,6 +444,14 @@ def test_outputs_that_cannot_be_relied_on_are_found(
     with pytest.raises(ValidityError) as caught:
         proof(bert, Spoiled(spoils=pooler_in(kind)))
     assert str(caught.value) == reason
+
+
+def test_only_a_method_that_rounds_its_weights_in_each_pass_may_differ_by_rounding(bert: PreTrainedModel) -> None:
+    facts = proof(bert, Spoiled(spoils=pooler_in(Wobbling), projects="it scales them", mergeable=False)).facts
+    assert "two evaluations are equal within rounding: it scales them" in facts
+    for kind, projects in ((Wobbling, ""), (NoiseOnly, "it scales them")):
+        with pytest.raises(ValidityError, match="two evaluations of the same batch differ"):
+            proof(bert, Spoiled(spoils=pooler_in(kind), projects=projects))
 
 
 def losing(part: str) -> Callable[[Path], None]:

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 
 import torch
 
@@ -20,6 +19,7 @@ from peftbench.measure.counters.bytecode import PythonWork, trace
 from peftbench.measure.counters.dispatch import OperatorWork, observe
 from peftbench.measure.counters.parameters import Parameters, count_parameters
 from peftbench.measure.counters.storages import saved_bytes
+from peftbench.methods.quantized.storage import held_tensors
 from peftbench.records.record import Metric
 
 
@@ -73,7 +73,7 @@ def count(
     """
     with _repeatable(model):
         _prepare(seed, reset)
-        saved = saved_bytes(run, kept=chain(model.parameters(), model.buffers()))
+        saved = saved_bytes(run, kept=held_tensors(model))
         _prepare(seed, reset)
         operators = observe(run)
         _prepare(seed, reset)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from peftbench.methods.base import is_head, place_of_plain
+from peftbench.methods.quantized.storage import elements
 from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def count_parameters(model: torch.nn.Module, heads: frozenset[str]) -> Parameter
     place = place_of_plain(model)
     for wrapped_name, parameter in model.named_parameters():
         name = wrapped_name.removeprefix(place)
-        total += parameter.numel()
+        total += elements(parameter)
         if not parameter.requires_grad:
             continue
         if is_head(name, heads):

@@ -7,7 +7,10 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils.weak import WeakIdKeyDictionary
+
+from peftbench.methods.quantized.storage import plain_tensors
 
 
 class _Entry(weakref.ref[torch.UntypedStorage]):
@@ -107,6 +110,8 @@ def _addresses(inputs: Iterable[object]) -> set[int]:
 
 
 def _storages(tensor: torch.Tensor) -> tuple[torch.UntypedStorage, ...]:
+    if is_traceable_wrapper_subclass(tensor):  # a quantised tensor of torchao, made of others
+        return tuple(storage for part in plain_tensors(tensor) for storage in _storages(part))
     try:
         return (tensor.untyped_storage(),)
     except NotImplementedError:  # a sparse tensor: its indices and values are tensors of their own

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
 from peftbench.devices.workspaces import clear_cublas_workspaces
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
 from peftbench.measure.trial import nothing
+from peftbench.methods.quantized.storage import held_tensors
 from peftbench.records.record import Metric
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Parts:
     """Bytes of the tensors that a model and its optimizer own; storage that is shared counts once."""
 
     weights_bytes: int
-    """Parameters and buffers, frozen ones too."""
+    """Parameters and buffers, frozen ones too, and the scales of quantised ones."""
     gradients_bytes: int
     optimizer_bytes: int
 
@@ -74,7 +74,7 @@ def parts(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None = None
     parameters = list(model.parameters())
     gradients = (parameter.grad for parameter in parameters if parameter.grad is not None)
     return Parts(
-        weights_bytes=_storage_bytes(chain(parameters, model.buffers())),
+        weights_bytes=_storage_bytes(held_tensors(model)),
         gradients_bytes=_storage_bytes(gradients),
         optimizer_bytes=_storage_bytes(_state_tensors(optimizer)),
     )

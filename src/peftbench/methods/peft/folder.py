@@ -14,10 +14,13 @@ from peftbench.methods.peft import EXCLUDED, METHODS
 from peftbench.methods.peft.adapter_folder import CONFIG, TRAINING, AdapterFolder
 from peftbench.methods.peft.kin import OPTIMIZERS, kin_of, require_optimizer, torch_optimizer
 from peftbench.methods.peft.library import faults_as
+from peftbench.methods.peft.limits import require_room
 from peftbench.methods.peft.loading import filled
 from peftbench.methods.peft.method import PeftMethod
 from peftbench.methods.peft.overrides import RESERVED, checked, culprit_of, without_effect
-from peftbench.methods.peft.wrapping import config_class, with_head
+from peftbench.methods.peft.quantizing import parted
+from peftbench.methods.peft.targets import structure
+from peftbench.methods.peft.wrapping import config_class, peft_task_type, with_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,14 +125,15 @@ class FolderMethod(PeftMethod):
             raise UnsupportedError(reason)
         if not settings.get("target_parameters"):
             given = {name: value for name, value in settings.items() if name == "target_modules" and value is not None}
-            settings = _completed(settings, self._structure(model, given))
+            settings = _completed(settings, structure(self.targets, model, self.tuner, given))
         if self.schedule is not None:
             settings = _completed(settings, self.schedule(application.total_steps))
         overrides = application.overrides
         with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
-            config = config_class(self.tuner)(task_type=self._task_type(model, application.task), **settings)
+            task_type = peft_task_type(self.name, model, application.task, needed=self.needs_task_type)
+            config = config_class(self.tuner)(task_type=task_type, **settings)
         if config.is_prompt_learning:
-            self._require_room(config, application)
+            require_room(self.name, config, application)
         config.inference_mode = bool(self.untrainable)
         return self._with_modules(config, model)
 
@@ -143,27 +147,39 @@ class FolderMethod(PeftMethod):
 
         config = self.configuration(model, application)
         with self._library(model, application, "apply"):
+            self.prepare(model, config, application)
             applied = get_peft_model(model, config, autocast_adapter_dtype=self.folder.training.autocast)
             if self.folder.weights:
                 filled(applied, self.folder.weights)
+            else:
+                self.kin.start(applied, application)
         if self.untrainable:
             _hold_to_be_trained(applied)
-        return self._freeze(applied)
+        return self._ready(applied)
 
     def load(self, model: PreTrainedModel, application: Application, folder: Path) -> torch.nn.Module:
         """Return a fresh model with what `save` wrote."""
         from peft import PeftConfig, PeftModel
 
         with self._library(model, application, "load"):
+            config = self._with_modules(PeftConfig.from_pretrained(folder), model)
+            self.prepare(model, config, application)
             loaded = PeftModel.from_pretrained(
                 model,
                 folder,
-                config=self._with_modules(PeftConfig.from_pretrained(folder), model),
+                config=config,
                 is_trainable=self.resumes,
                 autocast_adapter_dtype=self.folder.training.autocast,
                 torch_device=str(model.device),
             )
-        return self._freeze(loaded)
+        return self._ready(loaded)
+
+    def prepare(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
+        """Quantise where asked to; without weights, run the plain model on the batches if the start comes from data."""
+        if self.folder.weights:
+            super().prepare(model, config, application)
+        else:
+            self.kin.prepare(model, config, application)
 
     def step_hook(self, model: torch.nn.Module) -> Callable[[int], None] | None:
         """Return what the built-in method calls at each step."""
@@ -207,7 +223,8 @@ class FolderMethod(PeftMethod):
         if self.folder.weights and own.get("init_lora_weights") == "eva":
             own["init_lora_weights"] = True  # what EVA starts from is in the weights
         known = {item.name for item in dataclasses.fields(kind)}
-        return {**{k: v for k, v in own.items() if k in known}, **checked(self.name, kind, overrides)}
+        _, given = parted(self.name, self.quantization, overrides)
+        return {**{k: v for k, v in own.items() if k in known}, **checked(self.name, kind, given)}
 
     def _with_modules(self, config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
         """Let PEFT train and save the head, and what else the folder says, each module once."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _CHATTER: Final = (
     r"`is_gradient_checkpointing` is deprecated",  # PEFT reads an attribute that transformers renamed
     r"Unsupported layer type '<class '.*Norm'>' encountered",  # LN tuning, whose layers these are
+    r"lora with eva initialization used with low_cpu_mem_usage=False",  # EVA, whose model is on its device already
+    r"Full backward hook is firing when gradients are computed",  # LoRA-GA, whose first layer reads embeddings
 )
 _CHATTER_ON_CPU: Final = (
     r"Failed to load the CUDA extension",  # BOFT; on CUDA a user must know why it is slow

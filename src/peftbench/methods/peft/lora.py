@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from peftbench.methods.peft.method import PeftMethod
+from peftbench.methods.peft.contexts import invocation, no_invocation_elsewhere
+from peftbench.methods.peft.decoders import ONLY_LANGUAGE_MODELS
+from peftbench.methods.peft.lora_method import LoftqMethod, LoraMethod
 from peftbench.records.ids import Scalar
 
 if TYPE_CHECKING:
@@ -70,22 +72,22 @@ def _other_variant(overrides: Mapping[str, object]) -> str:
 
     PEFT would take them, start from something else or adapt as plain LoRA does, and the time be of that.
     """
-    start = overrides.get("init_lora_weights")
-    name = start if start in EXCLUDED_VARIANTS else ""
+    if overrides.get("init_lora_weights") == "loftq":
+        return "loftq starts from a quantised backbone: it is a method of its own"
+    name = ""
     if overrides.get("use_qalora"):
         name = "qalora"
-    if overrides.get("alora_invocation_tokens"):
-        name = "alora"
     return f"{name} {EXCLUDED_VARIANTS[str(name)]}" if name else ""
 
 
-_LORA: Final = PeftMethod(
+_LORA: Final = LoraMethod(
     name="lora",
     family="paper peft",
     summary="low-rank update B A of query and value",
     source="peft.LoraConfig, arXiv 2106.09685",
     tuner="LORA",
     defaults=_PAPER,
+    read=no_invocation_elsewhere,
     variant=_other_variant,
 )
 
@@ -135,6 +137,50 @@ METHODS: Final = (
         summary="LoRA with A and B orthogonal at the start",
         source="peft.LoraConfig(init_lora_weights=orthogonal)",
         defaults=_initialised("orthogonal"),
+    ),
+    _variant(
+        name="eva",
+        summary="LoRA that starts from the singular vectors of the layers' inputs on the task's batches",
+        source="peft.LoraConfig(init_lora_weights=eva), arXiv 2410.07170",
+        defaults=_initialised("eva"),
+    ),
+    _variant(
+        name="corda",
+        summary="LoRA that starts from the weights' principal part, as the task's batches use them",
+        source="peft.LoraConfig(init_lora_weights=corda), arXiv 2406.05223",
+        defaults=_initialised("corda"),
+        keeps_base=False,
+    ),
+    _variant(
+        name="lora-ga",
+        summary="LoRA that starts from the singular vectors of the gradients on the task's batches",
+        source="peft.LoraConfig(init_lora_weights=lora_ga), arXiv 2407.05000",
+        defaults=_initialised("lora_ga"),
+        keeps_base=False,
+    ),
+    _variant(
+        name="qlora",
+        summary="LoRA on a backbone in 4-bit NormalFloat (bitsandbytes)",
+        source="peft.LoraConfig, peft.prepare_model_for_kbit_training, arXiv 2305.14314",
+        quantization="nf4",
+    ),
+    LoftqMethod(
+        name="loftq",
+        family="peft",
+        summary="QLoRA whose LoRA starts from what quantising the weights lost",
+        source="peft.replace_lora_weights_loftq, arXiv 2310.08659",
+        tuner="LORA",
+        defaults=_PAPER,
+        variant=_other_variant,
+        quantization="nf4",
+    ),
+    _variant(
+        name="alora",
+        summary="LoRA that works from an invocation in the prompt on, so that the cache before it can be shared",
+        source="peft.LoraConfig(alora_invocation_tokens), arXiv 2504.12397",
+        read=invocation,
+        refuses=ONLY_LANGUAGE_MODELS,
+        mergeable=False,
     ),
     _variant(
         name="kasa",
@@ -188,13 +234,7 @@ METHODS: Final = (
 )
 
 EXCLUDED_VARIANTS: Final[Mapping[str, str]] = {
-    "alora": "activates from an invocation string on, in causal language models",
     "arrow": "routes between LoRAs that were trained before",
-    "corda": "starts from the covariance of activations: needs data before it is applied",
-    "eva": "starts from the activations' singular vectors: needs data before it is applied",
-    "lora_ga": "starts from gradients: needs data before it is applied",
-    "loftq": "starts from quantised weights, which PEFT makes on an accelerator only",
     "qalora": "pools the inputs of layers quantised by GPTQ; on plain layers PEFT trains a plain LoRA",
-    "qlora": "is LoRA on weights quantised by bitsandbytes, which is no dependency; so are AWQ, AQLM, HQQ and EETQ",
 }
 """Variants of LoRA that PEFT has and this catalogue has not -> why."""

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from peftbench.devices.seeding import seeded
-from peftbench.errors import UnsupportedError, UserError
+from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, Method
+from peftbench.methods.peft.contexts import read_nothing
 from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
+from peftbench.methods.peft.limits import check_dimensions, require_room
 from peftbench.methods.peft.overrides import as_peft_has_it, checked, culprit_of, nothing_else, without_effect
-from peftbench.methods.peft.targets import Choice, queries_and_values
-from peftbench.methods.peft.wrapping import config_class, disabled_with_head, is_prompt, with_head
+from peftbench.methods.peft.quantizing import parted, quantise_backbone, remark
+from peftbench.methods.peft.targets import Choice, queries_and_values, structure
+from peftbench.methods.peft.wrapping import (
+    config_class,
+    disabled_with_head,
+    is_prompt,
+    peft_task_type,
+    tell_task,
+    with_head,
+)
 from peftbench.methods.refusals import refused_by_model
 from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel
 
     from peftbench.methods.optimization import Optimization
@@ -43,6 +53,8 @@ class PeftMethod(Method):
     """What the configuration takes from the model's structure: which layers are adapted."""
     fit: Callable[[Layers], Mapping[str, Any]] = as_peft_has_it
     """What the configuration takes from the dimensions of those layers."""
+    read: Callable[[Application], Mapping[str, Any]] = read_nothing
+    """What the configuration takes from the task's batches."""
     schedule: Callable[[int], Mapping[str, Any]] | None = None
     """What it takes from the number of training steps; if set, PEFT's `update_and_allocate` is called at each step."""
     ranks: tuple[str, ...] = ("r",)
@@ -51,6 +63,12 @@ class PeftMethod(Method):
     """Fields that must divide every dimension of the adapted layers."""
     refuses: Mapping[Head, str] = field(default_factory=dict)
     """Heads that the tuner cannot do -> why."""
+    architectures: tuple[str, ...] = ()
+    """The only architectures that the tuner can do; empty: any."""
+    quantization: str = ""
+    """The scheme in which the backbone's linear layers are stored; '': as they are. An override of this name wins."""
+    asks_task: bool = False
+    """Whether PEFT's model wants the number of the task with each batch. A case has one task, number 0."""
     variant: Callable[[Mapping[str, Any]], str] = nothing_else
     """Returns why overrides make the tuner something that cannot be measured here, or ''."""
     mergeable: bool = True
@@ -67,8 +85,9 @@ class PeftMethod(Method):
     own_optimizer: Callable[[torch.nn.Module, Optimization], torch.optim.Optimizer] | None = None
 
     def unsupported(self, task: Task, *, architecture: str) -> str:
-        """Return why the tuner cannot do the task's head, or ''."""
-        del architecture
+        """Return why the tuner cannot do the task's head, or the architecture, or ''."""
+        if self.architectures and architecture not in self.architectures:
+            return f"PEFT has it for {', '.join(self.architectures)} only, and this is {architecture}"
         return self.refuses.get(task.head, "")
 
     @property
@@ -80,16 +99,21 @@ class PeftMethod(Method):
 
     def check(self, overrides: Mapping[str, Scalar]) -> None:
         """Raise UserError where an override is none of the tuner's, or of another type."""
-        if overrides:
+        _, given = parted(self.name, self.quantization, overrides)
+        if given:
             with suppress(UnsupportedError):  # of a PEFT that lacks the tuner: told in the case's own row
-                checked(self.name, config_class(self.tuner), overrides)
+                checked(self.name, config_class(self.tuner), given)
+
+    def quantised(self, application: Application) -> bool:
+        """Tell whether the backbone is quantised."""
+        scheme, _ = parted(self.name, self.quantization, application.overrides)
+        return scheme is not None
 
     def remarks(self, model: PreTrainedModel, application: Application) -> tuple[str, ...]:
-        """Return how the adapted layers were found, where they are not PEFT's default."""
-        if "target_modules" in application.overrides:
-            return ()
-        remark = self.targets(model, self.tuner).remark
-        return (remark,) if remark else ()
+        """Return how the adapted layers were found if not by PEFT's default, and how the backbone is quantised."""
+        scheme, _ = parted(self.name, self.quantization, application.overrides)
+        chosen = "" if "target_modules" in application.overrides else self.targets(model, self.tuner).remark
+        return tuple(filter(None, [chosen, remark(scheme) if scheme else ""]))
 
     def settle(self, settings: Mapping[str, Any], given: Collection[str], layers: Layers) -> Mapping[str, Any]:
         """Return the settings such that those that were not given agree with those that were.
@@ -105,6 +129,17 @@ class PeftMethod(Method):
         del given, layers
         return settings
 
+    def prepare(self, model: PreTrainedModel, config: PeftConfig, application: Application) -> None:
+        """Make a plain model ready for PEFT to wrap it, or to load a checkpoint onto it: quantise it where asked to."""
+        del config
+        scheme, _ = parted(self.name, self.quantization, application.overrides)
+        if scheme:
+            quantise_backbone(model, scheme)
+
+    def start(self, model: PeftModel, application: Application) -> None:
+        """Set the new weights of PEFT's new model where they come from data."""
+        del self, model, application
+
     def configuration(self, model: PreTrainedModel, application: Application) -> PeftConfig:
         """Return PEFT's configuration for this model.
 
@@ -113,22 +148,25 @@ class PeftMethod(Method):
             UserError: an override is unknown, or does not fit the model.
         """
         kind = config_class(self.tuner)
-        overrides = checked(self.name, kind, application.overrides)
+        _, given = parted(self.name, self.quantization, application.overrides)
+        overrides = checked(self.name, kind, given)
         if reason := self.variant(overrides):
             raise UnsupportedError(reason)
-        settings = {**self.defaults, **self._structure(model, overrides), **overrides}
+        found = structure(self.targets, model, self.tuner, overrides)
+        settings = {**self.read(application), **self.defaults, **found, **overrides}
         layers = Layers.of(model, settings["target_modules"]) if "target_modules" in settings else NO_LAYERS
-        self._check_dimensions(layers, overrides)
+        check_dimensions(self.name, layers, overrides, ranks=self.ranks, blocks=self.blocks)
         settings = {**self.fit(layers), **settings}
         if self.schedule is not None:
             settings = {**self.schedule(application.total_steps), **settings}
         settings = {**self.settle(settings, overrides, layers)}
         with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
-            config = kind(task_type=self._task_type(model, application.task), **settings)
+            task_type = peft_task_type(self.name, model, application.task, needed=self.needs_task_type)
+            config = kind(task_type=task_type, **settings)
         if config.is_prompt_learning:
             if application.packed:
                 raise UnsupportedError(f"{self.name} puts a prompt before a sequence, not before each packed example")
-            self._require_room(config, application)
+            require_room(self.name, config, application)
         return with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -137,7 +175,10 @@ class PeftMethod(Method):
 
         config = self.configuration(model, application)
         with self._library(model, application, "apply"):
-            return self._freeze(get_peft_model(model, config))
+            self.prepare(model, config, application)
+            wrapped = get_peft_model(model, config)
+            self.start(wrapped, application)
+        return self._ready(wrapped)
 
     @contextmanager
     def faults(self, model: torch.nn.Module, application: Application, doing: str) -> Iterator[None]:
@@ -173,10 +214,11 @@ class PeftMethod(Method):
 
         with self._library(model, application, "load"):
             config = with_head(PeftConfig.from_pretrained(folder), model)
+            self.prepare(model, config, application)
             loaded = PeftModel.from_pretrained(
                 model, folder, config=config, is_trainable=self.resumes, torch_device=str(model.device)
             )
-        return self._freeze(loaded)
+        return self._ready(loaded)
 
     def disabled(self, model: torch.nn.Module) -> AbstractContextManager[None]:
         """Within the context the adapter is bypassed; PEFT would bypass the trained head as well, this does not."""
@@ -225,17 +267,6 @@ class PeftMethod(Method):
             cast("Any", model).set_adapter(adapter)
         self._freeze(model)
 
-    def _task_type(self, model: PreTrainedModel, task: Task) -> str | None:
-        """Return the task type; none for question answering, for PEFT's model of that swallows token_type_ids."""
-        if task.head is not Head.QUESTION_ANSWERING:
-            return task.peft_task_type
-        if self.needs_task_type and getattr(model.config, "type_vocab_size", 1) > 1:
-            raise UnsupportedError(
-                f"PEFT cannot do question answering with {self.name} on {model.config.model_type}: "
-                "its model for it swallows token_type_ids"
-            )
-        return task.peft_task_type if self.needs_task_type else None
-
     @contextmanager
     def _library(self, model: PreTrainedModel, application: Application, doing: str) -> Iterator[None]:
         with (
@@ -245,6 +276,11 @@ class PeftMethod(Method):
         ):
             yield
 
+    def _ready(self, model: torch.nn.Module) -> torch.nn.Module:
+        if self.asks_task:
+            tell_task(model)
+        return self._freeze(model)
+
     def _freeze(self, model: torch.nn.Module) -> torch.nn.Module:
         if self.frozen:
             for name, parameter in model.named_parameters():
@@ -252,47 +288,6 @@ class PeftMethod(Method):
                     parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
         return model
 
-    def _structure(self, model: PreTrainedModel, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return what the configuration takes from the model; of layers that the user names, which are the inner ones.
-
-        PEFT would take its own inner ones ((IA)^3: whose input is scaled), and refuse those that are not adapted.
-        """
-        if "target_modules" not in overrides:
-            return self.targets(model, self.tuner).settings
-        inner: Sequence[str] | None = None
-        with suppress(UnsupportedError):
-            inner = self.targets(model, self.tuner).settings.get("feedforward_modules")
-        chosen = overrides["target_modules"]
-        if inner is None or isinstance(chosen, str):
-            return {}
-        return {"feedforward_modules": [name for name in inner if name in chosen]}
-
-    def _require_room(self, config: PeftConfig, application: Application) -> None:
-        """Raise UnsupportedError where text and prompt together are longer than the model's positions."""
-        tokens, positions = application.tokens, application.positions
-        prompt = cast("Any", config).num_virtual_tokens
-        if tokens is not None and positions is not None and tokens + prompt > positions:
-            room = positions - prompt
-            advice = f"give --peftbench-seq-len={room} or less" if room > 0 else "give fewer num_virtual_tokens"
-            why = f"{self.name} puts {prompt} tokens before {tokens}, and the model has positions for {positions}"
-            raise culprit_of(application)(f"{why}: {advice}")
-
     def _require_mergeable(self) -> None:
         if reason := self.why_not_merged:
             raise UnsupportedError(reason)
-
-    def _check_dimensions(self, layers: Layers, overrides: Mapping[str, Any]) -> None:
-        if not layers.smallest:
-            return
-        for name in self.ranks:
-            if name in overrides and not 1 <= overrides[name] <= layers.smallest:
-                raise UserError(
-                    f"{self.name}({name}={overrides[name]}): must be from 1 to {layers.smallest}, "
-                    "the smallest dimension of the adapted layers"
-                )
-        for name in self.blocks:
-            if name in overrides and overrides[name] not in (divisors := layers.divisors(layers.common)):
-                raise UserError(
-                    f"{self.name}({name}={overrides[name]}): must divide the dimensions of the adapted layers: "
-                    f"one of {', '.join(str(number) for number in divisors)}"
-                )

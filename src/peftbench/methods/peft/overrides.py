@@ -30,6 +30,8 @@ RESERVED: Final = frozenset(
     }
 )
 """Fields that follow from the task and the model."""
+_UNDECLARED: Final[Mapping[str, object]] = {"init_lora_weights": Literal["lora_ga"]}
+"""Field -> values that PEFT takes though the field's type does not name them."""
 
 
 def checked(method: str, config_class: type, overrides: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -74,7 +76,11 @@ def overridable(config_class: type) -> dict[str, tuple[object, ...]]:
     """Return the fields that can be written as a scalar or as `a+b`, each with the types that it takes."""
     hints = typing.get_type_hints(config_class)
     fields = {
-        field.name: tuple(hint for hint in _alternatives(hints[field.name]) if _described(hint))
+        field.name: tuple(
+            hint
+            for hint in (*_alternatives(hints[field.name]), _UNDECLARED.get(field.name, type(None)))
+            if _described(hint)
+        )
         for field in dataclasses.fields(config_class)
         if field.name not in RESERVED
     }

@@ -9,9 +9,10 @@ from peftbench.methods.peft.method import PeftMethod
 from peftbench.methods.peft.targets import key_value_prefix, token_shape
 from peftbench.tasks.base import Head
 
-_NO_TASK_TYPE: Final = "PEFT has no task type for multiple choice, which prompt learning needs"
-_LONGER_INPUT: Final = {
-    Head.MULTIPLE_CHOICE: _NO_TASK_TYPE,
+NO_TASK_TYPE: Final = {Head.MULTIPLE_CHOICE: "PEFT has no task type for multiple choice"}
+_NO_PROMPT: Final = {Head.MULTIPLE_CHOICE: "PEFT has no task type for multiple choice, which prompt learning needs"}
+LONGER_INPUT: Final = {
+    **_NO_PROMPT,
     Head.TOKEN_CLASSIFICATION: "PEFT lengthens the input by the prompt, but not the labels of the tokens",
     Head.QUESTION_ANSWERING: "PEFT lengthens the input by the prompt, but does not shift the answer's positions",
 }
@@ -28,7 +29,7 @@ METHODS: Final = (
         summary="trained token embeddings before the input",
         source="peft.PromptTuningConfig, arXiv 2104.08691",
         targets=token_shape,
-        refuses=_LONGER_INPUT,
+        refuses=LONGER_INPUT,
         defaults={"num_virtual_tokens": PROMPT_TOKENS},
     ),
     _prompt(
@@ -37,7 +38,7 @@ METHODS: Final = (
         summary="token embeddings before the input, made by a trained MLP",
         source="peft.PromptEncoderConfig, arXiv 2103.10385",
         targets=token_shape,
-        refuses=_LONGER_INPUT,
+        refuses=LONGER_INPUT,
         defaults={"num_virtual_tokens": PROMPT_TOKENS},
     ),
     _prompt(
@@ -46,7 +47,7 @@ METHODS: Final = (
         summary="PEFT's prefix tuning: keys and values before the input, made by an MLP; shifts positions",
         source="peft.PrefixTuningConfig, arXiv 2101.00190",
         targets=key_value_prefix,
-        refuses={Head.MULTIPLE_CHOICE: _NO_TASK_TYPE},
+        refuses=_NO_PROMPT,
         defaults={"num_virtual_tokens": PREFIX_TOKENS, "prefix_projection": True, "encoder_hidden_size": 512},
     ),
     _prompt(
@@ -55,7 +56,7 @@ METHODS: Final = (
         summary="keys and values before the input, trained themselves; shifts positions",
         source="peft.CartridgeConfig, arXiv 2506.06266",
         targets=key_value_prefix,
-        refuses={Head.MULTIPLE_CHOICE: _NO_TASK_TYPE},
+        refuses=_NO_PROMPT,
         defaults={"num_virtual_tokens": PREFIX_TOKENS},
     ),
 )

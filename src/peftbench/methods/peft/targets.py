@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -108,6 +109,22 @@ def key_value_prefix(model: PreTrainedModel, tuner: str) -> Targets:
     if "past_key_values" not in inspect.signature(model.base_model.forward).parameters:
         raise UnsupportedError(f"{model.config.model_type} takes no past_key_values, in which PEFT passes a prefix")
     return Targets()
+
+
+def structure(choose: Choice, model: PreTrainedModel, tuner: str, overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a configuration takes from the model; of layers that the user names, which are the inner ones.
+
+    PEFT would take its own inner ones ((IA)^3: whose input is scaled), and refuse those that are not adapted.
+    """
+    if "target_modules" not in overrides:
+        return choose(model, tuner).settings
+    inner: Sequence[str] | None = None
+    with suppress(UnsupportedError):
+        inner = choose(model, tuner).settings.get("feedforward_modules")
+    chosen = overrides["target_modules"]
+    if inner is None or isinstance(chosen, str):
+        return {}
+    return {"feedforward_modules": [name for name in inner if name in chosen]}
 
 
 def _default(model: PreTrainedModel, tuner: str) -> Targets | None:

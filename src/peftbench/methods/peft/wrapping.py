@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import WRAPPER, head_names
 from peftbench.methods.peft.library import faults_as
+from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
     from transformers import PreTrainedModel
+
+    from peftbench.tasks.base import Task
 
 
 def config_class(tuner: str) -> type[PeftConfig]:
@@ -25,6 +28,25 @@ def config_class(tuner: str) -> type[PeftConfig]:
         return cast("type[PeftConfig]", PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType[tuner]])
     except KeyError:
         raise UnsupportedError(f"the installed PEFT {peft.__version__} has no tuner {tuner}") from None
+
+
+def peft_task_type(method: str, model: PreTrainedModel, task: Task, *, needed: bool) -> str | None:
+    """Return PEFT's task type; none for question answering, for PEFT's model of that swallows token_type_ids.
+
+    Args:
+        method: The method's name.
+        model: The plain model.
+        task: What it learns.
+        needed: Whether the tuner works in PEFT's models for one task only, not in its general one.
+    """
+    if task.head is not Head.QUESTION_ANSWERING:
+        return task.peft_task_type
+    if needed and getattr(model.config, "type_vocab_size", 1) > 1:
+        raise UnsupportedError(
+            f"PEFT cannot do question answering with {method} on {model.config.model_type}: "
+            "its model for it swallows token_type_ids"
+        )
+    return task.peft_task_type if needed else None
 
 
 def with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
@@ -45,6 +67,17 @@ def with_head(config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
 def is_prompt(model: Any) -> bool:  # noqa: ANN401 PEFT's model
     """Tell whether a PEFT model learns a prompt, and adds no layer."""
     return any(config.is_prompt_learning for config in model.peft_config.values())
+
+
+def tell_task(model: torch.nn.Module) -> None:
+    """Give each call of a PEFT model `task_ids`: 0 for every sequence of the batch."""
+
+    def add(module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
+        del module
+        ids = kwargs["input_ids"]
+        return args, {"task_ids": ids.new_zeros(ids.numel() // ids.shape[-1]), **kwargs}
+
+    model.register_forward_pre_hook(add, with_kwargs=True)
 
 
 def decoder_of(model: torch.nn.Module) -> torch.nn.Module:

@@ -16,6 +16,7 @@ import torch
 from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.measure.time.rounds import undisturbed
+from peftbench.measure.trial import BATCHES
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.records.record import Metric
 from peftbench.records.scratch import scratch_folder
@@ -164,7 +165,13 @@ def _parts(case: Case, backend: Backend, method: Method, folder: Path) -> Servin
         overrides.setdefault("dropped_at_inference", backend.config.num_hidden_layers // 2)
     if way == "fusion":
         overrides.setdefault("adapters", count)
-    application = Application(task=task, overrides=overrides, seed=backend.settings.seed)
+    batch = _batches(backend, task)
+    application = Application(
+        task=task,
+        overrides=overrides,
+        seed=backend.settings.seed,
+        batches=[batch(range(start, start + BATCHES)) for start in range(0, BATCHES**2, BATCHES)],
+    )
     folders = []
     for number in range(1 if way in ALIKE else count):
         path = folder / str(number)
@@ -179,7 +186,7 @@ def _parts(case: Case, backend: Backend, method: Method, folder: Path) -> Servin
         application=application,
         fresh_model=fresh_model,
         folders=folders * (count // len(folders)),
-        batch=_batches(backend, task),
+        batch=batch,
         precision=backend.precision,
     )
 

@@ -83,7 +83,11 @@ def subject_of(case: Case, backend: Backend, task_data: TaskData, total_steps: i
     return Subject(
         method=method,
         application=Application(
-            task=task_data.task, overrides=dict(case.method.overrides), seed=seed, total_steps=total_steps
+            task=task_data.task,
+            overrides=dict(case.method.overrides),
+            seed=seed,
+            total_steps=total_steps,
+            batches=task_data.first_batches(case.batch_size),
         ),
         batches=(),
         fresh_model=fresh_model,

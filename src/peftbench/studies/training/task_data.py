@@ -10,6 +10,7 @@ from peftbench.config.places import folder_of, is_path
 from peftbench.data import batching
 from peftbench.data import sources as data
 from peftbench.errors import UserError
+from peftbench.measure.trial import BATCHES
 from peftbench.studies.training.evaluate import (
     EXACT_MATCH,
     AnswerPlan,
@@ -41,6 +42,11 @@ class TaskData:
     tests: tuple[EvaluationSet, ...]
     """Further sets. They are evaluated at the end and never trained on."""
     collate: Callable[[Sequence[Features]], Batch]
+
+    def first_batches(self, batch_size: int) -> tuple[Batch, ...]:
+        """Return the first training examples as up to `BATCHES` batches, from which some methods start."""
+        starts = range(0, min(len(self.train), BATCHES * batch_size), batch_size)
+        return tuple(self.collate(self.train[start : start + batch_size]) for start in starts)
 
     @classmethod
     def load(cls, backend: Backend, name: str) -> TaskData:

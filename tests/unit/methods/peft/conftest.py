@@ -26,9 +26,11 @@ def task() -> Callable[[Head], Task]:
 
 
 @pytest.fixture(scope="session")
-def application() -> Callable[..., Application]:
+def application(batch: Callable[..., Batch]) -> Callable[..., Application]:
     def make(head: Head = Head.SEQUENCE_CLASSIFICATION, *, seed: int = 0, **overrides: Any) -> Application:  # noqa: ANN401
-        return Application(task=TASKS[head], overrides=overrides, seed=seed, total_steps=20)
+        return Application(
+            task=TASKS[head], overrides=overrides, seed=seed, total_steps=20, batches=(batch(head), batch(head))
+        )
 
     return make
 

@@ -16,15 +16,20 @@ from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError
 from peftbench.methods.base import Application, head_names, is_head
 from peftbench.methods.optimization import Optimization
-from peftbench.methods.peft import EXCLUDED, EXCLUDED_VARIANTS, METHODS, PeftMethod
+from peftbench.methods.peft import EXCLUDED, EXCLUDED_VARIANTS, PeftMethod
+from peftbench.methods.peft import METHODS as ALL
 from peftbench.tasks.base import Batch, Head, Task
 from peftbench.workloads.subject import Subject
 
-BY_NAME = {method.name: method for method in METHODS}
+METHODS = [
+    m for m in ALL if not m.architectures and not m.quantization and Head.SEQUENCE_CLASSIFICATION not in m.refuses
+]
+"""Those that encoders can have, exactly; decoders and quantised backbones have pages of their own."""
+BY_NAME = {method.name: method for method in ALL}
 HEADS = [head for head in Head if head is not Head.CAUSAL_LM]
 """Heads that encoders have."""
 PAIRS = [(method, head) for method in METHODS for head in HEADS if head not in method.refuses]
-ON_XLMR = {("prefix-peft", Head.QUESTION_ANSWERING), ("cartridge", Head.QUESTION_ANSWERING)}
+ON_XLMR = {(name, Head.QUESTION_ANSWERING) for name in ("prefix-peft", "cartridge", "poly")}
 """Not on BERT, which has token types."""
 MAIN = [BY_NAME[name] for name in ("lora", "dora", "ia3", "adalora", "ln-tuning", "vera", "oft", "prefix-peft")]
 
@@ -234,7 +239,8 @@ def test_a_merged_model_computes_the_same(
 
 def test_what_cannot_be_merged_says_so(encoder: Encoder, application: Apply) -> None:
     unmergeable = {method.name for method in METHODS if not method.mergeable}
-    assert unmergeable == {"lily", "prompt-tuning", "p-tuning", "prefix-peft", "cartridge"}
+    prompts = {"prompt-tuning", "p-tuning", "prefix-peft", "cartridge", "multitask-prompt-tuning"}
+    assert unmergeable == {"lily", "poly"} | prompts
     lily = BY_NAME["lily"]
     model = lily.apply(encoder(), application())
     for operation in (lily.merge, lily.merge_in_place, lily.unmerge_in_place):
@@ -262,23 +268,24 @@ def test_the_seed_alone_decides(method: PeftMethod, encoder: Encoder, applicatio
 
 
 def test_every_tuner_of_peft_is_registered_or_excluded_with_a_reason() -> None:
-    registered = {method.tuner for method in METHODS}
+    registered = {method.tuner for method in ALL}
     assert registered | EXCLUDED.keys() == {tuner.value for tuner in PeftType}
     assert not registered & EXCLUDED.keys()
     assert all(EXCLUDED.values())
-    assert len(BY_NAME) == len(METHODS)
+    assert len(BY_NAME) == len(ALL)
 
 
 def test_every_variant_of_lora_is_registered_or_excluded_with_a_reason(encoder: Encoder, application: Apply) -> None:
     configs = [method.configuration(encoder(), application()) for method in METHODS if method.tuner == "LORA"]
     used = {field.name for config in configs for field in fields(config) if getattr(config, field.name)}
-    excluded_field = {"arrow_config": "arrow", "alora_invocation_tokens": "alora", "use_qalora": "qalora"}
+    excluded_field = {"arrow_config": "arrow", "use_qalora": "qalora"}
+    used.add("alora_invocation_tokens")  # of decoders
     for field in fields(LoraConfig):
         if field.metadata.get("is_lora_variant"):
             assert field.name in used or excluded_field[field.name] in EXCLUDED_VARIANTS, field.name
     initialisations = {config.init_lora_weights for config in configs}
     known = {"eva", "olora", "pissa", "corda", "loftq", "orthogonal", "mica", "lora_ga"}
-    assert known <= initialisations | EXCLUDED_VARIANTS.keys()
+    assert known <= initialisations | EXCLUDED_VARIANTS.keys() | {"loftq"}  # a method of its own
 
 
 def test_unsupported_pairs_are_known_beforehand(task: Callable[[Head], Task]) -> None:
@@ -292,6 +299,8 @@ def test_unsupported_pairs_are_known_beforehand(task: Callable[[Head], Task]) ->
         "p-tuning": longer,
         "prefix-peft": {Head.MULTIPLE_CHOICE},
         "cartridge": {Head.MULTIPLE_CHOICE},
+        "multitask-prompt-tuning": longer,
+        "poly": {Head.MULTIPLE_CHOICE},
     }
 
 

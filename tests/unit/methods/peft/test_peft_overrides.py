@@ -88,11 +88,9 @@ def test_what_does_not_fit_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        ({"init_lora_weights": "eva"}, "eva starts from the activations' singular vectors: needs data"),
-        ({"init_lora_weights": "corda"}, "corda starts from the covariance of activations: needs data"),
-        ({"init_lora_weights": "loftq"}, "loftq starts from quantised weights"),
+        ({"init_lora_weights": "loftq"}, "loftq starts from a quantised backbone"),
         ({"use_qalora": True}, "qalora pools the inputs"),
-        ({"alora_invocation_tokens": "1+2"}, "alora activates from an invocation string on"),
+        ({"alora_invocation_tokens": "1+2"}, "an invocation .aLoRA. is for causal language models only"),
     ],
 )
 def test_no_other_variant_is_measured_under_the_name_of_one_that_cannot_be(
