@@ -1,6 +1,7 @@
 # Two commands do everything: `make bench` and `make test`. Both make the environment if it is not there, and reuse it.
 # `make gate` compares the counters of a small matrix with baselines/; `make accept WHY="..."` makes them the baseline.
 # `make browser` looks at the page of results in a real browser, which it installs where it may.
+# `make quantized` runs the tests of quantised backbones; their libraries make every import of PEFT slower, so it is last.
 # `make mutants` makes 300 small faults, and fails if the unit tests do not see enough of them; it goes on where it was.
 # `make check` runs what a change must pass besides the tests: lint, types and `make docs`, which builds site/ from docs/.
 
@@ -14,7 +15,7 @@ GATED := --peftbench-workloads=train_step,inference --peftbench-methods=full,hea
          --peftbench-tasks=nli,ner,copa --peftbench-batch-sizes=2 --peftbench-rounds=10
 RUN := .peftbench/gated.json
 
-.PHONY: bench test test-plugin test-unit browser mutants check docs gate accept clean
+.PHONY: bench test test-plugin test-unit browser quantized mutants check docs gate accept clean
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
@@ -37,6 +38,9 @@ browser: $(VENV)/.installed-browser
 	    command -v $$package >/dev/null || echo "$$package is missing: install it, or run this as root on Debian"; done
 	@if command -v npm >/dev/null; then npm ci --prefix tests/browser --no-audit --no-fund --silent; fi
 	$(BIN)/python -m pytest tests/browser $(ARGS)
+
+quantized: $(VENV)/.installed-test $(VENV)/.installed-quantized
+	$(BIN)/python -m pytest tests/quantized $(ARGS)
 
 mutants: $(VENV)/.installed-mutants
 	$(BIN)/python -m tools.mutants $(ARGS)
