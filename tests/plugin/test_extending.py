@@ -146,4 +146,6 @@ def test_the_page_was_found() -> None:
 def test_the_readmes_own_function_runs_on_every_head(run: Run, benches: pytest.Pytester) -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     benches.makepyfile(test_readme=example)
-    run("test_readme.py", "--peftbench-methods=full", "--peftbench-tasks=all").assert_outcomes(passed=6, skipped=1)  # sft
+    run("test_readme.py", "--peftbench-methods=full", "--peftbench-tasks=all").assert_outcomes(
+        passed=6, skipped=1
+    )  # sft

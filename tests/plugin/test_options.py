@@ -203,6 +203,7 @@ def test_a_table_that_cannot_be_read_is_one_line(benches: pytest.Pytester, conte
         (f"--peftbench-methods=lora{'(' * 5000}{')' * 5000}", "cannot be read: it is longer than 1000 characters"),
         (f"--peftbench-methods={'(' * 900}", "cannot be read: write `name` or `name(key=value,...)`"),
         (f"--peftbench-tasks={'(' * 5000}", "unknown task '((("),
+        (f"-k{'(' * 5000}lora{')' * 5000}", "-k: brackets stand 5000 deep in each other: write at most 100"),
     ],
 )
 def test_values_beyond_all_bounds_are_one_short_line(run: Run, argument: str, said: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
-from typing import TYPE_CHECKING
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Final
 
 from peftbench.config.places import is_path
+from peftbench.errors import UserError
 
 if TYPE_CHECKING:
     import pytest
@@ -90,6 +91,17 @@ def refuse_impossible(settings: Settings, catalogue: Catalogue) -> None:
         from peftbench.pages.page import require_packages
 
         require_packages()
+
+
+DEEPEST: Final = 100
+"""Most brackets within brackets of `-k` and `-m`. pytest reads some 200 before Python's stack ends."""
+
+
+def refuse_deep(option: str, expression: str) -> None:
+    """Raise UserError for an expression that pytest would end at with an internal error."""
+    steps = accumulate({"(": 1, ")": -1}.get(character, 0) for character in expression)
+    if (deepest := max(steps, default=0)) > DEEPEST:
+        raise UserError(f"{option}: brackets stand {deepest} deep in each other: write at most {DEEPEST}")
 
 
 def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named: bool = False) -> tuple[Case, ...]:

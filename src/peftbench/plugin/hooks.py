@@ -12,6 +12,7 @@ from peftbench.config.retired import KeepSpelling, refuse_spelled, spellings
 from peftbench.config.settings import options
 from peftbench.errors import UserError
 from peftbench.plugin import assigned, collection, configfiles, hookspecs, marks
+from peftbench.plugin.asked import refuse_deep
 from peftbench.plugin.ending import reported_at_the_end, usage_errors
 from peftbench.plugin.session import BenchSession
 from peftbench.text import on_terminal
@@ -67,6 +68,8 @@ def pytest_configure(config: pytest.Config) -> None:
     given = {name: config.getoption(f"peftbench_{name}") for name in options()}
     file = config.getoption(assigned.DESTINATION)
     with usage_errors():
+        refuse_deep("-k", config.option.keyword)
+        refuse_deep("-m", config.option.markexpr)
         if spelled := config.getoption(SPELLED):
             refuse_spelled(spelled, flag_name(""))
         ini, table = configfiles.pytest_values(config), configfiles.own_table(config.rootpath)
