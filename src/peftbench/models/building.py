@@ -144,10 +144,10 @@ def _with_head(source: ModelSource, task: Task) -> tuple[Any, PretrainedConfig]:
 
     config = load_config(source)
     auto_class = getattr(transformers, task.head)
-    if type(config) not in auto_class._model_mapping or (  # noqa: SLF001 - there is no public question
-        task.head is Head.CAUSAL_LM and _is_encoder(config)
-    ):
-        raise UnsupportedError(f"transformers has no {task.head} for model type {config.model_type!r} ({source.name})")
+    encodes = task.head is Head.CAUSAL_LM and (config.is_encoder_decoder or _is_encoder(config))
+    if encodes or type(config) not in auto_class._model_mapping:  # noqa: SLF001 - there is no public question
+        why = "an encoder is not trained as a causal language model:" if encodes else "transformers has"
+        raise UnsupportedError(f"{why} no {task.head} for model type {config.model_type!r} ({source.name})")
     _configure_head(config, task)
     _drop_foreign_padding(config)
     return auto_class, config
@@ -158,8 +158,7 @@ def _is_encoder(config: PretrainedConfig) -> bool:
     import transformers
 
     masked = type(config) in transformers.AutoModelForMaskedLM._model_mapping  # noqa: SLF001 - as above
-    decodes = getattr(config, "is_decoder", True) or config.is_encoder_decoder  # Bart's class for text decodes alone
-    return masked and not decodes
+    return masked and not getattr(config, "is_decoder", True)
 
 
 def _drop_foreign_padding(config: PretrainedConfig) -> None:

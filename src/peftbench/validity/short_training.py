@@ -82,6 +82,8 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
             loss = loss if extra is None else loss + extra
         if not math.isfinite(loss.item()):
             raise ValidityError(f"the loss is {loss.item()} in step {step}")
+        if not loss.requires_grad:  # what is trained lies in a part that the task does not use, such as one for images
+            raise ValidityError(f"no gradient reaches {some([*trained])}: the loss does not depend on it")
         (loss * loss_scale).backward()
         largest = _largest_gradients(trained)
         if bad := [name for name, value in largest.items() if not math.isfinite(value)]:

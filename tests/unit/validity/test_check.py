@@ -239,6 +239,22 @@ def test_wrong_weights_are_found(bert: PreTrainedModel, spoils: Callable[[nn.Mod
     assert str(caught.value) == reason
 
 
+def cut_off(model: nn.Module) -> None:
+    """Let the loss depend on nothing that is trained, as on a text where only what reads images is."""
+
+    def forget(module: nn.Module, arguments: object, output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        del module, arguments
+        output["loss"] = output["loss"].detach()
+        return output
+
+    model.register_forward_hook(forget)
+
+
+def test_a_loss_that_depends_on_nothing_that_is_trained_is_a_reason(bert: PreTrainedModel) -> None:
+    with pytest.raises(ValidityError, match=r"^no gradient reaches .*: the loss does not depend on it$"):
+        proof(bert, Spoiled(spoils=cut_off))
+
+
 def test_a_method_may_say_that_it_trains_the_backbone_too(bert: PreTrainedModel) -> None:
     assert proof(bert, Spoiled(spoils=train_base, saves=refuse, trains_backbone=True, mergeable=False)).steps == 2
 
