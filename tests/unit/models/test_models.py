@@ -172,7 +172,7 @@ def test_positions_that_hold_tokens(config: dict[str, Any], expected: int | None
 @pytest.mark.parametrize("name", ["tiny", "tiny-xlmr"])
 def test_an_encoder_has_no_language_model_head_to_fine_tune(name: str) -> None:
     with pytest.raises(
-        UnsupportedError, match="^an encoder is not trained as .*: no AutoModelForCausalLM for model type"
+        UnsupportedError, match=r"^an encoder is not trained as .*: no AutoModelForCausalLM for model type"
     ):
         build_model(resolve(name, BY_NAME), *CAUSAL, seed=0)
 
@@ -181,7 +181,7 @@ def test_an_encoder_with_a_decoder_is_not_taken_apart_for_a_language_model(tmp_p
     from transformers import BartConfig, BartModel
 
     BartModel(BartConfig(vocab_size=64, d_model=16, encoder_layers=1, decoder_layers=1)).save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedError, match="^an encoder is not trained as .* for model type 'bart'"):
+    with pytest.raises(UnsupportedError, match=r"^an encoder is not trained as .* for model type 'bart'"):
         build_unloaded(resolve(str(tmp_path), BY_NAME), CAUSAL[0])
 
 
