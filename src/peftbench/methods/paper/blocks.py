@@ -52,7 +52,7 @@ def why_not_understood(architecture: str, anatomies: Mapping[str, Anatomy]) -> s
     if architecture in anatomies:
         return ""
     return (
-        f"the anatomy of {architecture!r} is not described; add it in ten lines: peftbench.Anatomy, docs/extending.md"
+        f"the anatomy of {architecture!r} is not described; add it in ten lines: peftbench.Anatomy, docs/extend.md"
     )
 
 
