@@ -51,9 +51,7 @@ def why_not_understood(architecture: str, anatomies: Mapping[str, Anatomy]) -> s
     """Return why the blocks of a model of `architecture` are not understood, or ''."""
     if architecture in anatomies:
         return ""
-    return (
-        f"the anatomy of {architecture!r} is not described; add it in ten lines: peftbench.Anatomy, docs/extend.md"
-    )
+    return f"the anatomy of {architecture!r} is not described; add it in ten lines: peftbench.Anatomy, docs/extend.md"
 
 
 def blocks_of(model: PreTrainedModel, anatomies: Mapping[str, Anatomy]) -> list[Block]:
