@@ -175,7 +175,7 @@ def test_cannot_be_merged_and_says_why(paper: str, lab: Lab) -> None:
 def test_an_anatomy_that_is_not_described(paper: str, lab: Lab) -> None:
     method, application = lab.methods[paper], lab.fitting(paper)
     model = lab.encoder("nystromformer", attention="eager", num_landmarks=2, segment_means_seq_len=4)
-    reason = r"^the anatomy of 'nystromformer' is not described; add it in ten lines: .*extending.md$"
+    reason = r"^the anatomy of 'nystromformer' is not described; add it in ten lines: .*docs/extend.md$"
     with pytest.raises(UnsupportedError, match=reason):
         method.apply(model, application)
     assert re.match(reason, method.unsupported(application.task, architecture="nystromformer"))
