@@ -171,7 +171,7 @@ def write_rows(folder: Path) -> None:
             answers = {"text": ["queen"], "answer_start": [context.index("queen")]}
             return {"context": context, "question": "who made the tarts", "answers": answers}
         if task == "sft":
-            return {"prompt": text(), "completion": text()}
+            return {"prompt": "who made the tarts", "completion": text()}
         texts = [name for name in CATALOGUE.task(task).fields if name not in ("label", "question")]
         extra = {"question": "cause"} if task == "copa" else {}
         return {**{name: text() for name in texts}, **extra, "label": number % 2}
