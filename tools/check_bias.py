@@ -12,23 +12,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
+from tools.by_hand import alternated, by_hand
 
 from peftbench.config.settings import Settings
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
-from peftbench.measure.metrics import time_metrics
-from peftbench.measure.time.clock import Timing, clock_for
-from peftbench.measure.time.rounds import RoundPlan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.time.clock import clock_for
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.step import without_labels
 
 if TYPE_CHECKING:
+    from peftbench.measure.time.clock import Timing
+    from peftbench.measure.time.rounds import TimedRound
     from peftbench.measure.trial import Trial
     from peftbench.workloads.subject import Subject
 
@@ -40,30 +43,18 @@ def plain_loop(trial: Trial, subject: Subject, device: torch.device) -> TimedRou
     model, optimizer, batches = trial.model, trial.optimizer, subject.batches
     inputs = [without_labels(batch) for batch in batches]
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    def train(number: int) -> Timing:
+    def train(number: int) -> None:
         assert optimizer is not None  # noqa: S101 - for the type checker
-        wait()
-        start = time.perf_counter()
         loss = model(**batches[number % len(batches)]).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        wait()
-        return Timing(time.perf_counter() - start)
 
-    def infer(number: int) -> Timing:
-        wait()
-        start = time.perf_counter()
+    def infer(number: int) -> None:
         with torch.inference_mode():
             model(**inputs[number % len(inputs)])
-        wait()
-        return Timing(time.perf_counter() - start)
 
-    return infer if optimizer is None else train
+    return by_hand(infer if optimizer is None else train, device)
 
 
 def main() -> None:
@@ -90,11 +81,7 @@ def main() -> None:
             return clock.time(partial(trial.run, number))
 
         plain = plain_loop(trial, subject, backend.device)
-        with undisturbed():
-            warm_up(ours)
-            warm_up(plain)
-            rounds = interleave(ours, plain, RoundPlan(budget_s=0, exactly=options.rounds), seed=workload_name)
-        ratio = time_metrics(rounds, phases=(), tokens=0, first_s=0)["ratio"]
+        ratio = alternated(ours, plain, rounds=options.rounds, seed=workload_name)["ratio"]
         found.append(
             {"workload": workload_name, "method": method, "ratio": ratio.value, "low": ratio.low, "high": ratio.high}
         )

@@ -12,46 +12,35 @@ ratio within 2 % of 1 for decode, and within 1 % for generate.
 from __future__ import annotations
 
 import argparse
-import time
+import sys
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
+from tools.by_hand import alternated, by_hand
 
 from peftbench.config.settings import Settings
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
-from peftbench.measure.metrics import time_metrics
-from peftbench.measure.time.clock import Timing, clock_for
-from peftbench.measure.time.rounds import RoundPlan, TimedRound, interleave, undisturbed, warm_up
+from peftbench.measure.time.clock import clock_for
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.generation.inputs import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from peftbench.measure.time.clock import Timing
+    from peftbench.measure.time.rounds import TimedRound
     from peftbench.measure.trial import Trial
     from peftbench.workloads.subject import Subject
 
 STEPS = 16
 """Tokens that the loop of decode puts into its cache before it is filled again."""
-
-
-def by_hand(call: Callable[[int], object], device: torch.device) -> TimedRound:
-    """Return a round that times a call between two readings of the clock, with a synchronisation before each."""
-
-    def timed(number: int) -> Timing:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        call(number)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return Timing(time.perf_counter() - start)
-
-    return timed
 
 
 def prefill(model: Any, subject: Subject, tokens: int, device: torch.device) -> TimedRound:  # noqa: ANN401 - not typed
@@ -164,12 +153,7 @@ def main() -> None:
                         return clock.time(partial(trial.run, number))
 
                     plain = make(trial.model)
-                    plan = RoundPlan(budget_s=0, exactly=max(options.rounds // share, 10))
-                    with undisturbed():
-                        warm_up(ours)
-                        warm_up(plain)
-                        rounds = interleave(ours, plain, plan, seed=f"{name} {method}")
-                metrics = time_metrics(rounds, phases=(), tokens=None, first_s=0)
+                    metrics = alternated(ours, plain, rounds=max(options.rounds // share, 10), seed=f"{name} {method}")
                 ratio, time_s = metrics["ratio"], metrics["time_s"]
                 print(
                     f"{name:8} {method:12} batch size {batch_size}: ours / by hand {ratio.value:.4f} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ from peftbench.report.numbers import counted
 from peftbench.text import Destination, clean_tree
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    pass
 
 INSTALL: Final = "the page needs packages of its own: pip install 'peftbench[report]'"
 """What an error says if a package of the extra is missing."""
@@ -49,18 +49,18 @@ def render(content: PageContent) -> str:
     """
     require_packages()
     library, script = _library(), _text("page.js")
-    return template("page.html").render(
-        clean_tree(_texts(content), Destination.EXPORT),
-        style=stylesheet(),
-        library=library,
-        script=script,
-        policy=_policy(library, script),
-        data=embedded(_data(content)),
-    )
+    return filled("page.html", _texts(content), library=library, script=script, data=embedded(_data(content)))
 
 
-def template(name: str) -> Template:
-    """Return a template of this room. What is put into it is escaped."""
+def filled(template: str, texts: Mapping[str, Any], *, data: str = "", **scripts: str) -> str:
+    """Return a page of a template of this room, with the style sheet of all pages.
+
+    Args:
+        template: Name of the template.
+        texts: What it shows. It is cleaned, and escaped.
+        data: JSON within the page, which is put in as it is.
+        scripts: The scripts of the page by their names in the template. No other script runs.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -70,12 +70,13 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(name)
-
-
-def stylesheet() -> str:
-    """Return the style sheet of all pages."""
-    return _text("page.css")
+    return environment.get_template(template).render(
+        clean_tree(texts, Destination.EXPORT),
+        style=_text("page.css"),
+        policy=_policy(*scripts.values()),
+        data=data,
+        **scripts,
+    )
 
 
 def require_packages() -> None:
@@ -185,11 +186,9 @@ def _details(content: PageContent) -> dict[str, Any]:
 
 def _policy(*scripts: str) -> str:
     """Return a content security policy: these scripts run and no other, and no address is ever asked."""
-    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
+    hashes = "".join(f" 'sha256-{base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()}'" for one in scripts)
+    run = f"script-src{hashes}; " if scripts else ""
+    return f"default-src 'none'; {run}style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def _text(name: str) -> str:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from peftbench.errors import UserError
 from peftbench.pages.content import content_of
 from peftbench.pages.lines import as_image
-from peftbench.pages.page import render, require_packages, stylesheet, template
+from peftbench.pages.page import filled, render, require_packages
 from peftbench.pages.sources import NamedFile, Sources, read_sources
 from peftbench.pages.trends import MeasuredRun, RunHistory, Trend, histories
 from peftbench.records.workfolder import replaced
 from peftbench.report.answer import Answer
 from peftbench.report.numbers import counted
-from peftbench.text import Destination, clean_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,7 +137,7 @@ def _files(files: SiteFiles, title: str, pages: int) -> Iterator[tuple[str, str]
             yield f"{folder}/{addresses[file.name]}", render(content_of(Sources(runs=(file,)), title=_run_title(file)))
         shown = [_history(history, addresses) for history in found]
         about = {"title": machine, "histories": shown, "up": "../index.html"}
-        yield f"{folder}/index.html", _page("machine.html", about)
+        yield f"{folder}/index.html", filled("machine.html", about)
         parts.append({"name": machine, "address": f"{folder}/index.html", "histories": shown, "folder": folder})
     others = list(_others(files.sources))
     for address, _, text in others:
@@ -149,7 +148,7 @@ def _files(files: SiteFiles, title: str, pages: int) -> Iterator[tuple[str, str]
         "others": [{"address": address, "name": name} for address, name, _ in others],
         "left_out": list(files.left_out),
     }
-    yield "index.html", _page("index.html", index)
+    yield "index.html", filled("index.html", index)
 
 
 def _others(sources: Sources) -> Iterator[tuple[str, str, str]]:
@@ -215,7 +214,3 @@ def slug(text: str) -> str:
     """Return a text as a part of an address: its words, and a hash that tells it from any other text."""
     words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST].strip("-")
     return f"{words}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:6]}"
-
-
-def _page(name: str, about: Mapping[str, Any]) -> str:
-    return template(name).render(clean_tree(about, Destination.EXPORT), style=stylesheet())

@@ -131,7 +131,7 @@ def test_a_site_that_cannot_be_made_leaves_the_old_one(
     arguments = ["site", folders[0], "-o", str(public)]
     assert main(arguments) == 0
     before = {path: path.read_bytes() for path in public.rglob("*") if path.is_file()}
-    monkeypatch.delattr("peftbench.pages.site.template")
+    monkeypatch.delattr("peftbench.pages.site.filled")
     with pytest.raises(NameError):
         main(arguments)
     assert {path: path.read_bytes() for path in public.rglob("*") if path.is_file()} == before
