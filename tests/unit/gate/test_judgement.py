@@ -124,6 +124,11 @@ def test_a_counter_that_fails_is_counted_again_and_the_case_is_no_suspect(
     assert verdicts(found)["c"] == "regressed"
 
 
+def test_a_gate_of_which_each_case_improved_has_compared_them(make_baseline: MakeSnapshot, tmp_path: Path) -> None:
+    found = judged(tmp_path, Launcher(make_baseline(), flops=dict.fromkeys(CASES, 900)))
+    assert verdicts(found) == dict.fromkeys(CASES, "improved")
+
+
 def test_a_case_that_failed_is_not_known(make_baseline: MakeSnapshot, tmp_path: Path) -> None:
     launcher = Launcher(make_baseline(), failed=("d",))
     found = judged(tmp_path, launcher)
