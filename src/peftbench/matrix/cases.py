@@ -110,15 +110,16 @@ def select(kind: str, names: Sequence[str], known: Mapping[str, object]) -> tupl
     return tuple(known) if ALL in names else tuple(dict.fromkeys(names))
 
 
-def default_tasks(catalogue: Catalogue, model: str) -> tuple[str, ...]:
-    """Return the tasks that are measured if none is named: those that the preset is meant for, else all defaults.
+def default_tasks(catalogue: Catalogue, model: str, few: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the tasks that are measured if none is named: those that the preset is meant for, a few, or all defaults.
 
     Args:
         catalogue: The catalogue.
         model: As the user wrote it. Nothing is read of a folder or of the hub.
+        few: Tasks that stand for all, where all would take too long. Names that are not in the catalogue are left out.
     """
-    preset = catalogue.models.get(model)
-    return (preset and preset.tasks) or tuple(task.name for task in catalogue.tasks.values() if task.default)
+    preset, known = catalogue.models.get(model), tuple(name for name in few if name in catalogue.tasks)
+    return (preset and preset.tasks) or known or tuple(task.name for task in catalogue.tasks.values() if task.default)
 
 
 def known(settings: Settings, catalogue: Catalogue) -> Settings:

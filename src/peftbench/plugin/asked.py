@@ -121,15 +121,13 @@ def cases_of(mark: CaseMark, settings: Settings, catalogue: Catalogue, *, named:
     by_name = workload.name in wanted
     if not (by_name or (ALL in wanted and workload.in_all) if wanted else workload.default or named):
         return ()
-    tasks, batch_sizes = workload.tasks, workload.batch_sizes
-    if on_cuda(settings.device):
-        known = tuple(name for name in workload.cuda_tasks if name in catalogue.tasks)
-        tasks, batch_sizes = known or tasks, workload.cuda_batch_sizes or batch_sizes
+    cuda = on_cuda(settings.device)
+    few, batch_sizes = (workload.cuda_tasks, workload.cuda_batch_sizes) if cuda else ((), ())
     cases = matrix(
         catalogue,
         methods=mark.methods or settings.methods or workload.methods,
-        tasks=mark.tasks or settings.tasks or tasks or default_tasks(catalogue, settings.model),
-        batch_sizes=mark.batch_sizes or settings.batch_sizes or batch_sizes,
+        tasks=mark.tasks or settings.tasks or workload.tasks or default_tasks(catalogue, settings.model, few),
+        batch_sizes=mark.batch_sizes or settings.batch_sizes or batch_sizes or workload.batch_sizes,
     )
     if wanted and not by_name:  # what is named and cannot be done gets a row; what `all` includes is what can be done
         cases = tuple(case for case in cases if all(workload.can_do(catalogue.task(name)) for name in case.tasks))

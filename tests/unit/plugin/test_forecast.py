@@ -25,6 +25,13 @@ def test_the_default_matrix_on_cuda_is_said_to_end_within_ten_minutes() -> None:
     assert announcement(20, cases=1, device="cuda:0").startswith("1 case on cuda:0: about 1 minute,")
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_preset_of_a_language_model_is_measured_on_the_task_that_it_is_meant_for(device: str) -> None:
+    settings = Settings(device=device, model="llama-3.2-3b")
+    cases = cases_of(CaseMark(workload="train_step"), settings, Catalogue.load())
+    assert {case.task for case in cases} == {"sft"}
+
+
 @pytest.mark.parametrize("given", [{"tasks": ("qa",)}, {"batch_sizes": (1,)}])
 def test_what_is_named_is_measured_on_cuda_too(given: dict[str, object]) -> None:
     catalogue = Catalogue.load()
