@@ -11,6 +11,7 @@ import torch
 from tests.unit.workloads.conftest import MakeSubject
 
 from peftbench.config.settings import Settings
+from peftbench.devices.execution import Execution
 from peftbench.errors import UnsupportedError
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
@@ -156,6 +157,16 @@ def test_cases_that_cannot_be_measured_say_why() -> None:
     assert reason == "decode needs a task whose answers are generated, such as sft; those of nli are not"
     merged = Case(parse_method("houlsby"), "sft", 1).with_variant(cache=8, adapter="merged")
     assert decode.unsupported_case(merged, backend).startswith("houlsby cannot be merged")
+
+
+def test_generation_is_never_eager_under_the_name_of_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Execution, "require", lambda *_: None)
+    catalogue = Catalogue.load()
+    settings = Settings(model="tiny-llama", device="cpu", execution="graph")
+    backend = Backend.open(settings, catalogue, [catalogue.task("sft")])
+    for generation in BY_NAME.values():
+        reason = generation.unsupported_case(Case(parse_method("lora"), "sft", 1), backend)
+        assert reason.startswith(f"{generation.name} is not captured in a CUDA graph; give --peftbench-execution=eager")
 
 
 def test_trained_tokens_of_a_prompt_take_places_in_the_cache(subject_of: MakeSubject) -> None:

@@ -91,6 +91,8 @@ class Generation(Workload):
                 return (
                     f"{self.name} needs a task whose answers are generated, such as sft; those of {task.name} are not"
                 )
+        if backend.execution.captures:  # it would run eagerly under the name of another execution
+            return f"{self.name} is not captured in a CUDA graph; give --peftbench-execution=eager or compile"
         merged = dict(case.variant).get("adapter") == MERGED
         why_not_merged = backend.definitions.method(case.method.name).why_not_merged if merged else ""
         return super().unsupported_case(case, backend) or why_not_merged
