@@ -12,7 +12,7 @@ from peftbench.claims.recommend import Choice, recommend
 from peftbench.claims.standing import INFERENCE, TRAINING, Standings, Summary, standings
 from peftbench.records.shards import NOTE
 from peftbench.report import facts
-from peftbench.report.numbers import counted, megabytes, significant
+from peftbench.report.numbers import counted, megabytes, percentage
 from peftbench.report.page import page, written
 from peftbench.report.recommendation import score
 from peftbench.report.table import GAP, Column, drawn, filled, fitting
@@ -220,8 +220,4 @@ def _plain(one: Summary) -> dict[str, Any]:
     }
 
 
-def _percent(share: float) -> str:
-    return significant(100 * share, 2)
-
-
-SHOWN: Final[dict[str, Callable[[float], str]]] = {"trained": _percent, "busy": _percent, "checkpoint": megabytes}
+SHOWN: Final[dict[str, Callable[[float], str]]] = {"trained": percentage, "busy": percentage, "checkpoint": megabytes}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from peftbench.claims.intervals import Interval
 from peftbench.claims.standing import INFERENCE, TRAINING, Standings, Summary, standings
-from peftbench.report.numbers import between, significant
+from peftbench.report.numbers import between, percentage
 from peftbench.report.recommendation import score
 from peftbench.report.x_full import FULL
 
@@ -110,8 +110,8 @@ def busy(found: Standings) -> str:
         return ""
     idle = min(shares, key=lambda method: shares[method].mean.value)
     one = shares[idle]
-    span = f" ({_percent(one.least)} to {_percent(one.most)})" if one.blocks > 1 else ""
-    return f"Device: it is idle most with {idle}, busy for {_percent(one.mean.value)} of the time{span}."
+    span = f" ({percentage(one.least)} % to {percentage(one.most)} %)" if one.blocks > 1 else ""
+    return f"Device: it is idle most with {idle}, busy for {percentage(one.mean.value)} % of the time{span}."
 
 
 def few_weights(found: Standings) -> str:
@@ -123,7 +123,7 @@ def few_weights(found: Standings) -> str:
         return ""
     fewest = min(known, key=lambda method: known[method].mean.value)
     return (
-        f"Trained weights: {fewest} trains the fewest, {_percent(known[fewest].mean.value)} of full fine-tuning's, "
+        f"Trained weights: {fewest} trains the fewest, {percentage(known[fewest].mean.value)} % of full fine-tuning's, "
         f"and takes {_of(seconds[fewest])} of its training time."
     )
 
@@ -184,7 +184,3 @@ def _of(one: Summary) -> str:
 
 def _apart(one: Interval, other: Interval) -> bool:
     return one.high < other.low or other.high < one.low
-
-
-def _percent(share: float) -> str:
-    return f"{significant(100 * share, 2)} %"

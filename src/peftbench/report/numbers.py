@@ -17,6 +17,11 @@ def significant(value: float, digits: int = 3) -> str:
     return "0" if value == 0 else format(Decimal(f"{value:.{digits - 1}e}"), "f")
 
 
+def percentage(share: float) -> str:
+    """Return a share in percent, without the sign: 0.0234 as `2.3`."""
+    return significant(100 * share, 2)
+
+
 def between(found: Interval) -> str:
     """Return a number with its interval: `1.32 [1.10, 1.58]`. An unknown end is left blank."""
     if found.low == found.high:
