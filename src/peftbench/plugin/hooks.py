@@ -94,7 +94,8 @@ def pytest_collect_file(
 ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
     """Under --benchmark-only, collect files of benchmarks that pytest passes over because of their names."""
     found = yield
-    if parent.config.getoption("benchmark_only", default=False) and not any(isinstance(one, pytest.Module) for one in found):
+    passed_over = not any(isinstance(one, pytest.Module) for one in found)
+    if passed_over and parent.config.getoption("benchmark_only", default=False):
         with usage_errors():
             if collection.is_benchmark_file(file_path):
                 make = parent.session.gethookproxy(file_path).pytest_pycollect_makemodule
