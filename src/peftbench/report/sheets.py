@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.format import SCHEMA as BASELINE
+from peftbench.gate.meaning import TOTALS
 from peftbench.records.jsondata import encode
 from peftbench.records.record import SCHEMA as RUN
 from peftbench.report import studies
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from peftbench.gate.snapshot import CaseSnapshot, Snapshot
     from peftbench.records.record import Record, Run
 
+CHECKPOINT: Final = "checkpoint_bytes"
+
 
 def _word(name: str) -> Callable[[Row], str]:
     return lambda row: "" if row.get(name) in (None, "ok") else str(row[name])
@@ -34,9 +37,9 @@ def _number(name: str, show: Callable[[float], str]) -> Callable[[Row], str]:
 
 
 def _checkpoint(row: Row) -> str:
-    """Return the size of a checkpoint, which is known as a sum or in parts."""
-    names = [name for name in row if name.startswith("checkpoint_") and name.endswith("_bytes")]
-    parts = [row[name] for name in names if row[name] is not None]
+    """Return the size of a checkpoint. A run has it as a sum and in parts, a baseline as either."""
+    names = TOTALS[CHECKPOINT] if row.get(CHECKPOINT) is None else (CHECKPOINT,)
+    parts = [row[name] for name in names if row.get(name) is not None]
     return megabytes(sum(parts)) if parts else ""
 
 
