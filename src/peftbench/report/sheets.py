@@ -19,6 +19,7 @@ from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
 from peftbench.report.page import page, written
 from peftbench.report.sheet import Row, Sheet
 from peftbench.report.table import Column
+from peftbench.report.wording import level
 from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
@@ -77,13 +78,6 @@ COLUMNS: Final = (
     Column("spread %", _number("spread", lambda value: f"{100 * value:.1f}"), rank=7),
     *COUNTERS,
     Column("why", _word("reason"), text=True, folds=True),
-)
-CHANGES: Final = (
-    CASE,
-    Column("verdict", _word("verdict"), text=True),
-    Column("change [95 %]", change),
-    Column("ms", lambda row: _moved(row.get("base_s"), row.get("new_s"))),
-    Column("why", lambda row: str(row["why"]), rank=0, text=True, folds=True),
 )
 
 
@@ -170,7 +164,17 @@ def of_diff(diff: Diff) -> Sheet:
         "suite": [f"{item.name} {item.verdict} {100 * item.change:+.1f} %" for item in diff.suite],
     }
     since = [f"{one.case}: first worse at {one.at}; not yet at {one.before}" for one in diff.bisect]
-    return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], CHANGES, since)
+    return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], _changes(diff), since)
+
+
+def _changes(diff: Diff) -> Sequence[Column]:
+    return (
+        CASE,
+        Column("verdict", _word("verdict"), text=True),
+        Column(f"change [{level(diff.confidence)}]", change),
+        Column("ms", lambda row: _moved(row.get("base_s"), row.get("new_s"))),
+        Column("why", lambda row: str(row["why"]), rank=0, text=True, folds=True),
+    )
 
 
 def of_change(case: DiffCase) -> dict[str, Any]:
