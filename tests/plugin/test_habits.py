@@ -73,6 +73,9 @@ def test_benchmark_files_need_no_setting_of_pytest(benches: pytest.Pytester, run
     names = [f"bench_all.py::{name}[{case}]" for name in ("train_step", "inference") for case in CASES]
     assert sorted(run("--co", "-q").outlines[:4]) == sorted(names)
     assert sorted(run("--co", "-q", "bench_all.py").outlines[:4]) == sorted(names)
+    assert sorted(benches.runpytest_inprocess(*SMALL[1:], "--benchmark-disable", "--co", "-q").outlines[:4]) == sorted(
+        names
+    )
     assert not set(names) & set(benches.runpytest_inprocess("--co", "-q").outlines)
     benches.makeini("[pytest]\npython_files = bench_a*.py\n")
     assert sorted(name for name in run("--co", "-q").outlines if "::" in name) == sorted(names)  # each once

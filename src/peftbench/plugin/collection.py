@@ -80,6 +80,11 @@ def is_named(config: pytest.Config, path: Path) -> bool:
     return any(candidate.resolve() == path.resolve() for candidate in named)
 
 
+def asks_for_benchmarks(config: pytest.Config) -> bool:
+    """Tell whether an option says that benchmarks are run: `--benchmark-only`, or `--benchmark-disable` to try them."""
+    return any(config.getoption(f"benchmark_{name}", default=False) for name in ("only", "disable"))
+
+
 def is_benchmark_file(path: Path) -> bool:
     """Tell whether a file is named `bench_*.py` and uses `peft_case`; other files of that name may be scripts."""
     return path.match("bench_*.py") and FIXTURE.encode() in path.read_bytes()

@@ -92,10 +92,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_file(
     file_path: Path, parent: pytest.Collector
 ) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
-    """Under --benchmark-only, collect files of benchmarks that pytest passes over because of their names."""
+    """Where benchmarks are asked for, collect files of them that pytest passes over because of their names."""
     found = yield
-    passed_over = not any(isinstance(one, pytest.Module) for one in found)
-    if passed_over and parent.config.getoption("benchmark_only", default=False):
+    if collection.asks_for_benchmarks(parent.config) and not any(isinstance(one, pytest.Module) for one in found):
         with usage_errors():
             if collection.is_benchmark_file(file_path):
                 make = parent.session.gethookproxy(file_path).pytest_pycollect_makemodule
