@@ -229,6 +229,14 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(
     assert "Passed: 6 of 6 cases compared" in (pytester.path / "report.html").read_text()
 
 
+def test_an_error_at_the_end_has_a_line_of_its_own_under_q(gate: Gate, pytester: pytest.Pytester) -> None:
+    (pytester.path / "file").write_text("")
+    lines = gate("-q", "--peftbench-json=file/run.json").outlines
+    assert [line.partition(": cannot")[0] for line in lines if "cannot be written" in line] == [
+        "ERROR: peftbench: file/run.json"
+    ]
+
+
 def test_a_folder_is_refused_as_a_file_before_anything_runs(gate: Gate, world: World, tmp_path: Path) -> None:
     result = gate(f"--peftbench-html={tmp_path}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

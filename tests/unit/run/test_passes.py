@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -153,3 +154,14 @@ def test_only_the_time_is_taken_where_a_case_is_proven_and_counted(
     }
     assert (together.operators, together.modules, together.warnings) == (whole.operators, whole.modules, ())
     assert len(together.launches) == 2
+
+
+def test_no_garbage_is_collected_within_rounds(measure: Measure) -> None:
+    collecting: list[bool] = []
+
+    def take(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
+        collecting.append(gc.isenabled())
+        return interleave(case, reference, plan, seed=seed)
+
+    measure("head", take)
+    assert (collecting, gc.isenabled()) == ([False], True)

@@ -245,3 +245,17 @@ def test_what_an_error_held_is_gone_before_the_next_case_begins(runner: Runner) 
         measure(runner, Broken(name="inference", summary=""))
     assert measure(runner, Next(name="inference", summary="")).status == "ok"
     runner.close()
+
+
+def test_a_reference_of_another_workload_with_the_same_name_is_closed_before_it_is_replaced(runner: Runner) -> None:
+    closed: list[str] = []
+
+    class Watched(Inference):
+        def reference_trial(self, subject: Subject) -> Trial:
+            return replace(super().reference_trial(subject), close=lambda: closed.append(self.summary))
+
+    for summary in ("one", "two", "two"):
+        measure(runner, Watched(name="inference", summary=summary))
+    assert closed == ["one"]
+    runner.close()
+    assert closed == ["one", "two"]
