@@ -11,7 +11,7 @@ from peftbench.claims.findings import Finding
 from peftbench.claims.paper import judge
 from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
-from peftbench.pages import choose, details, guard, learning, overview
+from peftbench.pages import choose, details, guard, learning, overview, timeline
 from peftbench.pages.choose import CaseRow
 from peftbench.pages.details import Details
 from peftbench.pages.guard import ComparisonPart
@@ -84,6 +84,7 @@ def content_of(sources: Sources, *, title: str = "", target: str | None = None) 
         overview.plot(runs),
         *learning.plots(evidence),
         *choose.plots(rows[:MOST_ROWS], detailed=details.MOST_CASES),
+        *timeline.plots(runs, details.MOST_CASES),
         *guard.plots(sources),
     ]
     comparisons = [guard.comparison(one) for one in sources.comparisons]
@@ -170,7 +171,8 @@ def _notices(runs: Sequence[NamedFile[Run]], rows: Sequence[CaseRow]) -> Iterato
     if total > details.MOST_CASES:
         yield (
             f"Details are left out of {total - details.MOST_CASES} of {total} cases: parts of a round, quantiles, "
-            "memory parts, operators and warnings are those of the first cases. `peftbench show` has all numbers."
+            "memory parts, timelines, operators and warnings are those of the first cases. `peftbench show` has all "
+            "numbers."
         )
     if len(rows) > MOST_ROWS:
         yield f"{len(rows) - MOST_ROWS} cases are left out of the table: it holds the first {MOST_ROWS}."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -163,19 +164,13 @@ def _details(content: PageContent) -> dict[str, Any]:
     def place(text: str) -> int:
         return words.setdefault(text, len(words))
 
-    def pairs(found: Sequence[tuple[str, Any]]) -> list[Any]:
-        return [part for name, value in found for part in (place(name), value)]
-
     cases = [
         [
             place(one.run),
             one.id,
             place(one.status),
             place(one.reason),
-            pairs(one.numbers),
-            pairs(one.operators),
-            one.other_operators,
-            pairs(one.modules),
+            [[place(part.title), place(part.note), *map(place, chain.from_iterable(part.facts))] for part in one.lists],
             [place(warning) for warning in one.warnings],
             one.command,
         ]

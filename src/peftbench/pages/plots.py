@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.verdict import VERDICTS
-from peftbench.pages.series import DATA, base_chart, curves, history, serving, serving_memory, sessions
+from peftbench.pages.series import (
+    DATA,
+    base_chart,
+    curves,
+    history,
+    serving,
+    serving_memory,
+    sessions,
+    timeline_memory,
+    timeline_power,
+)
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,6 +32,8 @@ if TYPE_CHECKING:
 
 CHOSEN: Final = "chosen"
 """Parameter of charts of cases: the id of the case that is looked at."""
+OF_CASE: Final = ("run", "id")
+"""Keys of charts that show nothing but the case that is looked at."""
 ROW_HEIGHT: Final = 22
 """Pixels of a row in charts with names on the vertical axis."""
 
@@ -220,5 +232,7 @@ CHARTS: Final[Mapping[str, Draw]] = {
     "curves": curves,
     "serving-latency": serving,
     "serving-memory": serving_memory,
+    "timeline-memory": timeline_memory,
+    "timeline-power": timeline_power,
 }
 """Name of a plot -> function that draws its chart."""

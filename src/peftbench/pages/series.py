@@ -1,4 +1,4 @@
-"""The charts of series: over states, sessions, the seconds of a training, and the number of tasks served."""
+"""The charts of series: over states, sessions, seconds, and the number of tasks served."""
 
 from __future__ import annotations
 
@@ -100,3 +100,25 @@ def _against_tasks(theme: Theme, number: str, title: str, upper: str | None) -> 
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y(f"{number}:Q", title=title))
     dots = base.mark_point(size=60, opacity=1).encode(y=f"{number}:Q", tooltip=["series:N", "tasks:Q", "shown:N"])
     return alt.layer(*above, lines, dots)
+
+
+def timeline_memory(theme: Theme) -> alt.LayerChart:
+    """Rows: run, id, series, seconds, mb."""
+    return _over_seconds(theme, "mb", "MB in use")
+
+
+def timeline_power(theme: Theme) -> alt.LayerChart:
+    """Rows: run, id, series, seconds, watts."""
+    return _over_seconds(theme, "watts", "W")
+
+
+def _over_seconds(theme: Theme, number: str, title: str) -> alt.LayerChart:
+    import altair as alt
+
+    base = base_chart(theme, height=220).encode(
+        x=alt.X("seconds:Q", title="seconds", scale=alt.Scale(nice=False)),
+        y=alt.Y(f"{number}:Q", title=title, scale=alt.Scale(zero=True)),
+        **_told_apart(),
+        tooltip=["series:N", "seconds:Q", f"{number}:Q"],
+    )
+    return alt.layer(base.mark_line(strokeWidth=1.5, interpolate="step-after"))

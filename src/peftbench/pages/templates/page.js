@@ -24,7 +24,7 @@
 
   const charts = new Map();
   const table = { ...data.table, keys: unpacked(data.table.keys), texts: unpacked(data.table.texts) };
-  const chosen = { keys: {}, methods: new Set(), id: "" };
+  const chosen = { keys: {}, methods: new Set(), run: "", id: "" };
 
   // Labels of points may lie on each other: of two that overlap, the one drawn later is hidden. Its point has a tooltip.
   function declutter(box) {
@@ -42,6 +42,7 @@
     const rows = chart.rows.filter(chart.selects);
     chart.figure.querySelector(".nothing").hidden = rows.length > 0;
     chart.box.hidden = rows.length === 0;
+    chart.figure.hidden = chart.alone && rows.length === 0;
     if (!rows.length) return;
     if (!chart.view) {
       const made = await vegaEmbed(chart.box, { ...chart.spec, datasets: { [data.dataName]: rows } }, {
@@ -82,8 +83,10 @@
     if (!figure) return;
     const chart = { name, figure, box: figure.querySelector(".drawing"), spec: plot.spec, rows: unpacked(plot.rows), at: {} };
     chart.hasChosen = (plot.spec.params || []).some((one) => one.name === data.chosenName);
-    const ofCases = plot.keys.includes("workload");
-    if (ofCases) {
+    chart.alone = plot.keys.includes("id"); // it shows the case that is looked at, and nothing else
+    if (chart.alone) {
+      chart.selects = (row) => row.run === chosen.run && row.id === chosen.id;
+    } else if (plot.keys.includes("workload")) {
       chart.selects = (row) => data.keys.every((key) => row[key] === chosen.keys[key]) && chosen.methods.has(row.method);
     } else {
       plot.keys.forEach((key) => picker(chart, key));
@@ -235,29 +238,24 @@
 
   const word = (place) => data.details.words[place];
   const cases = data.details.cases.map((one) => ({
-    run: word(one[0]), id: one[1], status: word(one[2]), reason: word(one[3]), numbers: pairs(one[4]), operators: pairs(one[5]),
-    others: one[6], modules: pairs(one[7]), warnings: one[8].map(word), command: one[9],
+    run: word(one[0]), id: one[1], status: word(one[2]), reason: word(one[3]), lists: one[4], warnings: one[5].map(word), command: one[6],
   }));
 
-  function pairs(flat) {
-    const found = [];
-    for (let i = 0; i < flat.length; i += 2) found.push([word(flat[i]), flat[i + 1]]);
-    return found;
-  }
-
-  function list(title, found, note) {
+  function list([title, note, ...texts]) {
     const box = element("div", {}, element("h3", {}, title));
-    const terms = element("dl");
-    for (const [name, value] of found) terms.append(element("dt", {}, name), element("dd", {}, String(value)));
-    box.append(terms);
     if (note) box.append(element("p", {}, note));
-    return found.length ? box : "";
+    const terms = element("dl");
+    texts.forEach((text, i) => terms.append(element(i % 2 ? "dd" : "dt", {}, text)));
+    box.append(terms);
+    return box;
   }
 
   function show(run, id) {
     const one = cases.find((each) => each.run === run && each.id === id);
     const row = table.keys.find((each) => each.run === run && each.id === id);
+    chosen.run = run;
     chosen.id = id;
+    charts.forEach((chart) => { if (chart.alone) redraw(chart.name); });
     if (row) {
       data.keys.forEach((key) => { chosen.keys[key] = row[key]; });
       changed();
@@ -278,11 +276,9 @@
       element("div", { class: "wide" },
         element("h3", {}, "Measure it again"), element("pre", {}, element("code", {}, one.command)),
         ...(one.warnings.length ? [element("h3", {}, "Warnings"), warnings] : [])),
-      list("Numbers", one.numbers),
-      list("Operators called most in a round", one.operators, one.others ? `${one.others} operators more` : ""),
-      list("Trained parameters", one.modules),
-      list("Settings", Object.entries(about.settings)),
-      list("Machine and versions", Object.entries(about.fingerprint)),
+      ...one.lists.map((places) => list(places.map(word))),
+      list(["Settings", "", ...Object.entries(about.settings).flat()]),
+      list(["Machine and versions", "", ...Object.entries(about.fingerprint).flat()]),
     );
   }
 
