@@ -15,7 +15,7 @@ from peftbench.pages import choose, details, guard, learning, overview, timeline
 from peftbench.pages.choose import CaseRow
 from peftbench.pages.details import Details
 from peftbench.pages.guard import ComparisonPart
-from peftbench.pages.overview import Headline
+from peftbench.pages.overview import AnswerTable, Headline
 from peftbench.pages.plots import Plot
 from peftbench.pages.sources import NamedFile, Sources
 from peftbench.records.record import Run, differences
@@ -44,6 +44,7 @@ class PageContent:
     title: str
     runs: Sequence[RunPart]
     headlines: Sequence[Headline]
+    answers: Sequence[AnswerTable]
     notices: Sequence[str]
     """What a reader must know before anything else: several machines, failed cases, what is left out."""
     rows: Sequence[CaseRow]
@@ -92,6 +93,7 @@ def content_of(sources: Sources, *, title: str = "", target: str | None = None) 
         title=title or _title(runs),
         runs=[_run(run) for run in runs],
         headlines=overview.headlines(runs, comparisons),
+        answers=list(overview.tables(runs)),
         notices=[*_notices(runs, rows), *unjudged],
         rows=rows[:MOST_ROWS],
         details=details.details(runs),

@@ -97,6 +97,7 @@ def _texts(content: PageContent) -> dict[str, Any]:
         "title": content.title,
         "runs": encode(content.runs),
         "headlines": [{**encode(one), "bad": one.bad} for one in content.headlines],
+        "answers": encode(content.answers),
         "notices": content.notices,
         "count": counted(len(content.rows), "case"),
         "rows": len(content.rows),

@@ -135,6 +135,30 @@ def large_run(cases: int) -> Run:
     return Run(FINGERPRINT, SETTINGS, tuple(islice(records, cases)), {"noise": {}})
 
 
+def at(day: int, *, lora: float = 1.0, peak: float = 0.0, cpu: str = "A Processor", **fingerprint: str) -> Run:
+    """Return a run of a commit of one day, with LoRA's time times a factor and some bytes more at its peak."""
+    run = large_run(4)
+
+    def changed(record: Record) -> Record:
+        if record.method != "lora":
+            return record
+        ratio, bytes_ = record.metrics["ratio"], record.metrics["peak_bytes"]
+        assert ratio.value is not None
+        assert ratio.low is not None
+        assert ratio.high is not None
+        assert bytes_.value is not None
+        slower = replace(ratio, value=ratio.value * lora, low=ratio.low * lora, high=ratio.high * lora)
+        metrics = {**record.metrics, "ratio": slower, "peak_bytes": Metric(bytes_.value + peak, "B")}
+        return replace(record, metrics=metrics)
+
+    notes = {
+        "commit": f"v0.{day}",
+        "committed": f"2026-01-{day:02}T10:00:00+00:00",
+        "measured": f"2026-02-{30 - day}T10:00:00+00:00",
+    }
+    return Run({**FINGERPRINT, "cpu": cpu, **fingerprint}, run.settings, tuple(map(changed, run.records)), notes)
+
+
 def training(method: str, seed: int, qualities: tuple[float, ...], step_s: float) -> Record:
     """Return a training whose evaluations have these qualities."""
     curve = tuple(

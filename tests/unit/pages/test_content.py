@@ -19,7 +19,7 @@ from tests.unit.pages.specimens import (
 )
 
 from peftbench.errors import UserError
-from peftbench.pages import choose, details, guard, learning, timeline
+from peftbench.pages import choose, details, guard, learning, overview, timeline
 from peftbench.pages.content import PageContent, content_of
 from peftbench.pages.sources import NamedFile, Sources
 from peftbench.records.record import Run
@@ -36,7 +36,20 @@ def test_the_first_look_names_the_cheapest_method_and_what_got_slower() -> None:
     assert slower.bad
     assert slower.answer.startswith("train_step[lora-nli-bs8]: 30.0 % slower")
     assert "20.0 % more FLOPs" in slower.answer
-    assert slower.more[0].startswith("Failed: 2 of 5 cases regressed")
+    assert slower.more[0] == "train_step[ia3-nli-bs8]: 10.0 % slower [+8.0 .. +12.0 %]"
+    assert slower.more[1].startswith("Failed: 2 of 5 cases regressed")
+
+
+def test_the_first_look_has_a_row_a_method_the_cheapest_to_the_target_first() -> None:
+    (table,) = content_of(everything()).answers
+    assert table.titles[:3] == ["method", "to target", "training"]
+    assert "range" not in table.titles  # the chart beside it draws them
+    assert [row[0] for row in table.rows] == ["lora", "full", "ia3", "houlsby", "poly"]
+    costs = {row[0]: row[1] for row in table.rows}
+    assert (costs["lora"], costs["ia3"], costs["houlsby"]) == ("0.500", "", "> 1.00 missed")
+    drawn = [row["method"] for row in content_of(everything()).plots["overview"].rows]
+    assert list(dict.fromkeys(drawn)) == ["lora", "full", "ia3", "houlsby"]
+    assert not list(overview.tables([NamedFile("a", replace(small_run(), records=()))]))
 
 
 def test_without_trainings_the_first_look_compares_steps_and_without_regression_it_says_so() -> None:

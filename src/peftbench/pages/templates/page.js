@@ -26,10 +26,11 @@
   const table = { ...data.table, keys: unpacked(data.table.keys), texts: unpacked(data.table.texts) };
   const chosen = { keys: {}, methods: new Set(), run: "", id: "" };
 
-  // Labels of points may lie on each other: of two that overlap, the one drawn later is hidden. Its point has a tooltip.
+  // Names of points may lie on each other: of two that overlap, the one drawn later is hidden. Its point has a tooltip.
+  // Labels of axes and legends are texts as well, and Vega sees to them itself.
   function declutter(box) {
     const kept = [];
-    for (const text of box.querySelectorAll(".mark-text text")) {
+    for (const text of box.querySelectorAll(".mark-text.role-mark text")) {
       const one = text.getBoundingClientRect();
       const hit = kept.some((two) => one.left < two.right && two.left < one.right && one.top < two.bottom && two.top < one.bottom);
       text.style.visibility = hit ? "hidden" : "";
@@ -42,7 +43,7 @@
     const rows = chart.rows.filter(chart.selects);
     chart.figure.querySelector(".nothing").hidden = rows.length > 0;
     chart.box.hidden = rows.length === 0;
-    chart.figure.hidden = chart.alone && rows.length === 0;
+    chart.figure.hidden = rows.length === 0 && chart.figure.closest("#case") !== null; // the case has no such part
     if (!rows.length) return;
     if (!chart.view) {
       const made = await vegaEmbed(chart.box, { ...chart.spec, datasets: { [data.dataName]: rows } }, {
@@ -50,11 +51,20 @@
       });
       chart.view = made.view;
       chart.box.querySelector("svg").setAttribute("aria-hidden", "true"); // the box around it has the description
+      chart.box.setAttribute("role", "img"); // Vega makes it a document, within which nothing can be read
+      chart.box.removeAttribute("aria-roledescription");
     }
     const view = chart.view;
     if (chart.hasChosen) view.signal(data.chosenName, chosen.id);
     await view.data(data.dataName, rows).resize().runAsync();
-    declutter(chart.box);
+    settle();
+  }
+
+  // Vega also draws on its own when the window changes, so names are looked at once all is still.
+  let settling = 0;
+  function settle() {
+    clearTimeout(settling);
+    settling = setTimeout(() => charts.forEach((chart) => declutter(chart.box)), 100);
   }
 
   const queue = new Map();
@@ -301,11 +311,16 @@
     if (cases.length) show(cases[0].run, cases[0].id);
   }
   const drawn = Promise.all([...charts.keys()].map(redraw)).then(() => Promise.all(queue.values()));
-  drawn.then(() => document.documentElement.setAttribute("data-drawn", "yes"), (error) => { throw error; });
+  drawn.then(() => {
+    charts.forEach((chart) => declutter(chart.box));
+    document.documentElement.setAttribute("data-drawn", "yes");
+    performance.mark("drawn");
+  }, (error) => { throw error; });
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
+    settle();
     if (width === window.innerWidth) return;
     width = window.innerWidth;
-    charts.forEach((chart) => { if (chart.view) chart.view.resize().runAsync().then(() => declutter(chart.box)); });
+    charts.forEach((chart) => { if (chart.view) chart.view.resize().runAsync().then(settle); });
   });
 })();
