@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CHOSEN: Final = "chosen"
 """Parameter of charts of cases: the id of the case that is looked at."""
-FACTORS: Final = tuple(first * 10**place for place in range(-4, 4) for first in (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8, 9))
+FACTORS: Final = tuple(first * 10.0**place for place in range(-4, 4) for first in (1, 1.5, 2, 3, 5, 7))
 """Costs against full fine-tuning that have a line in the chart of all methods."""
 OF_CASE: Final = ("run", "id")
 """Keys of charts that show nothing but the case that is looked at."""

@@ -3,6 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const PAGE = 100;
+  const LONG = 40;
   const LABELS = { run: "run", workload: "workload", task: "task", batch: "batch size", file: "file", group: "task and batch size", case: "case" };
 
   function element(name, attributes = {}, ...children) {
@@ -252,7 +253,8 @@
   }));
 
   function list([title, note, ...texts]) {
-    const box = element("div", {}, element("h3", {}, title));
+    const wide = texts.some((text, i) => i % 2 === 0 && text.length > LONG); // names of kernels
+    const box = element("div", wide ? { class: "wide" } : {}, element("h3", {}, title));
     if (note) box.append(element("p", {}, note));
     const terms = element("dl");
     texts.forEach((text, i) => terms.append(element(i % 2 ? "dd" : "dt", {}, text)));
