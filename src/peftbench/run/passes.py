@@ -171,6 +171,7 @@ class Passes:
             },
             operators=counted.operators.operators if counted else {},
             operator_hash=counted.operators.operator_hash if counted else "",
+            longest_operators=counted.operators.longest if counted and self._backend.device.type == "cpu" else None,
             modules=parameters.modules,
             warnings=tuple(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
         )
