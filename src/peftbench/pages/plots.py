@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.verdict import VERDICTS
-from peftbench.pages.series import DATA, base_chart, curves, history, serving, serving_memory, sessions
+from peftbench.pages.series import DATA, base_chart, curves, history, serving, serving_load, serving_memory, sessions
 
 if TYPE_CHECKING:
     import altair as alt
@@ -219,6 +219,7 @@ CHARTS: Final[Mapping[str, Draw]] = {
     "sessions": sessions,
     "curves": curves,
     "serving-latency": serving,
+    "serving-load": serving_load,
     "serving-memory": serving_memory,
 }
 """Name of a plot -> function that draws its chart."""

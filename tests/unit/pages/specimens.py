@@ -9,7 +9,7 @@ from typing import Any
 
 from peftbench.pages.sources import NamedFile, Sources
 from peftbench.records.history import History, Stage, Step
-from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
+from peftbench.records.record import CurvePoint, Launch, LoadPoint, Metric, Record, Run
 from peftbench.report.diffs import Diff, DiffCase, MovedLine, SuiteLine, TimeLine, read_diff
 
 FINGERPRINT = {
@@ -122,6 +122,23 @@ def trainings() -> tuple[Record, ...]:
     )
 
 
+def loads(capacity_per_s: float) -> tuple[LoadPoint, ...]:
+    """Return a server of this capacity under loads of which it cannot keep up with the two highest."""
+    return tuple(
+        LoadPoint(
+            offered_per_s=share * capacity_per_s,
+            achieved_per_s=min(share, 1.0) * capacity_per_s,
+            requests=200,
+            unfinished=round(200 * max(0.02, 1 - 1 / share)),
+            lot_size=min(8.0, 8 * share),
+            longest_s=4 * wait_s,
+            p50_s=wait_s,
+            p95_s=3 * wait_s if share < 1 else None,
+        )
+        for share, wait_s in ((0.5, 0.005), (0.75, 0.008), (0.9, 0.02), (1.25, 0.2), (1.5, 0.4))
+    )
+
+
 def deployments() -> tuple[Record, ...]:
     """Return two ways to serve 1, 4 and 8 tasks."""
     return tuple(
@@ -142,6 +159,7 @@ def deployments() -> tuple[Record, ...]:
                 "resident_bytes": Metric(1e6 * (count if way == "models" else 1 + 0.1 * count), "B"),
             },
             variant={"by": way, "n": count},
+            loads=loads(8 / base_s / (1 + count * slope)),
         )
         for method, way, base_s, slope in (("full", "models", 0.004, 0.0), ("lora", "switch", 0.005, 0.1))
         for count in (1, 4, 8)

@@ -9,6 +9,7 @@ from tests.unit.pages.specimens import (
     FINGERPRINT,
     SETTINGS,
     comparison,
+    deployments,
     diff_case,
     everything,
     history,
@@ -21,7 +22,7 @@ from peftbench.errors import UserError
 from peftbench.pages import choose, details, guard, learning
 from peftbench.pages.content import PageContent, content_of
 from peftbench.pages.sources import NamedFile, Sources
-from peftbench.records.record import Run
+from peftbench.records.record import LoadPoint, Run
 
 
 def page_of(*runs: Run) -> PageContent:
@@ -154,6 +155,19 @@ def test_serving_is_drawn_for_each_mix_of_requests() -> None:
     assert {(row["series"], row["tasks"]) for row in rows} == {
         (series, count) for series in ("full by models", "lora by switch") for count in (1, 4, 8)
     }
+
+
+def test_the_lowest_load_that_starves_is_marked_for_each_way_to_serve() -> None:
+    rows = page_of(small_run()).plots["serving-load"].rows
+    assert {row["group"] for row in rows} == {f"nli-bs8, {count} tasks" for count in (1, 4, 8)}
+    lora = [row for row in rows if row["series"] == "lora by switch" and row["group"] == "nli-bs8, 4 tasks"]
+    capacity = 8 / 0.005 / 1.4
+    assert [row["offered"] / capacity for row in lora] == pytest.approx([0.5, 0.75, 0.9, 1.25, 1.5])
+    assert [row["state"] for row in lora] == [*["keeps up"] * 3, "starvation point", "starved"]
+    assert lora[0]["shown"] == "571 of 571 requests/s answered, median 5.00 ms, 95 % 15.0 ms"
+    assert lora[-1]["shown"].endswith("median 400 ms, 95 % > 1600 ms")  # more than 5 % were left
+    unseen = replace(deployments()[0], loads=(LoadPoint(9.0, 0.0, 5, 5, 0.0),))
+    assert "serving-load" not in page_of(Run(FINGERPRINT, SETTINGS, (unseen,))).plots
 
 
 def test_a_target_that_cannot_be_read_is_refused() -> None:

@@ -24,6 +24,7 @@ from peftbench.studies.base import StudyFindings
 from peftbench.studies.deployment.requests import MIXES, Request, latency_metrics, requests, slope, windows
 from peftbench.studies.deployment.servers import ModelPerTaskServer, Server, ServingParts, SharedModelServer
 from peftbench.studies.deployment.shared_servers import Mixed, MultiTaskServer, Switching
+from peftbench.studies.deployment.under_load import under_loads
 from peftbench.studies.training.evaluate import collator
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ ALIKE: Final = frozenset({"models", "multitask", "fusion"})
 
 
 def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
-    """Load N tasks, answer uniform and skewed requests, and return the metrics.
+    """Load N tasks, answer uniform and skewed requests and what the settings offer, and return the metrics.
 
     Raises:
         UnsupportedError: the method cannot be served in this way.
@@ -83,8 +84,18 @@ def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
                 seed=backend.settings.seed,
             )
             answered |= latency_metrics(mix, *answer(server, windows(stream, case.batch_size), backend.device))
+        loads, starvation = None, dict[str, Metric]()
+        if backend.settings.offered_load:
+            loads, starvation = under_loads(
+                server,
+                backend.settings,
+                answered["uniform_requests_per_s"].value or 0.0,
+                tasks=count,
+                examples=EXAMPLES,
+                batch_size=case.batch_size,
+            )
         stored = Metric(_stored_bytes(parts, str(case.varied("by")), count), "B")
-    return StudyFindings({**answered, **loaded, "stored_bytes": stored})
+    return StudyFindings({**answered, **starvation, **loaded, "stored_bytes": stored}, loads=loads)
 
 
 def answer(
