@@ -98,6 +98,12 @@ def cost_quality(theme: Theme) -> alt.LayerChart:
     return _scatter(theme, x="seconds", y="quality", titles=titles, lower_y=False)
 
 
+def merging(theme: Theme) -> alt.LayerChart:
+    """Rows: group, method, share, share_low, share_high, left, left_low, left_high, reached, shown."""
+    titles = ("bytes stored, against one adapter a task", "quality, against one adapter a task")
+    return _scatter(theme, x="share", y="left", titles=titles, lower_y=False)
+
+
 def _scatter(theme: Theme, *, x: str, y: str, titles: tuple[str, str], lower_y: bool) -> alt.LayerChart:
     """Return points with intervals. Methods that no other beats in both numbers are joined, filled and labelled."""
     import altair as alt
@@ -221,5 +227,6 @@ CHARTS: Final[Mapping[str, Draw]] = {
     "serving-latency": serving,
     "serving-load": serving_load,
     "serving-memory": serving_memory,
+    "merging": merging,
 }
 """Name of a plot -> function that draws its chart."""

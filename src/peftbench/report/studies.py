@@ -1,4 +1,4 @@
-"""The tables of studies at the end of a run: trainings, averaged over seeds, and serving."""
+"""The tables of studies at the end of a run: trainings, averaged over seeds, serving and merging."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from peftbench.claims.intervals import (
     open_ends,
 )
 from peftbench.config.target import QualityTarget
-from peftbench.report import serving
+from peftbench.report import merging, serving
 from peftbench.report.numbers import megabytes, scaled, significant
 from peftbench.report.table import LINED_GAP, Column, drawn, filled, fitting
 from peftbench.studies.training.results import (
@@ -26,6 +26,7 @@ from peftbench.studies.training.results import (
     CONVERGENCE,
     DEPLOYMENT,
     FULL,
+    MERGING,
     MULTITASK,
     Training,
     best_lr,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 def has_table(record: Record) -> bool:
     """Tell whether a record is of a study that has a table of its own."""
-    return record.workload in (CONVERGENCE, MULTITASK, ADDING, DEPLOYMENT)
+    return record.workload in (CONVERGENCE, MULTITASK, ADDING, DEPLOYMENT, MERGING)
 
 
 def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
@@ -76,6 +77,10 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     for group, records in served.items():
         for what, columns, count in serving.tables(records):
             yield f"{DEPLOYMENT}  {group}: {what}", _table(columns, count, width), []
+    ways = merging.merged_ways(found)
+    for group in dict.fromkeys(one.group for one in ways):
+        mine = [one for one in ways if one.group == group]
+        yield f"{MERGING}  {group}", _table(merging.columns(mine), len(mine), width), []
 
 
 def _of_members(members: Sequence[Training], goal: Goal | None, width: int) -> Table:

@@ -166,6 +166,38 @@ def deployments() -> tuple[Record, ...]:
     )
 
 
+def merges() -> tuple[Record, ...]:
+    """Return ways to keep three tasks, with two seeds."""
+    return tuple(
+        Record(
+            id=f"merging[{method}-nli+ner-bs8-seed{seed}-by{way}]",
+            workload="merging",
+            method=method,
+            task="nli+ner",
+            batch_size=8,
+            seq_len=32,
+            status="ok",
+            metrics={
+                "quality_ratio": Metric(left + 0.01 * seed, "1", better="higher", noise="sampled"),
+                "worst_quality_ratio": Metric(left - 0.1, "1", better="higher", noise="sampled"),
+                "quality": Metric(0.8 * left, "1", better="higher", noise="sampled"),
+                "stored_bytes": Metric(1e6 * share, "B"),
+                "bytes_ratio": Metric(share, "1"),
+                "merge_s": Metric(merge_s, "s", noise="timed", reason="" if merge_s else "nothing is merged"),
+            },
+            variant={"seed": seed, "by": way},
+        )
+        for method, way, left, share, merge_s in (
+            ("lora", "own", 1.0, 1.0, None),
+            ("lora", "cat", 0.9, 1.0, 0.02),
+            ("lora", "svd", 0.85, 0.55, 0.3),
+            ("lora", "heads", 0.6, 0.1, None),
+            ("ia3", "linear", 0.8, 0.3, 0.01),
+        )
+        for seed in range(2)
+    )
+
+
 def small_run() -> Run:
     """Return a run with steps, trainings and serving, and with cases that have no numbers."""
     draw = Random(1)
@@ -187,7 +219,7 @@ def small_run() -> Run:
     )
     notes = {"noise": {"load_1min": 0.5}, "random_weights": True}
     settings = {**SETTINGS, "target": "97%", "learning_rates": [0.001]}
-    return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments()), notes)
+    return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments(), *merges()), notes)
 
 
 def diff_case(id_: str, verdict: str, change: float, cause: str = "") -> DiffCase:

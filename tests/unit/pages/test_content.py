@@ -14,6 +14,7 @@ from tests.unit.pages.specimens import (
     everything,
     history,
     large_run,
+    merges,
     small_run,
     training,
 )
@@ -22,7 +23,7 @@ from peftbench.errors import UserError
 from peftbench.pages import choose, details, guard, learning
 from peftbench.pages.content import PageContent, content_of
 from peftbench.pages.sources import NamedFile, Sources
-from peftbench.records.record import LoadPoint, Run
+from peftbench.records.record import LoadPoint, Metric, Run
 
 
 def page_of(*runs: Run) -> PageContent:
@@ -58,7 +59,7 @@ def test_bad_input_is_a_page_that_says_so() -> None:
     failed = page_of(replace(run, records=tuple(one for one in run.records if one.status != "ok")))
     assert "No case has numbers. The table names the reasons." in failed.notices
     assert [row.record.reason for row in failed.rows] == ["poly needs task ids, which this task does not have"]
-    assert "1 case of 48 without numbers: the table names the reasons." in page_of(run).notices
+    assert "1 case of 58 without numbers: the table names the reasons." in page_of(run).notices
 
 
 def test_runs_of_two_machines_share_a_page_and_are_not_judged_together() -> None:
@@ -168,6 +169,17 @@ def test_the_lowest_load_that_starves_is_marked_for_each_way_to_serve() -> None:
     assert lora[-1]["shown"].endswith("median 400 ms, 95 % > 1600 ms")  # more than 5 % were left
     unseen = replace(deployments()[0], loads=(LoadPoint(9.0, 0.0, 5, 5, 0.0),))
     assert "serving-load" not in page_of(Run(FINGERPRINT, SETTINGS, (unseen,))).plots
+
+
+def test_merged_adapters_are_points_of_bytes_and_quality_with_a_line_to_the_worst_task() -> None:
+    rows = {row["method"]: row for row in page_of(small_run()).plots["merging"].rows}
+    assert list(rows) == ["lora own", "lora cat", "lora svd", "lora heads", "ia3 linear"]
+    svd = rows["lora svd"]
+    assert (svd["group"], svd["share"]) == ("nli+ner-bs8", 0.55)
+    assert (svd["left_low"], svd["left"], svd["left_high"]) == pytest.approx((0.75, 0.855, 0.855))
+    assert svd["shown"].endswith("worst task x 0.750, 0.550 MB, bytes x 0.55")
+    unknown = replace(merges()[0], metrics={"quality_ratio": Metric(None, "1", reason="nothing")})
+    assert "merging" not in page_of(Run(FINGERPRINT, SETTINGS, (unknown,))).plots
 
 
 def test_a_target_that_cannot_be_read_is_refused() -> None:

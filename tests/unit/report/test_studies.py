@@ -117,3 +117,32 @@ def test_a_load_is_a_row_and_what_was_left_unanswered_is_no_number() -> None:
     kept_up, starved = ["21.0", "30.0", "50.0", "3 of 200", "1.5"], ["310", "> 700", "> 700", "41 of 200", "8.0"]
     assert cells(text, *start, "50.0") == [*start, "50.0", "50.4", *kept_up]
     assert cells(text, *start, "125") == [*start, "125", "101!", *starved]
+
+
+def test_a_way_to_merge_is_a_row_over_seeds() -> None:
+    def merged(way: str, seed: int, left: float, merge_s: float | None) -> Record:
+        return Record(
+            id=f"merging[lora-nli+ner-bs8-seed{seed}-by{way}]",
+            workload="merging",
+            method="lora",
+            task="nli+ner",
+            batch_size=8,
+            seq_len=32,
+            status="ok",
+            metrics={
+                "quality_ratio": Metric(left, "1"),
+                "worst_quality_ratio": Metric(left / 2, "1"),
+                "quality": Metric(0.7, "1"),
+                "stored_bytes": Metric(2.5e6, "B"),
+                "bytes_ratio": Metric(0.5, "1"),
+                "merge_s": Metric(merge_s, "s"),
+            },
+            variant={"seed": seed, "by": way},
+        )
+
+    own = [merged("own", seed, 1.0, None) for seed in range(2)]
+    text = rendered(*own, *(merged("svd", seed, 0.8 + seed / 100, 0.3 + seed) for seed in range(3)))
+    assert "merging  nli+ner-bs8" in text
+    assert cells(text, "lora", "own") == ["lora", "own", "2", "1.00", "0.500", "0.50", "2.50", "0.700"]
+    row = ["3", "0.810 [0.785, 0.835]", "0.405 [0.393, 0.417]", "0.50", "2.50", "1300", "0.700"]
+    assert cells(text, "lora", "svd") == ["lora", "svd", *row]
