@@ -11,7 +11,7 @@ from peftbench.claims.findings import Finding
 from peftbench.claims.paper import judge
 from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
-from peftbench.pages import choose, details, guard, learning, overview, timeline
+from peftbench.pages import choose, details, guard, learning, loads, merging, overview, timeline
 from peftbench.pages.choose import CaseRow
 from peftbench.pages.details import Details
 from peftbench.pages.guard import ComparisonPart
@@ -84,6 +84,8 @@ def content_of(sources: Sources, *, title: str = "", target: str | None = None) 
     drawn = [
         overview.plot(runs),
         *learning.plots(evidence),
+        loads.plot(evidence.records),
+        merging.plot(evidence.records),
         *choose.plots(rows[:MOST_ROWS], detailed=details.MOST_CASES),
         *timeline.plots(runs, details.MOST_CASES),
         *guard.plots(sources),

@@ -17,6 +17,7 @@ from peftbench.pages.series import (
     curves,
     history,
     serving,
+    serving_load,
     serving_memory,
     sessions,
     timeline_memory,
@@ -111,6 +112,12 @@ def cost_quality(theme: Theme) -> alt.LayerChart:
     """Rows: group, method, seconds, seconds_low, seconds_high, quality, quality_low, quality_high, reached, shown."""
     titles = ("seconds of steps to the target", "quality")
     return _scatter(theme, x="seconds", y="quality", titles=titles, lower_y=False)
+
+
+def merging(theme: Theme) -> alt.LayerChart:
+    """Rows: group, method, share, share_low, share_high, left, left_low, left_high, reached, shown."""
+    titles = ("bytes stored, against one adapter a task", "quality, against one adapter a task")
+    return _scatter(theme, x="share", y="left", titles=titles, lower_y=False)
 
 
 def _scatter(theme: Theme, *, x: str, y: str, titles: tuple[str, str], lower_y: bool) -> alt.LayerChart:
@@ -234,7 +241,9 @@ CHARTS: Final[Mapping[str, Draw]] = {
     "sessions": sessions,
     "curves": curves,
     "serving-latency": serving,
+    "serving-load": serving_load,
     "serving-memory": serving_memory,
+    "merging": merging,
     "timeline-memory": timeline_memory,
     "timeline-power": timeline_power,
 }

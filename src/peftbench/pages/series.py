@@ -91,6 +91,26 @@ def serving(theme: Theme) -> alt.LayerChart:
     return _against_tasks(theme, "ms", "median ms of a request", "p95")
 
 
+def serving_load(theme: Theme) -> alt.LayerChart:
+    """Rows: group, series, offered, ms, p95, state, shown."""
+    import altair as alt
+
+    x = alt.X(
+        "offered:Q", title="requests that arrive in a second", scale=alt.Scale(zero=False, padding=24, nice=False)
+    )
+    base = base_chart(theme, height=320).encode(x=x, **_told_apart())
+    scale = alt.Scale(type="log", nice=False, padding=16)
+    above = base.mark_rule(opacity=0.5).encode(y=alt.Y("ms:Q", title="median ms of a request", scale=scale), y2="p95:Q")
+    lines = base.mark_line(strokeWidth=2).encode(y="ms:Q")
+    tooltip = ["series:N", "state:N", "shown:N"]
+    shape = alt.when("datum.state == 'keeps up'").then(alt.value("circle")).otherwise(alt.value("triangle-up"))
+    dots = base.mark_point(size=80, opacity=1).encode(y="ms:Q", shape=shape, tooltip=tooltip)
+    point = base.transform_filter("datum.state == 'starvation point'").mark_point(
+        size=80, opacity=1, filled=True, shape="triangle-up"
+    )
+    return above + lines + dots + point.encode(y="ms:Q", tooltip=tooltip)
+
+
 def serving_memory(theme: Theme) -> alt.LayerChart:
     """Rows: group, series, tasks, mb."""
     return _against_tasks(theme, "mb", "MB in memory", None)

@@ -95,6 +95,28 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadPoint:
+    """A server under one offered load: requests arrive at times that do not wait for answers."""
+
+    offered_per_s: float
+    """Requests that arrive in a second."""
+    achieved_per_s: float
+    """Answers in a second of the window."""
+    requests: int
+    """Number of requests that arrive within the window."""
+    unfinished: int
+    """Number of these that were not answered when the window ended. Their latencies are censored."""
+    lot_size: float
+    """Mean number of requests that were answered together."""
+    longest_s: float | None = None
+    """Longest latency of an answered request; None if there is none."""
+    p50_s: float | None = None
+    """Median latency, from arrival to answer; None if it is beyond what the window shows: above `longest_s`."""
+    p95_s: float | None = None
+    p99_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """The result of one case."""
 
@@ -127,6 +149,8 @@ class Record:
     """What a study varies beside method, task and batch size: `seed`, `lr`, ..."""
     curve: tuple[CurvePoint, ...] = ()
     """Quality and cost of a training at each evaluation."""
+    loads: tuple[LoadPoint, ...] | None = None
+    """A server under each offered load, the lowest first; None if none was offered."""
     warnings: tuple[str, ...] = ()
     longest_kernels: tuple[KernelTime, ...] | None = None
     """The ten kernels, copies and sets that took most of the device's time in a round; None if nothing looked."""

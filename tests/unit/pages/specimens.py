@@ -16,6 +16,7 @@ from peftbench.records.record import (
     CurvePoint,
     KernelTime,
     Launch,
+    LoadPoint,
     Metric,
     OperatorShare,
     Record,
@@ -192,6 +193,23 @@ def trainings() -> tuple[Record, ...]:
     )
 
 
+def loads(capacity_per_s: float) -> tuple[LoadPoint, ...]:
+    """Return a server of this capacity under loads of which it cannot keep up with the two highest."""
+    return tuple(
+        LoadPoint(
+            offered_per_s=share * capacity_per_s,
+            achieved_per_s=min(share, 1.0) * capacity_per_s,
+            requests=200,
+            unfinished=round(200 * max(0.02, 1 - 1 / share)),
+            lot_size=min(8.0, 8 * share),
+            longest_s=4 * wait_s,
+            p50_s=wait_s,
+            p95_s=3 * wait_s if share < 1 else None,
+        )
+        for share, wait_s in ((0.5, 0.005), (0.75, 0.008), (0.9, 0.02), (1.25, 0.2), (1.5, 0.4))
+    )
+
+
 def deployments() -> tuple[Record, ...]:
     """Return two ways to serve 1, 4 and 8 tasks."""
     return tuple(
@@ -212,9 +230,42 @@ def deployments() -> tuple[Record, ...]:
                 "resident_bytes": Metric(1e6 * (count if way == "models" else 1 + 0.1 * count), "B"),
             },
             variant={"by": way, "n": count},
+            loads=loads(8 / base_s / (1 + count * slope)),
         )
         for method, way, base_s, slope in (("full", "models", 0.004, 0.0), ("lora", "switch", 0.005, 0.1))
         for count in (1, 4, 8)
+    )
+
+
+def merges() -> tuple[Record, ...]:
+    """Return ways to keep three tasks, with two seeds."""
+    return tuple(
+        Record(
+            id=f"merging[{method}-nli+ner-bs8-seed{seed}-by{way}]",
+            workload="merging",
+            method=method,
+            task="nli+ner",
+            batch_size=8,
+            seq_len=32,
+            status="ok",
+            metrics={
+                "quality_ratio": Metric(left + 0.01 * seed, "1", better="higher", noise="sampled"),
+                "worst_quality_ratio": Metric(left - 0.1, "1", better="higher", noise="sampled"),
+                "quality": Metric(0.8 * left, "1", better="higher", noise="sampled"),
+                "stored_bytes": Metric(1e6 * share, "B"),
+                "bytes_ratio": Metric(share, "1"),
+                "merge_s": Metric(merge_s, "s", noise="timed", reason="" if merge_s else "nothing is merged"),
+            },
+            variant={"seed": seed, "by": way},
+        )
+        for method, way, left, share, merge_s in (
+            ("lora", "own", 1.0, 1.0, None),
+            ("lora", "cat", 0.9, 1.0, 0.02),
+            ("lora", "svd", 0.85, 0.55, 0.3),
+            ("lora", "heads", 0.6, 0.1, None),
+            ("ia3", "linear", 0.8, 0.3, 0.01),
+        )
+        for seed in range(2)
     )
 
 
@@ -241,7 +292,7 @@ def small_run() -> Run:
     settings = {**SETTINGS, "target": "97%", "learning_rates": [0.001]}
     looked_at = "train_step[lora-nli-bs8]"
     steps = [on_gpu(one) if one.id == looked_at else one for one in steps]
-    return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments()), notes)
+    return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments(), *merges()), notes)
 
 
 def diff_case(id_: str, verdict: str, change: float, cause: str = "") -> DiffCase:

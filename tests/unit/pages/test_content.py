@@ -9,10 +9,12 @@ from tests.unit.pages.specimens import (
     FINGERPRINT,
     SETTINGS,
     comparison,
+    deployments,
     diff_case,
     everything,
     history,
     large_run,
+    merges,
     on_gpu,
     small_run,
     training,
@@ -22,7 +24,7 @@ from peftbench.errors import UserError
 from peftbench.pages import choose, details, guard, learning, overview, timeline
 from peftbench.pages.content import PageContent, content_of
 from peftbench.pages.sources import NamedFile, Sources
-from peftbench.records.record import Run
+from peftbench.records.record import LoadPoint, Metric, Run
 
 
 def page_of(*runs: Run) -> PageContent:
@@ -71,7 +73,7 @@ def test_bad_input_is_a_page_that_says_so() -> None:
     failed = page_of(replace(run, records=tuple(one for one in run.records if one.status != "ok")))
     assert "No case has numbers. The table names the reasons." in failed.notices
     assert [row.record.reason for row in failed.rows] == ["poly needs task ids, which this task does not have"]
-    assert "1 case of 48 without numbers: the table names the reasons." in page_of(run).notices
+    assert "1 case of 58 without numbers: the table names the reasons." in page_of(run).notices
 
 
 def test_runs_of_two_machines_share_a_page_and_are_not_judged_together() -> None:
@@ -209,6 +211,30 @@ def test_serving_is_drawn_for_each_mix_of_requests() -> None:
     assert {(row["series"], row["tasks"]) for row in rows} == {
         (series, count) for series in ("full by models", "lora by switch") for count in (1, 4, 8)
     }
+
+
+def test_the_lowest_load_that_starves_is_marked_for_each_way_to_serve() -> None:
+    rows = page_of(small_run()).plots["serving-load"].rows
+    assert {row["group"] for row in rows} == {f"nli-bs8, {count} tasks" for count in (1, 4, 8)}
+    lora = [row for row in rows if row["series"] == "lora by switch" and row["group"] == "nli-bs8, 4 tasks"]
+    capacity = 8 / 0.005 / 1.4
+    assert [row["offered"] / capacity for row in lora] == pytest.approx([0.5, 0.75, 0.9, 1.25, 1.5])
+    assert [row["state"] for row in lora] == [*["keeps up"] * 3, "starvation point", "starved"]
+    assert lora[0]["shown"] == "571 of 571 requests/s answered, median 5.00 ms, 95 % 15.0 ms"
+    assert lora[-1]["shown"].endswith("median 400 ms, 95 % > 1600 ms")  # more than 5 % were left
+    unseen = replace(deployments()[0], loads=(LoadPoint(9.0, 0.0, 5, 5, 0.0),))
+    assert "serving-load" not in page_of(Run(FINGERPRINT, SETTINGS, (unseen,))).plots
+
+
+def test_merged_adapters_are_points_of_bytes_and_quality_with_a_line_to_the_worst_task() -> None:
+    rows = {row["method"]: row for row in page_of(small_run()).plots["merging"].rows}
+    assert list(rows) == ["lora own", "lora cat", "lora svd", "lora heads", "ia3 linear"]
+    svd = rows["lora svd"]
+    assert (svd["group"], svd["share"]) == ("nli+ner-bs8", 0.55)
+    assert (svd["left_low"], svd["left"], svd["left_high"]) == pytest.approx((0.75, 0.855, 0.855))
+    assert svd["shown"].endswith("worst task x 0.750, 0.550 MB, bytes x 0.55")
+    unknown = replace(merges()[0], metrics={"quality_ratio": Metric(None, "1", reason="nothing")})
+    assert "merging" not in page_of(Run(FINGERPRINT, SETTINGS, (unknown,))).plots
 
 
 def test_a_target_that_cannot_be_read_is_refused() -> None:

@@ -115,7 +115,7 @@ def test_packed_rows_hold_each_text_once_and_six_digits() -> None:
 
 def test_every_part_has_its_place(page: str) -> None:
     ids = set(re.findall(r'id="([\w-]+)"', page))
-    assert {"answer", "guard", "choose", "case", "learning", "serving", "claims"} <= ids
+    assert {"answer", "guard", "choose", "case", "learning", "serving", "merging", "claims"} <= ids
     assert {f"plot-{name}" for name in data_of(page)["plots"]} <= ids
     assert 'class="card bad"' in page
 
@@ -124,7 +124,7 @@ def test_parts_without_data_are_left_out() -> None:
     page = render(content_of(Sources(comparisons=(NamedFile("d", comparison()),))))
     ids = set(re.findall(r'id="([\w-]+)"', page))
     assert "guard" in ids
-    assert not {"choose", "case", "learning", "serving", "claims"} & ids
+    assert not {"choose", "case", "learning", "serving", "merging", "claims"} & ids
 
 
 def test_a_page_of_a_thousand_cases_can_be_sent() -> None:
