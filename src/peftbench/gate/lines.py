@@ -84,6 +84,20 @@ class CurveLine(_Line, frozen=True):
     energy_j: float | None = None
 
 
+class LoadLine(_Line, frozen=True):
+    """A server under one offered load."""
+
+    offered_per_s: float
+    achieved_per_s: float
+    requests: Whole
+    unfinished: Whole
+    lot_size: float
+    longest_s: float | None = None
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+
+
 class KernelLine(_Line, frozen=True):
     """Kernels of one name."""
 
@@ -123,6 +137,7 @@ class RecordLine(_Line, frozen=True):
     reason: str = ""
     operator_hash: str = ""
     stop: str = ""
+    loads: tuple[LoadLine, ...] | None = None
     longest_kernels: tuple[KernelLine, ...] | None = None
     longest_operators: tuple[OperatorLine, ...] | None = None
     timeline: Mapping[str, tuple[float, ...]] | None = None

@@ -12,11 +12,20 @@ from hypothesis import strategies as st
 from peftbench.errors import UserError
 from peftbench.gate import load
 from peftbench.gate.compare import compare
-from peftbench.gate.lines import CurveLine, LaunchLine, MetricLine, RecordLine
+from peftbench.gate.lines import CurveLine, KernelLine, LaunchLine, LoadLine, MetricLine, OperatorLine, RecordLine
 from peftbench.gate.load import load_snapshot
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot, snapshot_of
 from peftbench.gate.store import save
-from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
+from peftbench.records.record import (
+    CurvePoint,
+    KernelTime,
+    Launch,
+    LoadPoint,
+    Metric,
+    OperatorShare,
+    Record,
+    Run,
+)
 from peftbench.records.runfile import run_from_json, save_run
 
 LAUNCHES = (
@@ -49,7 +58,18 @@ SIBLING = replace(
     id="train_step[ia3-nli-bs8]",
     launches=(replace(LAUNCHES[0], reference_s=0.012, x=0.1), replace(LAUNCHES[1], reference_s=0.013, x=0.1)),
 )
-FAILED = replace(RECORD, id="z", status="failed", reason="boom", metrics={}, launches=())
+FAILED = replace(
+    RECORD,
+    id="z",
+    status="failed",
+    reason="boom",
+    metrics={},
+    launches=(),
+    loads=(LoadPoint(50.0, 48.5, 40, 1, 2.5), LoadPoint(50.0, 48.5, 40, 1, 2.5, 0.4, 0.1, 0.2, 0.3)),
+    longest_kernels=(KernelTime("gemm", "matmul", 7, 0.001),),
+    longest_operators=(OperatorShare("aten::mm", 7, 0.5),),
+    timeline={"t_s": (0.0, 0.1)},
+)
 RUN = Run({"device": "cpu"}, {"model": "tiny", "sizes": (1, 8)}, (RECORD, SIBLING, FAILED))
 
 
@@ -121,7 +141,15 @@ def test_what_we_write_is_read_quickly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "whole"),
-    [(RecordLine, Record), (LaunchLine, Launch), (MetricLine, Metric), (CurveLine, CurvePoint)],
+    [
+        (RecordLine, Record),
+        (LaunchLine, Launch),
+        (MetricLine, Metric),
+        (CurveLine, CurvePoint),
+        (LoadLine, LoadPoint),
+        (KernelLine, KernelTime),
+        (OperatorLine, OperatorShare),
+    ],
 )
 def test_lines_have_the_fields_of_what_was_written(line: type, whole: type) -> None:
     assert signature(line).parameters.keys() == signature(whole).parameters.keys()
