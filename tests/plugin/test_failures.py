@@ -113,15 +113,23 @@ def test_a_case_that_failed_is_measured_again_when_it_is_run_again(run: Run, ben
     assert records(benches.path / "run.json")["inference[mine-nli-bs2]"]["status"] == "ok"
 
 
-def test_a_second_measurement_in_one_test_is_refused_in_one_line(run: Run, benches: pytest.Pytester) -> None:
+def test_a_test_measures_once_and_what_can_be_called(run: Run, benches: pytest.Pytester) -> None:
     benches.makepyfile(
         bench_all="""
         def test_twice(peft_case):
             peft_case.measure(lambda model, batch: None)
             peft_case.measure(lambda model, batch: model(**batch))
+
+        def test_name(peft_case):
+            peft_case.measure("train_step")
+
+        def test_nothing(peft_case):
+            pass
         """
     )
     result = run("--peftbench-methods=head")
-    result.assert_outcomes(failed=1)
+    result.assert_outcomes(failed=2, passed=1, warnings=1)
     result.stdout.fnmatch_lines(["test_twice?head-nli-bs2?: measure() is called again in this test: *"])
+    result.stdout.fnmatch_lines(["test_name?head-nli-bs2?: measure() takes a function, not 'train_step'; *"])
+    result.stdout.fnmatch_lines(["bench_all.py::test_nothing?head-nli-bs2?", "*Benchmark fixture was not used at all*"])
     result.stdout.no_fnmatch_line("*Traceback*")

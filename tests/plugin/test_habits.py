@@ -6,6 +6,8 @@ import pytest
 from tests.plugin.conftest import SMALL
 from tests.plugin.running import Run
 
+CASES = ("full-nli-bs2", "lora-nli-bs2")
+
 
 def test_a_suite_without_warnings_can_measure_what_libraries_warn_of(run: Run) -> None:
     result = run("-W", "error", "--peftbench-methods=adalora", "-k", "train_step")
@@ -50,9 +52,7 @@ def test_pytest_benchmark_knows_cases_by_their_words(run: Run, benches: pytest.P
     result.stdout.fnmatch_lines(["*benchmark 'peft_case=lora-nli-bs2': 2 tests*"])
     found = json.loads((benches.path / "theirs.json").read_text())["benchmarks"]
     assert {one["name"]: one["params"] for one in found} == {
-        f"{function}[{words}]": {"peft_case": words}
-        for function in ("train_step", "inference")
-        for words in ("full-nli-bs2", "lora-nli-bs2")
+        f"{function}[{words}]": {"peft_case": words} for function in ("train_step", "inference") for words in CASES
     }
 
 
@@ -65,3 +65,17 @@ def test_the_table_is_readable_on_a_terminal_of_any_encoding(
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["method *status*", "-----*", "full *ok*"])
     result.stdout.no_fnmatch_line("*\\u2500*")
+
+
+def test_benchmark_files_need_no_setting_of_pytest(benches: pytest.Pytester, run: Run) -> None:
+    benches.makeini("[pytest]\n")  # as in a project that never heard of `python_files`
+    benches.makepyfile(bench_script="raise SystemExit('a script that no pytest imports')")
+    names = [f"bench_all.py::{name}[{case}]" for name in ("train_step", "inference") for case in CASES]
+    assert sorted(run("--co", "-q").outlines[:4]) == sorted(names)
+    assert sorted(run("--co", "-q", "bench_all.py").outlines[:4]) == sorted(names)
+    assert sorted(benches.runpytest_inprocess(*SMALL[1:], "--benchmark-disable", "--co", "-q").outlines[:4]) == sorted(
+        names
+    )
+    assert not set(names) & set(benches.runpytest_inprocess("--co", "-q").outlines)
+    benches.makeini("[pytest]\npython_files = bench_a*.py\n")
+    assert sorted(name for name in run("--co", "-q").outlines if "::" in name) == sorted(names)  # each once

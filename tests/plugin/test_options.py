@@ -27,6 +27,7 @@ from peftbench.config.options import Question
         ("--peftbench-device=cuda:77", "cuda"),
         ("--peftbench-device=tpu", "allowed are cpu, cuda and cuda:N"),
         ("--peftbench-data=./nowhere", "./nowhere"),
+        ("--peftbench-method=lora", "unknown option '--peftbench-method': did you mean '--peftbench-methods'?"),
         ("--peftbench-resume", "there is no journal to resume"),
         ("--peftbench-against= ", "--peftbench-against= : names nothing; another state of the code"),
     ],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
-from peftbench.report.wording import cases
+from peftbench.report.numbers import counted
 from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
@@ -81,13 +81,13 @@ def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
     from peftbench.gate.compare import foreseen
 
     baseline = accepted.baseline
-    lines = [f"{path}: {cases(len(accepted.recorded))} accepted, {len(accepted.kept)} kept as they were"]
+    lines = [f"{path}: {counted(len(accepted.recorded), 'case')} accepted, {len(accepted.kept)} kept as they were"]
     lines += [f"  {name} not accepted: {problem}" for name, problem in accepted.skipped.items()]
     counts = [len(baseline.launches(name)) for name in accepted.recorded if baseline.cases[name].x]
     young = sum(count < rule.min_baseline for count in counts)
     if young:
         lines.append(
-            f"  {cases(young)} with fewer than {rule.min_baseline} launches, whose time is not compared yet: "
+            f"  {counted(young, 'case')} with fewer than {rule.min_baseline} launches, whose time is not compared yet: "
             "record with --peftbench-launches, or accept further runs with --append"
         )
     return lines + _sensitivity(foreseen(baseline, rule), rule)
@@ -102,8 +102,8 @@ def _sensitivity(slowdowns: Mapping[str, float], rule: Rule) -> list[str]:
     if blind:
         worst = max(blind, key=lambda name: slowdowns[name])
         lines.append(
-            f"  {len(blind)} of {cases(len(slowdowns))}: only slowdowns above the limit of {rule.limit:.0%} ({worst}: "
-            f"{slowdowns[worst]:.1%}); record again while nothing else runs (peftbench doctor)"
+            f"  {len(blind)} of {counted(len(slowdowns), 'case')}: only slowdowns above the limit of {rule.limit:.0%} "
+            f"({worst}: {slowdowns[worst]:.1%}); record again while nothing else runs (peftbench doctor)"
         )
     return lines
 

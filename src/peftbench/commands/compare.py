@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from peftbench.commands.arguments import add_keyword, add_rule, rule_of
-from peftbench.config.places import folder_of
+from peftbench.config.places import folder_of, is_there
 from peftbench.errors import UserError
 from peftbench.gate.verdict import Comparison, Verdict, parse_fail_on
 
@@ -85,9 +86,13 @@ def _base(path: Path, new: Snapshot) -> Snapshot:
     from peftbench.gate.load import load_snapshot
     from peftbench.gate.store import find
 
-    if folder_of(str(path)) is None:
+    folder = folder_of(str(path))
+    if folder is None:
+        if not is_there(path):
+            problem = os.strerror(errno.ENOENT)
+            raise UserError(f"{path}: cannot be read: {problem}; `peftbench accept` makes a first baseline of a run")
         return load_snapshot(path)
-    found = find(path, new.fingerprint, new.settings)
+    found = find(folder, new.fingerprint, new.settings)
     if found is None:
         raise UserError(f"{path}: holds no baseline with the settings of this run; `peftbench accept` makes one")
     return found.baseline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,10 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(run=run)
 
 
+def _twice(paths: Sequence[Path]) -> Path:
+    return next(path for place, path in enumerate(paths) if path in paths[:place])
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the joined run, and list what is missing."""
     from peftbench.records.joining import merge_launches
@@ -39,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     runs = {str(path): load_run(path) for path in arguments.runs}
     if len(runs) < len(arguments.runs):
-        raise UserError("a file is given twice")
+        raise UserError(f"{_twice(arguments.runs)}: is given twice; name each file once")
     whole, missing = (merge_launches(runs), ()) if arguments.launches else join_shards(runs)
     save_run(whole, arguments.output)
     sys.stdout.write(f"{on_terminal(str(arguments.output))}: {len(whole.records)} cases of {len(runs)} files\n")

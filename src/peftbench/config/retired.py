@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Final
 
@@ -74,6 +75,21 @@ def refuse_spelled(spelled: str, prefix: str) -> None:
     """
     name = spelled.removeprefix(prefix).replace("-", "_")
     refuse_retired([name], lambda field: prefix + field.replace("_", "-"))
+
+
+def refuse_misspelled(words: Iterable[str], hidden: Collection[str] = ()) -> None:
+    """Raise UserError for an option of a command line that has our prefix and does not exist.
+
+    Args:
+        words: The words of the command line.
+        hidden: Options that exist besides those of settings, and are not suggested.
+    """
+    prefix = flag_name("")
+    known = [flag_name(name) for name in options()]
+    for word in takewhile(lambda word: word != "--", words):
+        name = word.partition("=")[0]
+        if name.startswith(prefix) and name not in (*known, *hidden, *spellings(prefix)):
+            raise unknown("option", name, known)
 
 
 def refuse_unknown(table: Mapping[str, object]) -> None:

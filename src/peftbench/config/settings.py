@@ -58,6 +58,9 @@ class Settings(MeasuringSettings, GenerationSettings, StudySettings, MergingSett
         for name in ("candidate", "bisect"):
             if getattr(self, name) and not self.against:
                 raise UserError(f"{flag_name(name)} needs {flag_name('against')}, which says what is compared with")
+        if self.diff_json and not (self.gate or self.against):
+            needed = f"{flag_name('gate')} or {flag_name('against')}"
+            raise UserError(f"{flag_name('diff_json')} needs {needed}: without them nothing is compared")
         if self.gpus and self.device not in ("auto", "cuda"):
             raise UserError(f"--peftbench-gpus and --peftbench-device={self.device}: give one of them")
         if self.reference == "none" and (self.record or self.gate):

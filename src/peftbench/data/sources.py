@@ -160,14 +160,16 @@ def _data_file(folder: Path, task: str, split: str) -> Path:
         raise UserError(f"{folder / task} has both {files[0].name} and {files[1].name}: keep one of them")
     if files:
         return files[0]
+    what_to_do = ""
     if (folder / task).is_dir():
         missing = f"split {split!r} of task {task!r}"
         names = sorted(path.name for path in (folder / task).iterdir() if path.is_file())
     else:
         missing = f"data for task {task!r}"
         names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+        what_to_do = "; or name tasks that are there with --peftbench-tasks"
     found = ", ".join([*names[:MAX_FOUND], *(["..."] if len(names) > MAX_FOUND else [])]) or "nothing"
-    raise UserError(f"no {missing} in {folder}: expected {folder / _expected(task, split)}; found {found}")
+    raise UserError(f"no {missing} in {folder}: expected {folder / _expected(task, split)}; found {found}{what_to_do}")
 
 
 def _expected(task: str, split: str = "<split>") -> str:

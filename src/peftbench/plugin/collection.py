@@ -26,6 +26,8 @@ class Mode(Enum):
     SKIP = auto()
 
 
+FIXTURE: Final = "peft_case"
+"""Name of the fixture of a case."""
 CASES: Final = pytest.StashKey[dict[str, "Case"]]()
 """Id of a case, as in the brackets of a test's name -> the case.
 
@@ -42,7 +44,7 @@ def remember(config: pytest.Config, cases: Sequence[Case]) -> list[str]:
 def case_of(item: pytest.Item) -> Case | None:
     """Return the case that an item runs; None if it runs none."""
     callspec = getattr(item, "callspec", None)
-    words = callspec.params.get("peft_case") if callspec else None
+    words = callspec.params.get(FIXTURE) if callspec else None
     return item.config.stash.get(CASES, {}).get(words) if isinstance(words, str) else None
 
 
@@ -76,6 +78,16 @@ def is_named(config: pytest.Config, path: Path) -> bool:
     """Tell whether a file itself is named on the command line, and not only a folder around it."""
     named = (config.invocation_params.dir / argument.partition("::")[0] for argument in config.args)
     return any(candidate.resolve() == path.resolve() for candidate in named)
+
+
+def asks_for_benchmarks(config: pytest.Config) -> bool:
+    """Tell whether an option says that benchmarks are run: `--benchmark-only`, or `--benchmark-disable` to try them."""
+    return any(config.getoption(f"benchmark_{name}", default=False) for name in ("only", "disable"))
+
+
+def is_benchmark_file(path: Path) -> bool:
+    """Tell whether a file is named `bench_*.py` and uses `peft_case`; other files of that name may be scripts."""
+    return path.match("bench_*.py") and FIXTURE.encode() in path.read_bytes()
 
 
 def record_ids(items: Sequence[pytest.Item]) -> dict[str, str]:
@@ -113,4 +125,4 @@ def goes_on(session: pytest.Session) -> bool:
 
 
 def _has_no_case(item: pytest.Item) -> bool:
-    return "peft_case" in getattr(item, "fixturenames", ()) and case_of(item) is None
+    return FIXTURE in getattr(item, "fixturenames", ()) and case_of(item) is None

@@ -36,5 +36,4 @@ def reported_at_the_end(session: pytest.Session) -> Iterator[None]:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR if launched else pytest.ExitCode.USAGE_ERROR
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
-            reporter.ensure_newline()
             write_line(reporter, f"ERROR: peftbench: {on_terminal(str(error))}", red=True)

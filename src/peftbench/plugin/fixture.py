@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pytest
 
 from peftbench.devices.failures import PoisonedError, one_line
-from peftbench.errors import UnsupportedError, UserError
+from peftbench.errors import UnsupportedError, UserError, shown
 from peftbench.libraries import warnings_only
 from peftbench.measure.time.clock import Timing
 from peftbench.records.record import record_to_json
@@ -44,6 +44,11 @@ class PeftCase:
     benchmark: BenchmarkFixture = field(repr=False)
     _measured: list[str] = field(default_factory=list, init=False, repr=False)
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the test has called `measure`."""
+        return bool(self._measured)
+
     @warnings_only()
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
         """Measure the workload, or a function of your own, and return the record.
@@ -56,6 +61,9 @@ class PeftCase:
             The record, or None under --benchmark-disable, where one round is run and nothing is measured.
         """
         self._once()
+        if function is not None and not callable(function):
+            problem = f"takes a function, not {shown(function)}; the workload is that of @bench, or of the marker"
+            pytest.fail(on_terminal(f"{self.id}: measure() {problem}"), pytrace=False)
         workload = self.workload if function is None else FunctionWorkload.of(function)
         benchmark = self.benchmark
         if benchmark.disabled:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from peftbench.config.options import Option, Question, flag_name
-from peftbench.config.retired import KeepSpelling, refuse_spelled, spellings
+from peftbench.config.retired import KeepSpelling, refuse_misspelled, refuse_spelled, spellings
 from peftbench.config.settings import options
 from peftbench.errors import UserError
 from peftbench.plugin import assigned, collection, configfiles, hookspecs, marks
@@ -19,6 +19,7 @@ from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
+    from pathlib import Path
 
     from peftbench.plugin.fixture import PeftCase
     from peftbench.processes.launches.assignment import Assignment
@@ -55,6 +56,12 @@ def _way(option: Option) -> dict[str, Any]:
     return {"help": text, "metavar": option.metavar, "action": "append" if option.repeats else "store"}
 
 
+def pytest_load_initial_conftests(args: list[str]) -> None:
+    """Refuse an option that does not exist with the nearest one, which pytest's own error does not name."""
+    with usage_errors():
+        refuse_misspelled(args, hidden=[flag_name(assigned.ASSIGNMENT)])
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """In a child, switch off the options that only the parent follows."""
@@ -81,9 +88,23 @@ def pytest_configure(config: pytest.Config) -> None:
             bench.check()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(
+    file_path: Path, parent: pytest.Collector
+) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Where benchmarks are asked for, collect files of them that pytest passes over because of their names."""
+    found = yield
+    if collection.asks_for_benchmarks(parent.config) and not any(isinstance(one, pytest.Module) for one in found):
+        with usage_errors():
+            if collection.is_benchmark_file(file_path):
+                make = parent.session.gethookproxy(file_path).pytest_pycollect_makemodule
+                found.append(make(module_path=file_path, parent=parent))
+    return found
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each benchmark function its cases."""
-    if "peft_case" in metafunc.fixturenames:
+    if collection.FIXTURE in metafunc.fixturenames:
         try:
             mark = marks.CaseMark.of(metafunc.definition.get_closest_marker(marks.NAME))
             named = collection.is_named(metafunc.config, metafunc.definition.path)
@@ -93,7 +114,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 on_terminal(f"peftbench: {metafunc.function.__name__}: {error}")
             ) from error
         words = collection.remember(metafunc.config, cases)
-        metafunc.parametrize("peft_case", words, ids=words, indirect=True)
+        metafunc.parametrize(collection.FIXTURE, words, ids=words, indirect=True)
 
 
 @pytest.hookimpl(trylast=True)
@@ -164,10 +185,15 @@ def peft_case(request: pytest.FixtureRequest, benchmark: Any) -> PeftCase:  # no
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Suppress pytest-benchmark's warning that a case without rounds has not used its fixture."""
+    """Suppress pytest-benchmark's warning that a case without rounds has not used its fixture.
+
+    A test that passes and has measured nothing keeps the warning: it would have no row, and nobody would be told.
+    """
     report = yield
-    if collection.case_of(item) and (benchmark := getattr(item, "funcargs", {}).get("benchmark")) is not None:
-        benchmark.skipped = True
+    found = getattr(item, "funcargs", {})
+    if collection.case_of(item) and (benchmark := found.get("benchmark")) is not None:
+        peft_case = found.get(collection.FIXTURE)
+        benchmark.skipped = not report.passed or peft_case is None or peft_case.is_measured
     return report
 
 

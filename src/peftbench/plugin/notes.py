@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from peftbench.plugin.screen import write_line
 from peftbench.text import visible
 
 if TYPE_CHECKING:
@@ -49,5 +50,4 @@ def tell_of_broken(config: pytest.Config, journal: Journal) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if journal.broken and reporter is not None:
         lines = ", ".join(map(str, journal.broken))
-        reporter.ensure_newline()
-        reporter.write_line(f"peftbench: lines of the journal cannot be read, and are measured again: {lines}")
+        write_line(reporter, f"peftbench: lines of the journal cannot be read, and are measured again: {lines}")

@@ -11,7 +11,7 @@ from statistics import NormalDist, fmean, stdev
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.plugin.collection import case_of
-from peftbench.plugin.screen import shown
+from peftbench.plugin.screen import shown, write_line
 from peftbench.report.numbers import milliseconds
 from peftbench.text import on_terminal
 
@@ -76,8 +76,7 @@ class Progress:
             self._rewrite(self._groups[nodeid])
         elif nodeid in self._last_of_groups:
             group = self._groups[nodeid]
-            self._reporter.ensure_newline()
-            self._reporter.write_line(shown(self._reporter, f"peftbench: {self._line(group)}"))
+            write_line(self._reporter, f"peftbench: {self._line(group)}")
 
     def _in_pass(self, name: str) -> None:
         """Write which pass of the current case begins. Pytest captures what a test prints, and lets this through."""

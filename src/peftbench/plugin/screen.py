@@ -16,7 +16,13 @@ def write(reporter: pytest.TerminalReporter, text: str) -> None:
 
 
 def write_line(reporter: pytest.TerminalReporter, line: str, **markup: bool) -> None:
-    """Write a line with pytest's reporter, in characters that its terminal can show."""
+    """Write a line with pytest's reporter, in characters that its terminal can show.
+
+    It begins a line of its own. Under -q pytest's reporter does not know that its line of dots has not ended.
+    """
+    reporter.ensure_newline()
+    if reporter.config.get_terminal_writer().width_of_current_line:
+        reporter.write("\n")
     reporter.write_line(shown(reporter, line), **markup)
 
 

@@ -57,11 +57,12 @@ def quantiles(values: Sequence[float]) -> tuple[float, ...]:
 @lru_cache(maxsize=4096)
 def _ranks(count: int) -> tuple[int, int]:
     """Return the ranks (from 0) of the order statistics that enclose the median of `count` values."""
-    tail, chance = 0.0, 0.5**count
-    rank = -1
-    while tail + chance <= (1 - CONFIDENCE) / 2:  # ends before the middle, where the tail is a half
-        tail += chance
-        rank += 1
-        chance *= (count - rank) / (rank + 1)
-    rank = max(rank, 0)
+    rank = (count - 1) // 2  # from the middle outwards: at the end, 0.5**count is 0 from 1075 values on
+    ways = math.lgamma(count + 1) - math.lgamma(rank + 1) - math.lgamma(count - rank + 1)
+    chance = math.exp(ways - count * math.log(2))  # that `rank` of the values lie below the median
+    tail = 0.5 if count % 2 else 0.5 - chance * (count - rank) / (rank + 1) / 2  # that at most `rank` do
+    while rank > 0 and tail > (1 - CONFIDENCE) / 2:
+        tail -= chance
+        chance *= rank / (count - rank + 1)
+        rank -= 1
     return rank, count - 1 - rank

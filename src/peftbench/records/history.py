@@ -106,13 +106,18 @@ def write(history: History, path: Path) -> None:
 def continued(path: Path, options: Sequence[str], stages: Sequence[Stage]) -> History:
     """Return the history in a file with `stages` as its states; a new history if there is no file.
 
+    A file without a finished step binds nobody to its options, which may be what made its steps fail.
+
     Raises:
         UserError: the file is no history, or has other options.
     """
+    new = History(tuple(options), tuple(stages))
     if not path.exists():
-        return History(tuple(options), tuple(stages))
+        return new
     found = read(path)
-    if found.options != tuple(options):
+    if found.options != new.options and all(step.comparison is None for step in found.steps):
+        return new
+    if found.options != new.options:
         raise UserError(
             f"{path}: was made with other options ({' '.join(found.options) or 'none'}): give the same ones, "
             "or another --output"

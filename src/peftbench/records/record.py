@@ -67,6 +67,16 @@ class KernelTime:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorShare:
+    """How much of the operators' time the calls of one operator took, clocked while they were counted."""
+
+    name: str
+    calls: int
+    share: float
+    """Share of the time of all operators of the round. A counted round is slower than a timed one."""
+
+
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
     """A training at one of its evaluations. Costs are counted from its start, without evaluations."""
 
@@ -144,7 +154,8 @@ class Record:
     warnings: tuple[str, ...] = ()
     longest_kernels: tuple[KernelTime, ...] | None = None
     """The ten kernels, copies and sets that took most of the device's time in a round; None if nothing looked."""
-
+    longest_operators: tuple[OperatorShare, ...] | None = None
+    """The ten operators that took longest on a CPU; None if nothing looked. They are told, and never compared."""
     timeline: Mapping[str, tuple[float, ...]] | None = None
     """Readings of the GPU while steps ran for the energy window, as series of one length; `t_s` holds their times."""
 

@@ -57,7 +57,7 @@ def _table(rows: Iterable[CaseVerdict], comparison: Comparison, *, reasons: bool
     columns = [
         Column("case", lambda case: case.id, text=True, folds=True, ratio=3),
         Column("verdict", _verdict, text=True, folds=True),
-        Column("against reference [95 %]", _interval, text=True, folds=True),
+        Column(f"against reference [{wording.level(comparison.rule.confidence)}]", _interval, text=True, folds=True),
         Column("ms", milliseconds_moved, text=True, folds=True),
     ]
     if reasons:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from peftbench.errors import UserError
+from peftbench.gate.constants import Rule
 
 
 class MovedLine(msgspec.Struct, frozen=True):
@@ -59,6 +60,12 @@ class OriginLine(msgspec.Struct, frozen=True):
     at: str
 
 
+class RuleLine(msgspec.Struct, frozen=True):
+    """The constants of the gate's rule that a report needs."""
+
+    confidence: float
+
+
 class Diff(msgspec.Struct, frozen=True):
     """A comparison."""
 
@@ -71,6 +78,13 @@ class Diff(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     suite: tuple[SuiteLine, ...] = ()
     bisect: tuple[OriginLine, ...] = ()
+    rule: RuleLine | None = None
+    """None if nothing was compared."""
+
+    @property
+    def confidence(self) -> float:
+        """One-sided confidence of each bound of a change."""
+        return self.rule.confidence if self.rule else Rule.confidence
 
 
 def read_diff(data: Mapping[str, Any], source: str) -> Diff:

@@ -8,13 +8,14 @@ from typing import Final
 from peftbench.gate.verdict import CaseVerdict, Comparison, Verdict
 from peftbench.report import wording
 from peftbench.report.cause import interval, milliseconds_moved
+from peftbench.report.numbers import counted
 from peftbench.text import in_markdown
 
 MAX_BYTES: Final = 1_000_000
 """GitHub refuses a step summary above 1 MiB."""
 
 _MARKS: Final = {"regressed": ":red_circle:", "inconclusive": ":yellow_circle:", "improved": ":green_circle:"}
-_HEAD: Final = "| case | verdict | against reference [95 %] | ms | why |\n| --- | --- | --- | --- | --- |\n"
+_HEAD: Final = "| case | verdict | against reference [{}] | ms | why |\n| --- | --- | --- | --- | --- |\n"
 
 
 def render(comparison: Comparison, *, fail_on: Iterable[Verdict], max_bytes: int = MAX_BYTES) -> str:
@@ -38,21 +39,26 @@ def render(comparison: Comparison, *, fail_on: Iterable[Verdict], max_bytes: int
 def _table(cases: Sequence[CaseVerdict], comparison: Comparison, room: int) -> str:
     if not cases:
         return ""
-    rows = list(_fitting((_row(case, comparison) for case in cases), room - len(_HEAD)))
-    return "\n" + _HEAD + "".join(rows) + _rest(len(cases) - len(rows))
+    head = _head(comparison)
+    rows = list(_fitting((_row(case, comparison) for case in cases), room - len(head)))
+    return "\n" + head + "".join(rows) + _rest(len(cases) - len(rows))
 
 
 def _folded(comparison: Comparison, room: int) -> str:
-    count = len(comparison.cases)
-    rows = list(_fitting((_row(case, comparison) for case in comparison.cases), room - len(_HEAD)))
+    count, head = len(comparison.cases), _head(comparison)
+    rows = list(_fitting((_row(case, comparison) for case in comparison.cases), room - len(head)))
     if not rows:
         return _rest(count)
-    title = f"<summary>All {wording.cases(count)}</summary>"
-    return f"\n<details>{title}\n\n{_HEAD}{''.join(rows)}{_rest(count - len(rows))}\n</details>\n"
+    title = f"<summary>All {counted(count, 'case')}</summary>"
+    return f"\n<details>{title}\n\n{head}{''.join(rows)}{_rest(count - len(rows))}\n</details>\n"
+
+
+def _head(comparison: Comparison) -> str:
+    return _HEAD.format(wording.level(comparison.rule.confidence))
 
 
 def _rest(count: int) -> str:
-    return f"\n{wording.cases(count)} more: see the file of the comparison.\n" if count else ""
+    return f"\n{counted(count, 'case')} more: see the file of the comparison.\n" if count else ""
 
 
 def _fitting(rows: Iterable[str], room: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.format import SCHEMA as BASELINE
+from peftbench.gate.meaning import TOTALS
 from peftbench.records.jsondata import encode
 from peftbench.records.record import SCHEMA as RUN
 from peftbench.report import studies
@@ -18,11 +19,14 @@ from peftbench.report.numbers import counted, megabytes, milliseconds, scaled
 from peftbench.report.page import page, written
 from peftbench.report.sheet import Row, Sheet
 from peftbench.report.table import Column
+from peftbench.report.wording import level
 from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.gate.snapshot import CaseSnapshot, Snapshot
     from peftbench.records.record import Record, Run
+
+CHECKPOINT: Final = "checkpoint_bytes"
 
 
 def _word(name: str) -> Callable[[Row], str]:
@@ -34,9 +38,9 @@ def _number(name: str, show: Callable[[float], str]) -> Callable[[Row], str]:
 
 
 def _checkpoint(row: Row) -> str:
-    """Return the size of a checkpoint, which is known as a sum or in parts."""
-    names = [name for name in row if name.startswith("checkpoint_") and name.endswith("_bytes")]
-    parts = [row[name] for name in names if row[name] is not None]
+    """Return the size of a checkpoint. A run has it as a sum and in parts, a baseline as either."""
+    names = TOTALS[CHECKPOINT] if row.get(CHECKPOINT) is None else (CHECKPOINT,)
+    parts = [row[name] for name in names if row.get(name) is not None]
     return megabytes(sum(parts)) if parts else ""
 
 
@@ -74,13 +78,6 @@ COLUMNS: Final = (
     Column("spread %", _number("spread", lambda value: f"{100 * value:.1f}"), rank=7),
     *COUNTERS,
     Column("why", _word("reason"), text=True, folds=True),
-)
-CHANGES: Final = (
-    CASE,
-    Column("verdict", _word("verdict"), text=True),
-    Column("change [95 %]", change),
-    Column("ms", lambda row: _moved(row.get("base_s"), row.get("new_s"))),
-    Column("why", lambda row: str(row["why"]), rank=0, text=True, folds=True),
 )
 
 
@@ -167,7 +164,17 @@ def of_diff(diff: Diff) -> Sheet:
         "suite": [f"{item.name} {item.verdict} {100 * item.change:+.1f} %" for item in diff.suite],
     }
     since = [f"{one.case}: first worse at {one.at}; not yet at {one.before}" for one in diff.bisect]
-    return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], CHANGES, since)
+    return Sheet(diff.schema, about, [of_change(case) for case in diff.cases], _changes(diff), since)
+
+
+def _changes(diff: Diff) -> Sequence[Column]:
+    return (
+        CASE,
+        Column("verdict", _word("verdict"), text=True),
+        Column(f"change [{level(diff.confidence)}]", change),
+        Column("ms", lambda row: _moved(row.get("base_s"), row.get("new_s"))),
+        Column("why", lambda row: str(row["why"]), rank=0, text=True, folds=True),
+    )
 
 
 def of_change(case: DiffCase) -> dict[str, Any]:
@@ -193,7 +200,8 @@ def of_change(case: DiffCase) -> dict[str, Any]:
 def why(case: DiffCase) -> str:
     """Return the cause of a verdict, and the counters that moved, in one sentence."""
     moved = [f"{item.name} {_plainly(item.before)} -> {_plainly(item.after)}" for item in case.counters]
-    return "; ".join(filter(None, [case.cause, case.reason, "" if case.cause else ", ".join(moved)]))
+    parts = [case.cause, case.reason, "" if case.cause else ", ".join(moved)]
+    return "; ".join(dict.fromkeys(filter(None, parts)))
 
 
 def _moved(before: float | None, after: float | None) -> str:

@@ -55,12 +55,15 @@ def head(run: Run) -> list[str]:
     weights = " (random weights: times do not depend on them)" if run.notes.get("random_weights") else ""
     versions = ", ".join(f"{name} {fingerprint[name]}" for name in ("python", "torch", "transformers", "peft"))
     device = fingerprint["device"] if settings.get("device") == "cuda" else fingerprint["cpu"]
+    noise = describe_noise(run.notes.get("noise") or {})
     lines = [
-        f"machine  {device}, {fingerprint['threads']} thread(s); {describe_noise(run.notes.get('noise', {}))}",
+        f"machine  {device}, {fingerprint['threads']} thread(s){f'; {noise}' if noise else ''}",
         f"model    {settings['model']}{weights}, {_precision(settings)}, data {settings['data']}",
         f"versions {versions}",
-        f"x base: time against the {settings['reference']} step, round by round; x full: quotient of two such ratios",
     ]
+    if any(_metric(record, "ratio") for record in run.records):
+        reference = settings["reference"]
+        lines.append(f"x base: time against the {reference} step, round by round; x full: quotient of two such ratios")
     lines += _protocol(settings)
     return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
 
@@ -89,13 +92,13 @@ def _protocol(settings: Mapping[str, Any]) -> list[str]:
 
 
 def describe_noise(readings: Mapping[str, float]) -> str:
-    """Return the readings of `noise()` as text."""
+    """Return the readings of `noise()` as text; '' if there are none, as of two states in lock-step."""
     words = []
     if "load_1min" in readings:
         words.append(f"load {readings['load_1min']:.2f}")
     if "cpu_pressure_percent" in readings:
         words.append(f"CPU pressure {readings['cpu_pressure_percent']:.1f} %")
-    return ", ".join(words) or "not available"
+    return ", ".join(words)
 
 
 def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -19,12 +20,12 @@ def headline(comparison: Comparison, fail_on: Iterable[Verdict]) -> str:
     count = len(comparison.cases)
     if not failing:
         judged = sum(case.verdict not in ("new", "missing", "not comparable") for case in comparison.cases)
-        return f"Passed: {judged} of {cases(count)} compared, and none failed."
+        return f"Passed: {judged} of {counted(count, 'case')} compared, and none failed."
     parts = [f"{item.name} {item.verdict}" for item in failing if isinstance(item, SuiteVerdict)]
     for verdict in VERDICTS:
         names = [item.id for item in failing if isinstance(item, CaseVerdict) and item.verdict == verdict]
         if names:
-            parts.append(f"{len(names)} of {cases(count)} {verdict} ({some(names)})")
+            parts.append(f"{len(names)} of {counted(count, 'case')} {verdict} ({some(names)})")
     return f"Failed: {'; '.join(parts)}."
 
 
@@ -46,15 +47,22 @@ def sensitivity(comparison: Comparison) -> str:
     return f"smallest slowdown that is seen with {power} power: {100 * share(comparison.detectable):.1f} %"
 
 
+def level(confidence: float) -> str:
+    """Return how sure the interval between two bounds is, each of which has a one-sided confidence: `90 %` for 0.95."""
+    return f"{100 * (2 * confidence - 1):.3g} %"
+
+
 def suite_line(item: SuiteVerdict) -> str:
     """Return the verdict of all cases together, or of a reference, as a sentence."""
-    moved = f"{item.name} {percent(item.shift)}"
+    moved, limit = percent(item.shift), f"{100 * item.limit:g} %"
+    reference = item.name.startswith("reference")
     if item.verdict == "unchanged":
-        return moved
-    limit = f"more than {100 * item.limit:g} %"
-    if item.name.startswith("reference"):
-        return f"{item.name} {item.verdict}: it moved by {percent(item.shift)} against the anchor, {limit}"
-    return f"{item.name} {item.verdict}: every case moved by {percent(item.shift)} against its reference, {limit}"
+        what = f"{item.name} {moved} against {'the anchor' if reference else 'the references'}"
+        beyond = abs(item.shift) > math.log1p(item.limit)
+        return f"{what}: more than {limit}, but not for certain" if beyond else f"{what}, accepted up to {limit}"
+    if reference:
+        return f"{item.name} {item.verdict}: it moved by {moved} against the anchor, more than {limit}"
+    return f"{item.name} {item.verdict}: every case moved by {moved} against its reference, more than {limit}"
 
 
 def explanation(case: CaseVerdict, comparison: Comparison) -> str:
@@ -68,11 +76,6 @@ def message(case: CaseVerdict, comparison: Comparison) -> str:
     """Return one line for a red test or an annotation, without the id."""
     why = explanation(case, comparison)
     return f"{case.verdict}: {why}" if why else case.verdict
-
-
-def cases(count: int) -> str:
-    """Return `1 case`, `2 cases`."""
-    return f"{count} case" + ("" if count == 1 else "s")
 
 
 def _evidence(time: Time | None, comparison: Comparison) -> str:

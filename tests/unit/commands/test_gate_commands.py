@@ -230,6 +230,10 @@ def test_a_constant_of_the_rule_is_an_option(record: Callable[..., Path]) -> Non
     ("arguments", "message"),
     [
         (["compare", "none.json", "run.json"], "none.json: cannot be read: No such file or directory"),
+        (
+            ["compare", "baselines", "run.json"],
+            "baselines: cannot be read: No such file or directory; `peftbench accept` makes a first",
+        ),
         (["compare", "empty", "run.json"], "empty: holds no baseline with the settings of this run"),
         (["compare", "run.json", "bad.json"], "bad.json:1: the file ends too early"),
         (["compare", "run.json", "run.json", "--fail-on", "slow"], "unknown verdict 'slow'"),

@@ -87,3 +87,10 @@ def test_a_note_of_very_many_shards_is_told_of_at_once(run_file: Path, capsys: p
     edited(run_file, "notes", {"shard": {**SHARD, "parts": 10**15}})
     assert main(["merge", str(run_file), "-o", str(run_file.with_name("all.json"))]) == 1
     assert capsys.readouterr().err.endswith("of shard 2-1000000000000000 of 1000000000000000\n")
+
+
+def test_a_file_that_is_given_twice_is_named(run_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = run_file.with_name("other.json")
+    other.write_bytes(run_file.read_bytes())
+    assert main(["merge", str(run_file), str(other), str(other), "-o", str(run_file.with_name("all.json"))]) == 2
+    assert capsys.readouterr().err == f"peftbench: {other}: is given twice; name each file once\n"

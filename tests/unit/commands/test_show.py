@@ -14,6 +14,7 @@ from peftbench.cli import main
 from peftbench.gate.compare import compare
 from peftbench.gate.format import to_text
 from peftbench.gate.snapshot import Acceptance, Snapshot, snapshot_of
+from peftbench.measure.counters.checkpoint_size import CheckpointSize
 from peftbench.records.journal import Journal
 from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
 from peftbench.records.runfile import save_run
@@ -98,6 +99,15 @@ def test_why_a_case_has_no_numbers_is_shown_and_breaks_no_table(
     assert "needs more | memory" in shown(capsys, files["run"])
     rows = [line for line in shown(capsys, files["run"], "--format=markdown").splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+def test_the_size_of_a_checkpoint_is_counted_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = CheckpointSize(tensor_bytes=1_457_164, other_bytes=4_472)
+    measured = Run(HEAD["fingerprint"], HEAD["settings"], (replace(record(LORA, 1, 0.1), metrics=size.metrics()),))
+    save_run(measured, tmp_path / "run.json")
+    (tmp_path / "baseline.json").write_text(to_text(snapshot_of(measured)))
+    for name in ("run", "baseline"):  # one has the sum beside its parts, the other the parts alone
+        assert "1.46" in shown(capsys, tmp_path / f"{name}.json").split()
 
 
 def test_trainings_are_shown_as_their_run_showed_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

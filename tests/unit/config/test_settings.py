@@ -92,6 +92,13 @@ def test_every_option_answers_one_question_and_children_get_what_is_not_the_pare
     assert all(option.parent for option in options().values() if option.launches)
 
 
+def test_a_comparison_is_written_where_something_is_compared() -> None:
+    with pytest.raises(UserError, match=r"^--peftbench-diff-json needs --peftbench-gate or --peftbench-against"):
+        Settings.read({"diff_json": "d.json"})
+    for name, value in (("gate", "true"), ("against", "v1")):
+        assert Settings.read({"diff_json": "d.json", name: value}).diff_json
+
+
 @pytest.mark.parametrize(("name", "value"), [("candidate", "v2"), ("bisect", "true")])
 def test_what_only_a_comparison_of_states_follows_is_refused_without_one(name: str, value: str) -> None:
     with pytest.raises(UserError, match=rf"^--peftbench-{name} needs --peftbench-against"):

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice, product
 from random import Random
 from typing import Any
 
+from peftbench.measure.energy.nvml import Reading
+from peftbench.measure.energy.sampler import timeline
 from peftbench.pages.sources import NamedFile, Sources
 from peftbench.records.history import History, Stage, Step
-from peftbench.records.record import CurvePoint, Launch, LoadPoint, Metric, Record, Run
+from peftbench.records.record import (
+    CurvePoint,
+    KernelTime,
+    Launch,
+    LoadPoint,
+    Metric,
+    OperatorShare,
+    Record,
+    Run,
+    record_from_json,
+    record_to_json,
+)
 from peftbench.report.diffs import Diff, DiffCase, MovedLine, SuiteLine, TimeLine, read_diff
 
 FINGERPRINT = {
@@ -74,11 +88,44 @@ def case(workload: str, method: str, task: str, batch_size: int, draw: Random) -
         },
         launches=(Launch("2026-01-01-abc123", 30, time_s, time_s / 1.2, math.log(1.2), 0.001),),
         operators={name: draw.randrange(1, 90) for name in OPERATORS},
+        longest_operators=tuple(
+            OperatorShare(name, draw.randrange(1, 90), round(draw.random() / 10, 4)) for name in OPERATORS[:10]
+        ),
         modules={f"encoder.layer.*.part_{number}": draw.randrange(1, 10**5) for number in range(6)},
         quantiles_s=tuple(time_s * share for share in (0.9, 0.93, 0.97, 1.0, 1.04, 1.1, 1.5)),
         stop="precision",
         warnings=("launch-bound: the host, not the device, sets the time",) if draw.random() < 0.1 else (),
     )
+
+
+def on_gpu(record: Record) -> Record:
+    """Return a case as one of a GPU that was read 200 times, by way of the file format."""
+    read: list[tuple[float, dict[str, Reading[int] | Reading[float]]]] = [
+        (
+            place / 20,
+            {
+                "device_bytes": Reading(2 * 10**9 + 10**6 * place),
+                "power_w": Reading(90.0 + place),
+                "temperature_c": Reading(40 + place // 10),
+                **({"process_bytes": Reading(10**9 + 10**6 * place)} if place % 5 == 0 else {}),
+            },
+        )
+        for place in range(200)
+    ]
+    kernels = tuple(
+        KernelTime(f"void ampere_sgemm_{number}x64<float, {number}>(float const*, int)", "matmul", number, number / 1e4)
+        for number in range(10, 0, -1)
+    )
+    spent = {"matmul": 0.0055, "copy": 0.0005, "attention": 0.0}
+    families = {f"{name}_kernels_s": Metric(time_s, "s", noise="sampled") for name, time_s in spent.items()}
+    made = replace(
+        record,
+        metrics={**record.metrics, **families},
+        timeline=timeline(read),
+        longest_kernels=kernels,
+        longest_operators=None,
+    )
+    return record_from_json(record_to_json(made))
 
 
 def large_run(cases: int) -> Run:
@@ -87,6 +134,30 @@ def large_run(cases: int) -> Run:
     rooms = product(range(1, cases + 1), ("train_step", "inference"), TASKS, METHODS)
     records = (case(workload, method, task, size, draw) for size, workload, task, method in rooms)
     return Run(FINGERPRINT, SETTINGS, tuple(islice(records, cases)), {"noise": {}})
+
+
+def at(day: int, *, lora: float = 1.0, peak: float = 0.0, cpu: str = "A Processor", **fingerprint: str) -> Run:
+    """Return a run of a commit of one day, with LoRA's time times a factor and some bytes more at its peak."""
+    run = large_run(4)
+
+    def changed(record: Record) -> Record:
+        if record.method != "lora":
+            return record
+        ratio, bytes_ = record.metrics["ratio"], record.metrics["peak_bytes"]
+        assert ratio.value is not None
+        assert ratio.low is not None
+        assert ratio.high is not None
+        assert bytes_.value is not None
+        slower = replace(ratio, value=ratio.value * lora, low=ratio.low * lora, high=ratio.high * lora)
+        metrics = {**record.metrics, "ratio": slower, "peak_bytes": Metric(bytes_.value + peak, "B")}
+        return replace(record, metrics=metrics)
+
+    notes = {
+        "commit": f"v0.{day}",
+        "committed": f"2026-01-{day:02}T10:00:00+00:00",
+        "measured": f"2026-02-{30 - day}T10:00:00+00:00",
+    }
+    return Run({**FINGERPRINT, "cpu": cpu, **fingerprint}, run.settings, tuple(map(changed, run.records)), notes)
 
 
 def training(method: str, seed: int, qualities: tuple[float, ...], step_s: float) -> Record:
@@ -219,6 +290,8 @@ def small_run() -> Run:
     )
     notes = {"noise": {"load_1min": 0.5}, "random_weights": True}
     settings = {**SETTINGS, "target": "97%", "learning_rates": [0.001]}
+    looked_at = "train_step[lora-nli-bs8]"
+    steps = [on_gpu(one) if one.id == looked_at else one for one in steps]
     return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments(), *merges()), notes)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.pages.specimens import comparison, everything, history, large_run, small_run
+from tests.unit.pages.specimens import comparison, everything, history, large_run, on_gpu, small_run
 from tests.unit.report.test_hostile_text import HOSTILE, poisoned
 
 from peftbench.errors import UserError
@@ -128,7 +128,9 @@ def test_parts_without_data_are_left_out() -> None:
 
 
 def test_a_page_of_a_thousand_cases_can_be_sent() -> None:
-    text = render(content_of(Sources(runs=(NamedFile("run.json", large_run(1000)),))))
+    run = large_run(1000)
+    run = replace(run, records=tuple(map(on_gpu, run.records)))  # timelines of 200 readings, and kernels
+    text = render(content_of(Sources(runs=(NamedFile("run.json", run),))))
     assert len(text.encode()) < 5_000_000
 
 

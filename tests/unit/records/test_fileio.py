@@ -50,6 +50,19 @@ def test_a_failing_write_leaves_the_old_text_and_no_part_of_the_new(
     assert (path.read_text(), os.listdir(tmp_path)) == ("old", ["a.json"])  # noqa: PTH208 - hidden ones too
 
 
+def test_the_content_is_flushed_before_its_name_and_then_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, flushed = tmp_path / "a.json", list[tuple[bool, bool]]()
+
+    def fsync(descriptor: int) -> None:
+        flushed.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, "new")
+    assert flushed == [(False, False), (True, True)]  # a file, then its folder
+
+
 def test_what_a_killed_write_left_is_deleted_by_the_next_one_in_that_folder(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from peftbench.records.fileio import write_atomically\n"

@@ -55,3 +55,5 @@ def test_other_options_are_refused_with_those_of_the_file(tmp_path: Path, had: t
     write(replace(HISTORY, options=had), path)
     with pytest.raises(UserError, match=rf"was made with other options \({words}\): give the same ones, or another"):
         continued(path, ["-q"], STAGES)
+    write(replace(HISTORY, options=had, steps=(TRIED,)), path)  # nothing was measured by those options
+    assert continued(path, ["-q"], STAGES) == replace(HISTORY, steps=())

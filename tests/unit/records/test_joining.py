@@ -40,6 +40,8 @@ def test_launches_of_a_case_are_one_record_with_medians() -> None:
     assert (time_s.value, time_s.low, time_s.high) == (1.2, 1.1, 1.4)
     assert found.quantiles_s == (0.2, 0.4)
     assert found.passes_s == {"time": 6.0}
+    stops = [replace(record(), stop=stop) for stop in ("budget", "precision", "precision")]
+    assert merge_records(stops).stop == "precision"  # what ended most of them
     assert found.warnings == ()
     assert merged.notes == {"duration_s": 3.0, "note": "m", "passes_s": {}}
 

@@ -10,7 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peftbench.errors import UserError
-from peftbench.records.record import Launch, LoadPoint, Metric, Record, Run, record_from_json, record_to_json
+from peftbench.records.record import (
+    KernelTime,
+    Launch,
+    LoadPoint,
+    Metric,
+    OperatorShare,
+    Record,
+    Run,
+    record_from_json,
+    record_to_json,
+)
 from peftbench.records.runfile import load_run, run_from_json, save_run
 
 SCHEMA: dict[str, Any] = json.loads(files("peftbench.records").joinpath("run.schema.json").read_text())
@@ -32,6 +42,9 @@ records = st.builds(
     quantiles_s=st.lists(numbers, max_size=2).map(tuple),
     loads=st.none() | st.lists(loads, max_size=2).map(tuple),
     warnings=st.lists(text, max_size=2).map(tuple),
+    longest_kernels=st.none() | st.lists(st.builds(KernelTime, time_s=numbers), max_size=2).map(tuple),
+    longest_operators=st.none() | st.lists(st.builds(OperatorShare, share=numbers), max_size=2).map(tuple),
+    timeline=st.none() | st.just({"t_s": (0.0, 0.5), "power_w": (99.5, 300.0)}),
 )
 runs = st.builds(
     Run,

@@ -116,6 +116,14 @@ def test_a_mean_over_launches_has_students_interval() -> None:
     assert found.launches == 3
 
 
+def test_an_end_that_is_not_known_is_null_for_programs() -> None:
+    def launched(method: str, x: float) -> Record:
+        return replace(case(method, math.exp(x)), launches=(Launch("s", 9, 0.1, 0.1, x),) * 2)
+
+    _, lora = answer(launched("full", 0.0), launched("lora", 0.1)).to_json()["methods"]
+    assert (lora["training"]["low"], lora["training"]["high"]) == (None, None)  # equal launches tell no spread
+
+
 def test_marks_need_intervals_that_lie_apart() -> None:
     wide = [case("full", 1.0), case("lora", 0.98, width=0.05), case("ia3", 0.97, width=0.05)]
     found = standings(wide)

@@ -16,6 +16,8 @@ from peftbench.gate.verdict import CaseVerdict, Change, Comparison, SuiteVerdict
 from peftbench.report import comparison as terminal
 from peftbench.report import exports, markdown, wording
 from peftbench.report.cause import cause
+from peftbench.report.diffs import read_diff
+from peftbench.report.sheets import of_diff
 
 MakeSnapshot = Callable[..., Snapshot]
 
@@ -135,7 +137,13 @@ def test_the_verdict_comes_as_a_sentence_with_counts_and_what_could_have_been_se
 def test_what_all_cases_share_is_told() -> None:
     together = SuiteVerdict("common shift", "regressed", 0.0402, 0.03)
     reference = SuiteVerdict("reference of train_step nli", "improved", -0.2, 0.15)
-    assert wording.suite_line(FOUND.suite[0]) == "common shift +0.3 %"
+    assert wording.suite_line(FOUND.suite[0]) == "common shift +0.3 % against the references, accepted up to 3 %"
+    assert wording.suite_line(replace(reference, verdict="unchanged", shift=0.05)) == (
+        "reference of train_step nli +5.1 % against the anchor, accepted up to 15 %"
+    )
+    assert wording.suite_line(replace(reference, verdict="unchanged")) == (
+        "reference of train_step nli -18.1 % against the anchor: more than 15 %, but not for certain"
+    )
     assert wording.suite_line(together) == (
         "common shift regressed: every case moved by +4.1 % against its reference, more than 3 %"
     )
@@ -203,9 +211,18 @@ def test_the_table_begins_with_the_verdict_and_lists_the_worst_first() -> None:
     lines = terminal.render(FOUND, fail_on=FAIL, width=400).splitlines()
     assert lines[0] == "Failed: 1 of 4 cases regressed (train_step[lora-nli-bs8])."
     assert lines[1].startswith("1 regressed, 1 inconclusive, 1 unchanged, 1 missing; smallest slowdown")
-    assert lines[2:4] == ["common shift +0.3 %", FOUND.notes[0]]
+    assert lines[2:4] == [wording.suite_line(FOUND.suite[0]), FOUND.notes[0]]
     assert [line.split()[0] for line in lines[4:]] == ["case", LORA.id, DORA.id, GONE.id]
     assert "REGRESSED" in lines[5]
+
+
+def test_two_bounds_are_called_by_what_lies_between_them() -> None:
+    stricter = replace(FOUND, rule=Rule(confidence=0.99))
+    for comparison, level in ((FOUND, "90 %"), (stricter, "98 %")):  # each bound is passed with 5 %, or with 1 %
+        assert f"against reference [{level}]" in terminal.render(comparison, fail_on=FAIL, width=400)
+        assert f"against reference [{level}]" in markdown.render(comparison, fail_on=FAIL)
+        diff = read_diff(json.loads(exports.to_json(comparison, fail_on=FAIL)), "")
+        assert f"change [{level}]" in [column.title for column in of_diff(diff).columns]
 
 
 def test_color_is_only_where_it_is_asked_for() -> None:

@@ -93,6 +93,17 @@ def test_the_head_says_where_the_numbers_come_from() -> None:
     assert "after the first case 500 MB, after the last 501 MB" in text
 
 
+def test_two_states_in_lock_step_have_no_step_that_times_are_against() -> None:
+    assert "x base: time against the base step" in render(RUN, width=160)
+    metrics = {name: metric for name, metric in LORA.metrics.items() if name != "ratio"}
+    lockstep = replace(
+        RUN, settings={**SETTINGS, "reference": "main"}, records=(replace(LORA, metrics=metrics),), notes={}
+    )
+    text = render(lockstep, width=160)
+    assert "main" not in text
+    assert "1 thread(s)\n" in text
+
+
 @pytest.mark.parametrize(
     ("launches", "ranges"),
     [((5,), True), ((6,), False), ((40, 40, 40), True), ((3,) * 6, False), ((1,), False), ((), False)],

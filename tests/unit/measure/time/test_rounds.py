@@ -70,6 +70,9 @@ def test_drift_that_hits_both_leaves_the_ratio_alone() -> None:
     assert time_s is not None
     assert forward_s == pytest.approx(time_s / 2)
     assert rate == pytest.approx(10 / time_s)
+    ends = metrics["time_s"].low or 0, metrics["time_s"].high or 0
+    assert (metrics["tokens_per_s"].low, metrics["tokens_per_s"].high) == (10 / ends[1], 10 / ends[0])
+    assert ends[0] < ends[1]
 
 
 def test_it_stops_when_the_ratio_is_known() -> None:

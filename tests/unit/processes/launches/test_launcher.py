@@ -11,7 +11,8 @@ import pytest
 from peftbench.processes.launches.launcher import Launcher, Target
 from peftbench.processes.launches.process import Command
 from peftbench.records.journal import Journal
-from peftbench.records.record import Record
+from peftbench.records.record import Record, Run
+from peftbench.records.runfile import save_run
 
 CHILD = """
 import json, os, shutil, signal, sys, time
@@ -48,3 +49,13 @@ def test_a_launch_that_ends_badly_keeps_what_it_had_finished(deed: str, problem:
         f"launch {number} {problem} after 1 of 2 cases; its output: {tmp_path}/launches/{number}/log.txt"
         for number in (1, 2)
     ]
+
+
+def test_what_an_earlier_launch_wrote_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "launches" / "1"
+    save_run(Run({}, {}, (Record("a", "train_step", "lora", "nli", 1, seq_len=8, status="ok"),)), folder / "run.json")
+    command = Command(arguments=(sys.executable, "-c", ""), folder=tmp_path)
+    said: list[str] = []
+    launcher = Launcher(command=command, folder=tmp_path / "launches", session="s", say=said.append, resume=True)
+    assert launcher.launch(TARGETS, 1) == []
+    assert said == [f"launch 1 yielded no record after 0 of 2 cases; its output: {folder}/log.txt"]

@@ -21,6 +21,13 @@ def test_a_child_that_ends_in_order_has_no_problem_and_a_log(tmp_path: Path) -> 
     assert ending.log.read_text().split() == [str(tmp_path), "x"]
 
 
+def test_a_child_does_not_inherit_the_repository_of_a_git_hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_INDEX_FILE", "of-an-unfinished-commit")
+    monkeypatch.setenv("MINE", "kept")
+    code = "import os; print(os.environ.get('GIT_INDEX_FILE'), os.environ['MINE'])"
+    assert run(python(code, tmp_path), tmp_path / "log").log.read_text().split() == ["None", "kept"]
+
+
 @pytest.mark.parametrize(
     ("code", "problem"),
     [

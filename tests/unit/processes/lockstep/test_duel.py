@@ -105,6 +105,13 @@ def test_no_pass_is_taken_twice_but_of_what_a_counter_condemns() -> None:
     assert found["k"].verdict == "improved"
 
 
+def test_a_case_that_a_counter_condemns_gets_no_more_pairs() -> None:
+    slower = {"e": 0.024, "h": 0.024}
+    asked, _, _ = raced(slower, 1, Rule(), flops={"h": (1000, 1001)})
+    assert asked[COUNT:]
+    assert all("e" in names and "h" not in names for names in asked[COUNT:])
+
+
 def test_without_more_launches_the_first_pairs_tell() -> None:
     asked, comparison = duel({"c": 0.06}, 0, Rule(more_launches=0))
     assert asked == [NAMES] * COUNT
