@@ -31,7 +31,16 @@ numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 maybe = st.none() | numbers
 metrics = st.builds(Metric, value=maybe, unit=text, low=maybe, high=maybe, reason=text)
 launches = st.builds(Launch, session=text, time_s=numbers, reference_s=maybe, x=maybe, anchor_s=maybe)
-loads = st.builds(LoadPoint, offered_per_s=numbers, longest_s=maybe, p50_s=maybe, p95_s=maybe, p99_s=maybe)
+loads = st.builds(
+    LoadPoint,
+    offered_per_s=numbers,
+    achieved_per_s=numbers,
+    lot_size=numbers,
+    longest_s=maybe,
+    p50_s=maybe,
+    p95_s=maybe,
+    p99_s=maybe,
+)
 records = st.builds(
     Record,
     id=text,
