@@ -131,9 +131,27 @@ def _run() -> Run:
         variant={"by": "mixed", "n": 4},
         loads=(LoadPoint(50.0, 50.2, 200, 2, 1.4, 0.05, 0.02, 0.03, 0.04), LoadPoint(125.0, 99.0, 200, 41, 8.0, 0.7)),
     )
+    merged = replace(
+        measured[0],
+        id="merging[lora-nli+ner-bs8-seed0-bysvd]",
+        workload="merging",
+        method="lora",
+        task="nli+ner",
+        launches=(),
+        variant={"seed": 0, "by": "svd"},
+        metrics={
+            **{name: Metric(0.9, "1", "higher", "sampled") for name in ("quality_ratio", "worst_quality_ratio")},
+            "bytes_ratio": Metric(0.5, "1"),
+            "stored_bytes": Metric(4096, "B"),
+            "merge_s": Metric(0.02, "s", noise="timed"),
+        },
+    )
     failed = replace(measured[0], id="train_step[oft-nli-bs8]", status="failed", reason="boom", metrics={}, launches=())
     return Run(
-        FINGERPRINT, SETTINGS, (*measured, *trained, served, failed), {"duration_s": 1.0, "noise": {"load_1min": 0.5}}
+        FINGERPRINT,
+        SETTINGS,
+        (*measured, *trained, served, merged, failed),
+        {"duration_s": 1.0, "noise": {"load_1min": 0.5}},
     )
 
 

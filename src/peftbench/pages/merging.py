@@ -29,8 +29,8 @@ def _row(one: MergedWay) -> dict[str, Any] | None:
     if left is None or worst is None or share is None or size is None:
         return None
     return {
-        "group": one.group,
-        "method": f"{one.method} {one.way}",
+        "group": f"{one.group}, {one.method}",  # ratios to other adapters are not compared with each other
+        "method": one.way,
         "share": share,
         "share_low": share,
         "share_high": share,

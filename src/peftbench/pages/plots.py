@@ -115,7 +115,7 @@ def cost_quality(theme: Theme) -> alt.LayerChart:
 
 
 def merging(theme: Theme) -> alt.LayerChart:
-    """Rows: group, method, share, share_low, share_high, left, left_low, left_high, reached, shown."""
+    """Rows: group, method (the way), share, share_low, share_high, left, left_low, left_high, reached, shown."""
     titles = ("bytes stored, against one adapter a task", "quality, against one adapter a task")
     return _scatter(theme, x="share", y="left", titles=titles, lower_y=False)
 

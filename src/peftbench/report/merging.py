@@ -6,18 +6,21 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from peftbench.claims.evidence import value
 from peftbench.claims.intervals import Interval, Observation, interval
-from peftbench.report.numbers import between, megabytes, milliseconds
+from peftbench.report.numbers import between, megabytes, milliseconds, significant
 from peftbench.report.table import Column
-from peftbench.studies.training.results import MERGING
+from peftbench.studies.training.results import HEADS, MERGING
 
 if TYPE_CHECKING:
     from peftbench.records.record import Record
 
-RATIOS = (0.0, math.inf)
+RATIOS: Final = (0.0, math.inf)
+"""Range of a ratio of scores."""
+LITTLE: Final = 0.95
+"""Where heads without adapters keep this share of the quality, the adapters are not worth merging."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,8 @@ def columns(ways: Sequence[MergedWay]) -> list[Column]:
         Column.of("method", [one.method for one in ways], text=True),
         Column.of("way", [one.way for one in ways], text=True),
         Column.of("seeds", [str(len(one.records)) for one in ways], rank=2),
-        Column.of("quality x own", [_between(one.left) for one in ways]),
-        Column.of("worst task", [_between(one.worst) for one in ways]),
+        Column.of("quality x own", ["" if one.left is None else between(one.left) for one in ways]),
+        Column.of("worst", ["" if one.worst is None else significant(one.worst.value) for one in ways]),
         Column.of("bytes x own", ["" if one.bytes_ratio is None else f"{one.bytes_ratio:.2f}" for one in ways]),
         Column.of("MB", ["" if one.stored_bytes is None else megabytes(one.stored_bytes) for one in ways], rank=1),
         Column.of("merge ms", ["" if one.merge_s is None else milliseconds(one.merge_s) for one in ways]),
@@ -95,5 +98,12 @@ def columns(ways: Sequence[MergedWay]) -> list[Column]:
     ]
 
 
-def _between(found: Interval | None) -> str:
-    return "" if found is None else between(found)
+def notes(ways: Sequence[MergedWay]) -> list[str]:
+    """Return a line for each method whose adapters learned next to nothing: ratios to them say little."""
+    lost = [one for one in ways if one.way == HEADS and one.left is not None and one.left.value >= LITTLE]
+    return [
+        f"{one.method}: heads without adapters keep {one.left.value:.2f} of the quality, so the adapters learned "
+        "little, and ratios to them say little"
+        for one in lost
+        if one.left is not None
+    ]

@@ -80,7 +80,7 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     ways = merging.merged_ways(found)
     for group in dict.fromkeys(one.group for one in ways):
         mine = [one for one in ways if one.group == group]
-        yield f"{MERGING}  {group}", _table(merging.columns(mine), len(mine), width), []
+        yield f"{MERGING}  {group}", _table(merging.columns(mine), len(mine), width), merging.notes(mine)
 
 
 def _of_members(members: Sequence[Training], goal: Goal | None, width: int) -> Table:

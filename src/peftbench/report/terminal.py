@@ -120,11 +120,15 @@ def _named(record: Record) -> str:
 
 
 def holes(records: Iterable[Record]) -> list[str]:
-    """Return a line with the reason for each row without numbers."""
-    found = (
-        f"  {variants.method(record)}: {record.status}: {record.reason}" for record in records if record.status != "ok"
-    )
-    return list(dict.fromkeys(found))
+    """Return a line for each method and reason why rows have no numbers. It counts the variants of several."""
+    found: dict[tuple[str, str, str], dict[str, None]] = {}
+    for record in records:
+        if record.status != "ok":
+            found.setdefault((record.method, record.status, record.reason), {})[variants.method(record)] = None
+    return [
+        f"  {next(iter(named)) if len(named) == 1 else f'{method}, {len(named)} variants'}: {status}: {reason}"
+        for (method, status, reason), named in found.items()
+    ]
 
 
 def conditions(run: Run) -> list[str]:

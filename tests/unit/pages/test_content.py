@@ -227,10 +227,11 @@ def test_the_lowest_load_that_starves_is_marked_for_each_way_to_serve() -> None:
 
 
 def test_merged_adapters_are_points_of_bytes_and_quality_with_a_line_to_the_worst_task() -> None:
-    rows = {row["method"]: row for row in page_of(small_run()).plots["merging"].rows}
-    assert list(rows) == ["lora own", "lora cat", "lora svd", "lora heads", "ia3 linear"]
-    svd = rows["lora svd"]
-    assert (svd["group"], svd["share"]) == ("nli+ner-bs8", 0.55)
+    rows = {(row["group"], row["method"]): row for row in page_of(small_run()).plots["merging"].rows}
+    lora = [("nli+ner-bs8, lora", way) for way in ("own", "cat", "svd", "heads")]
+    assert list(rows) == [*lora, ("nli+ner-bs8, ia3", "linear")]  # a ratio is to the method's own adapters
+    svd = rows["nli+ner-bs8, lora", "svd"]
+    assert svd["share"] == 0.55
     assert (svd["left_low"], svd["left"], svd["left_high"]) == pytest.approx((0.75, 0.855, 0.855))
     assert svd["shown"].endswith("worst task x 0.750, 0.550 MB, bytes x 0.55")
     unknown = replace(merges()[0], metrics={"quality_ratio": Metric(None, "1", reason="nothing")})

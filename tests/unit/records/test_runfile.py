@@ -33,8 +33,13 @@ metrics = st.builds(Metric, value=maybe, unit=text, low=maybe, high=maybe, reaso
 launches = st.builds(Launch, session=text, time_s=numbers, reference_s=maybe, x=maybe, anchor_s=maybe)
 loads = st.builds(
     LoadPoint,
-    **dict.fromkeys(("offered_per_s", "achieved_per_s", "lot_size"), numbers),
-    **dict.fromkeys(("longest_s", "p50_s", "p95_s", "p99_s"), maybe),
+    offered_per_s=numbers,
+    achieved_per_s=numbers,
+    lot_size=numbers,
+    longest_s=maybe,
+    p50_s=maybe,
+    p95_s=maybe,
+    p99_s=maybe,
 )
 records = st.builds(
     Record,

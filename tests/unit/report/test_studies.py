@@ -144,5 +144,8 @@ def test_a_way_to_merge_is_a_row_over_seeds() -> None:
     text = rendered(*own, *(merged("svd", seed, 0.8 + seed / 100, 0.3 + seed) for seed in range(3)))
     assert "merging  nli+ner-bs8" in text
     assert cells(text, "lora", "own") == ["lora", "own", "2", "1.00", "0.500", "0.50", "2.50", "0.700"]
-    row = ["3", "0.810 [0.785, 0.835]", "0.405 [0.393, 0.417]", "0.50", "2.50", "1300", "0.700"]
+    row = ["3", "0.810 [0.785, 0.835]", "0.405", "0.50", "2.50", "1300", "0.700"]
     assert cells(text, "lora", "svd") == ["lora", "svd", *row]
+    assert "heads without adapters keep" not in text
+    text = rendered(*own, merged("heads", 0, 0.97, None))
+    assert "lora: heads without adapters keep 0.97 of the quality, so the adapters learned little" in text

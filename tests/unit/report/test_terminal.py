@@ -4,7 +4,7 @@ import pytest
 
 from peftbench.records.record import Launch, Metric, Record, Run
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
-from peftbench.report.terminal import render
+from peftbench.report.terminal import holes, render
 
 FINGERPRINT = {
     "cpu": "A Processor @ 2.80GHz",
@@ -243,3 +243,11 @@ def test_states_of_an_adapter_share_a_block_and_lengths_have_their_own() -> None
     assert "1.50" in next(line for line in first.splitlines() if line.startswith("lora  "))
     assert "  lora merged: unsupported: not now" in first
     assert second.count("lora") == 1
+
+
+def test_a_reason_of_several_variants_is_one_line() -> None:
+    failed = replace(generated("lora", 1.0, cache=1), status="unsupported", reason="not now")
+    cases = [replace(failed, variant={"seed": seed, "by": way}) for seed in range(2) for way in ("cat", "svd")]
+    assert holes(cases) == ["  lora, 4 variants: unsupported: not now"]
+    other = [replace(one, reason=f"not {one.variant['by']}") for one in cases[:2]]
+    assert holes(other) == ["  lora seed 0 by cat: unsupported: not cat", "  lora seed 0 by svd: unsupported: not svd"]
