@@ -32,8 +32,12 @@ _SIGNALS: Final = tuple(
     if name in signal.Signals.__members__
 )
 """That a program handles: to look at all takes long."""
-_LIBRARIES: Final = ("TORCHINDUCTOR_", "_TORCHINDUCTOR_", "TRITON_", "DISABLE_CUPTI_LAZY_REINIT", "TEARDOWN_CUPTI")
-"""How the environment variables begin that torch.compile and its profiler set for themselves: they are left alone."""
+_LIBRARIES: Final = (
+    *("TORCHINDUCTOR_", "_TORCHINDUCTOR_", "TRITON_", "DISABLE_CUPTI_LAZY_REINIT", "TEARDOWN_CUPTI"),
+    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"),
+)
+"""How the environment variables begin that libraries set for themselves: torch.compile and its profiler, and, when it
+is imported for the first score, scikit-learn. They are left alone."""
 _ASLEEP: Final = frozenset({"tqdm_monitor"})
 """Threads of libraries that do next to nothing."""
 _TOOLS: Final = range(6 if sys.version_info >= (3, 12) else 0)

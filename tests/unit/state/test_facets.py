@@ -156,6 +156,8 @@ def test_each_facet_has_a_deed() -> None:
 
 @pytest.mark.parametrize("name", DEEDS)
 def test_a_deed_is_noticed_undone_and_told(name: str) -> None:
+    if name == "the cores that it may run on" and len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("this process may run on one core only")
     deed, words = DEEDS[name]
     before = look(FACETS)
     assert put_back(before) == ()
@@ -168,6 +170,21 @@ def test_a_deed_is_noticed_undone_and_told(name: str) -> None:
     assert all(words in line and line.endswith("; put back after the case") for line in mine)
     assert "a secret" not in "".join(told)
     assert put_back(before) == ()
+
+
+def test_a_library_that_a_case_is_the_first_to_need_changes_nothing() -> None:
+    """Here in a process that has not imported scikit-learn."""
+    script = """
+from peftbench.state import process
+from peftbench.state.facet import look, put_back
+facets = [one for one in process.FACETS if one.name == "the environment variables"]
+before = look(facets)
+import sklearn.metrics
+print(len(facets), put_back(before))
+"""
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("KMP_")}
+    done = subprocess.run([sys.executable, "-c", script], env=alone, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 ()\n"
 
 
 def _changed(before: Iterable[Seen]) -> set[str]:
