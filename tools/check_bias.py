@@ -86,8 +86,8 @@ def main() -> None:
             {"workload": workload_name, "method": method, "ratio": ratio.value, "low": ratio.low, "high": ratio.high}
         )
         print(f"{workload_name:10} {method:5} ours / plain {ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]")
-    if options.json:
-        options.json.write_text(json.dumps(found))
+        if options.json:  # after each case, so that a run that is stopped leaves something
+            options.json.write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

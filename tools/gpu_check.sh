@@ -10,7 +10,7 @@ python=${PYTHON:-python}
 logs=$(mktemp -d)
 status=0
 
-if ! "$python" - "$device" <<'PYTHON'
+if ! timeout -k 2 30 "$python" - "$device" <<'PYTHON'
 import sys
 
 import torch
@@ -37,11 +37,12 @@ step() {
     name=$1 limit=$2 start=$(date +%s)
     shift 2
     echo "== $name"
-    timeout "$limit" "$@" >"$logs/$name.log" 2>&1
+    # An interrupted run writes what it has finished; what does not end then is killed.
+    timeout -s INT -k 4 "$limit" "$@" >"$logs/$name.log" 2>&1
     code=$?
     case $code in
         0) result=ok ;;
-        124) result="stopped after $limit s" ;;
+        124 | 137) result="stopped after $limit s" ;;
         *) result="exit $code" ;;
     esac
     [ "$code" -eq 0 ] || { status=1; tail -n 40 "$logs/$name.log"; }
@@ -57,12 +58,12 @@ bench() {
         --peftbench-batch-sizes=8,32 "--peftbench-work=$logs/work" "--peftbench-json=$logs/$name.json" "$@"
 }
 
-step cuda-tests 110 "$python" -m pytest tests/cuda -m cuda -q -rs -p no:cacheprovider
-bench eager 90
-bench again 80
-bench graph 90 --peftbench-execution=graph --peftbench-energy=off
-step bias 60 "$python" tools/check_bias.py "--device=$device" --batch-size=32 --rounds=150 "--json=$logs/bias.json"
-step probes 50 "$python" tools/check_probes.py "--device=$device" "--json=$logs/probes.json"
+step cuda-tests 95 "$python" -m pytest tests/cuda -m cuda -q -rs -p no:cacheprovider
+bench eager 85
+bench again 70
+bench graph 75 --peftbench-execution=graph --peftbench-energy=off
+step bias 60 "$python" tools/check_bias.py "--device=$device" --batch-size=32 --rounds=100 "--json=$logs/bias.json"
+step probes 40 "$python" tools/check_probes.py "--device=$device" "--json=$logs/probes.json"
 
 "$python" tools/gpu_report.py "$logs" "--json=${JSON:-$logs/gpu_check.json}" || status=1
 echo "logs and records: $logs"

@@ -37,11 +37,32 @@ class Row:
     note: str = ""
 
 
+LOG_CHARACTERS = 6_000
+"""End of the log of a step that is kept."""
+
+
+def content(path: Path) -> Any:  # noqa: ANN401 - any JSON
+    """Return what a file holds; None if there is none, or one that was cut off."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def records(path: Path) -> Records:
     """Return the records of a run file that have numbers; none if there is no file."""
-    if not path.exists():
-        return {}
-    return {one["id"]: one for one in json.loads(path.read_text())["records"] if one["status"] == "ok"}
+    return {one["id"]: one for one in (content(path) or {"records": []})["records"] if one["status"] == "ok"}
+
+
+def holes(folder: Path) -> dict[str, str]:
+    """Return the reason of each case of a run without numbers."""
+    runs = {name: content(folder / f"{name}.json") or {"records": []} for name in ("eager", "again", "graph")}
+    return {
+        f"{name} {one['id']}": f"{one['status']}: {one['reason']}"
+        for name, run in runs.items()
+        for one in run["records"]
+        if one["status"] != "ok"
+    }
 
 
 def value(record: Mapping[str, Any] | None, name: str) -> float | None:
@@ -115,14 +136,14 @@ def rows(folder: Path) -> Iterator[Row]:
 
 def _bias(path: Path) -> Iterator[Row]:
     low, high = BIAS
-    for one in json.loads(path.read_text()) if path.exists() else []:
+    for one in content(path) or []:
         what, note = f"bias, {one['workload']} {one['method']}", f"[{one['low']:.4f}, {one['high']:.4f}]"
         inside = low <= one["low"] and one["high"] <= high
         yield Row(what, one["ratio"], "1", f"interval in {low:g} .. {high:g}", inside, note)
 
 
 def _probes(path: Path) -> Iterator[Row]:
-    found = json.loads(path.read_text()) if path.exists() else {}
+    found = content(path) or {}
     yield _row("busy time of products over event time", found.get("busy_over_events"), within=(0.98, 1.02))
     yield _row("what a profile leaves in later steps", found.get("after_profile"), "share", within=(-math.inf, 0.01))
     yield _row("what the sampler costs a step", found.get("sampler_cost"), "share", within=(-math.inf, 0.01))
@@ -141,9 +162,14 @@ def _row(
 
 
 def steps(path: Path) -> list[dict[str, Any]]:
-    """Return name, seconds and result of each step."""
+    """Return name, seconds, result and the end of the log of each step."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return [dict(zip(("step", "seconds", "result"), line.split("\t"), strict=True)) for line in lines]
+    taken = [dict(zip(("step", "seconds", "result"), line.split("\t"), strict=True)) for line in lines]
+    return [{**one, "log": _end(path.with_name(f"{one['step']}.log"))} for one in taken]
+
+
+def _end(log: Path) -> str:
+    return log.read_text(errors="replace")[-LOG_CHARACTERS:] if log.exists() else ""
 
 
 def table(found: list[Row], taken: list[dict[str, Any]]) -> str:
@@ -165,7 +191,9 @@ def main() -> None:
     options = parser.parse_args()
     found, taken = list(rows(options.folder)), steps(options.folder / "steps.tsv")
     target = options.json or options.folder / "gpu_check.json"
-    target.write_text(json.dumps({"rows": [asdict(row) for row in found], "steps": taken}, indent=1))
+    target.write_text(
+        json.dumps({"rows": [asdict(row) for row in found], "holes": holes(options.folder), "steps": taken}, indent=1)
+    )
     print(table(found, taken))
     print(f"JSON: {target}")
 

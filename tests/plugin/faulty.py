@@ -28,7 +28,7 @@ PHASES: Final = {
     "merging": "merge",
     "first step": "_first",
     "counters": "_count",
-    "memory": "_memory",
+    "memory": "round_parts",
     "timed rounds": "interleave",
     "energy": "after",
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.commands.arguments import add_keyword, add_rule, rule_of
 from peftbench.errors import UserError
+from peftbench.report.cause import some
 from peftbench.report.numbers import counted
 from peftbench.text import on_terminal
 
@@ -83,6 +84,11 @@ def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
     baseline = accepted.baseline
     lines = [f"{path}: {counted(len(accepted.recorded), 'case')} accepted, {len(accepted.kept)} kept as they were"]
     lines += [f"  {name} not accepted: {problem}" for name, problem in accepted.skipped.items()]
+    if accepted.untimed:
+        lines.append(
+            f"  {counted(len(accepted.untimed), 'case')} without times, since something else used the GPU "
+            f"({some(accepted.untimed)}): their counters are compared; record again on a GPU of their own"
+        )
     counts = [len(baseline.launches(name)) for name in accepted.recorded if baseline.cases[name].x]
     young = sum(count < rule.min_baseline for count in counts)
     if young:

@@ -66,19 +66,24 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the comparison; return 1 if it fails."""
-    fail_on, rule = parse_fail_on(arguments.fail_on), rule_of(arguments)
     with _no_garbage_collection():
-        from peftbench.gate.compare import compare
-        from peftbench.gate.keyword import matcher
-        from peftbench.gate.load import load_snapshot
+        return _compared(arguments)
 
-        matches = matcher(arguments.keyword)
-        under_test = [word.strip() for word in arguments.under_test.split(",") if word.strip()]
-        new = load_snapshot(arguments.new)
-        base = _base(arguments.base, new)
-        comparison = compare(base, new, rule, under_test=under_test).select(matches)
-        sys.stdout.write(_render(comparison, new.select(matches), arguments, fail_on))
-        sys.stdout.flush()
+
+def _compared(arguments: argparse.Namespace) -> int:
+    """Print the comparison. All cases are gone when this returns, so that no collection walks through them."""
+    from peftbench.gate.compare import compare
+    from peftbench.gate.keyword import matcher
+    from peftbench.gate.load import load_snapshot
+
+    fail_on, rule = parse_fail_on(arguments.fail_on), rule_of(arguments)
+    matches = matcher(arguments.keyword)
+    under_test = [word.strip() for word in arguments.under_test.split(",") if word.strip()]
+    new = load_snapshot(arguments.new)
+    base = _base(arguments.base, new)
+    comparison = compare(base, new, rule, under_test=under_test).select(matches)
+    sys.stdout.write(_render(comparison, new.select(matches), arguments, fail_on))
+    sys.stdout.flush()
     return 1 if comparison.failing(fail_on) else 0
 
 

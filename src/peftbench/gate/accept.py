@@ -45,6 +45,8 @@ class Accepted:
     """Selected cases of the run that have no numbers -> the reason."""
     kept: tuple[str, ...]
     """Cases of the baseline that did not change."""
+    untimed: tuple[str, ...] = ()
+    """Recorded cases whose counters were taken, and whose times were not: something else used their GPU."""
 
 
 def accept(old: Snapshot | None, run: Snapshot, request: AcceptRequest, rule: Rule | None = None) -> Accepted:
@@ -87,7 +89,8 @@ def accept(old: Snapshot | None, run: Snapshot, request: AcceptRequest, rule: Ru
         sessions={key: session for key, session in {**before.sessions, **sessions}.items() if key in used},
         accepted=(*before.accepted, entry),
     )
-    return Accepted(baseline, tuple(recorded), skipped, tuple(kept))
+    untimed = tuple(name for name in recorded if run.cases[name].shared)
+    return Accepted(baseline, tuple(recorded), skipped, tuple(kept), untimed)
 
 
 def _selected(run: Snapshot, request: AcceptRequest) -> tuple[list[str], Mapping[str, str]]:
@@ -146,7 +149,7 @@ def _some(names: list[str], most: int = 5) -> str:
 
 def _shift(before: Snapshot, run: Snapshot, names: Iterable[str], rule: Rule) -> float:
     """Return the common shift of some cases, which have not changed, against the baseline; in log units."""
-    both = [name for name in names if name in before.cases and name in run.cases]
+    both = [name for name in names if name in before.cases and name in run.cases and not run.cases[name].shared]
     old, new = (ragged_moments([side.launches(name) for name in both]) for side in (before, run))
     return float(decision.common_shift(new.mean - old.mean, rule))
 
@@ -159,7 +162,10 @@ def _numbered(before: Snapshot, run: Snapshot, shift: float) -> tuple[Mapping[st
 
 
 def _replace(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
+    """Return the new case. A baseline cannot say that its times were taken beside others: it holds none then."""
     del old
+    if new.shared:
+        return replace(new, x={}, time_s=None, shared=False)
     return replace(new, x=_newest(_renamed(new.x, keys), rule.full_baseline))
 
 

@@ -185,7 +185,8 @@ def from_json(data: Json, source: str) -> Snapshot:
 
 def _snapshot(data: Json, source: str) -> Snapshot:
     file = decode(_File, bring_up_to_date(data, SCHEMA, MIGRATIONS, source), source)
-    cases = {name: _read_case(name, line, file, source) for name, line in file.cases.items()}
+    known = _Logarithms()
+    cases = {name: _read_case(name, line, file, source, known) for name, line in file.cases.items()}
     for name, logs in file.references.items():
         if strange := logs.keys() - file.sessions.keys():
             raise UserError(f"{source}: reference {name}: its session {min(strange)!r} is not among the sessions")
@@ -203,7 +204,20 @@ def _snapshot(data: Json, source: str) -> Snapshot:
     )
 
 
-def _read_case(name: str, line: CaseLine, file: _File, source: str) -> CaseSnapshot:
+class _Logarithms(dict[int, float]):
+    """The logarithm of each whole number of units that was met: many cases share few of them, and so their memory."""
+
+    def __missing__(self, units: int) -> float:
+        value = self[units] = units * UNIT
+        return value
+
+    def of(self, values: Mapping[str, Sequence[int]]) -> dict[str, tuple[float, ...]]:
+        """Return the logarithms of a case, session by session."""
+        one = self.__getitem__
+        return {session: tuple(map(one, launches)) for session, launches in values.items()}
+
+
+def _read_case(name: str, line: CaseLine, file: _File, source: str, known: _Logarithms) -> CaseSnapshot:
     problem = ""
     if not line.x.keys() <= file.sessions.keys():
         problem = f"its session {min(line.x.keys() - file.sessions.keys())!r} is not among the sessions"
@@ -217,8 +231,8 @@ def _read_case(name: str, line: CaseLine, file: _File, source: str) -> CaseSnaps
     if None in line.c:
         counters = {counter: value for counter, value in counters.items() if value is not None}
     time_s = line.ms and line.ms / 1e3
-    return CaseSnapshot(_logarithms(line.x), line.n, time_s, counters, file.profiles[line.p], clock_mhz=line.mhz)
+    return CaseSnapshot(known.of(line.x), line.n, time_s, counters, file.profiles[line.p], clock_mhz=line.mhz)
 
 
 def _logarithms(values: Mapping[str, Sequence[int]]) -> dict[str, tuple[float, ...]]:
-    return {session: tuple([value * UNIT for value in launches]) for session, launches in values.items()}
+    return _Logarithms().of(values)

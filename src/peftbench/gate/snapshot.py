@@ -55,7 +55,7 @@ class CaseSnapshot:
     clock_mhz: float | None = None
     """Clock of the GPU's multiprocessors after the rounds. Times at different clocks are not compared."""
     shared: bool = False
-    """Whether something else used the GPU. Such a time is not compared. A baseline does not keep it."""
+    """Whether something else used the GPU. Such a time is neither compared nor accepted into a baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ def collect(
             cases[record.id] = _case(record, profiles)
         except OverflowError as error:  # a sum of whole numbers that is too large for a float
             raise ValueError(record.id) from error
-        _add_references(anchored[_reference(record)], record)
+        if not cases[record.id].shared:  # it slowed reference and anchor as well, by different shares
+            _add_references(anchored[_reference(record)], record)
     references = {
         group: {session: tuple(map(median, launches)) for session, launches in sessions.items()}
         for group, sessions in anchored.items()

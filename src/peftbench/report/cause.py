@@ -56,6 +56,14 @@ _WITHOUT_NUMBERS: Final = frozenset({"regressed", "new", "missing", "not compara
 """Verdicts that a case may have because a side has no numbers. The case's reason is then the cause."""
 
 
+_TOLD: Final = {
+    "improved": "it is faster",
+    "regressed": "it is slower",
+    "inconclusive": "its time is in doubt",
+}
+"""Verdict of a time -> what is said of it beside another cause."""
+
+
 def _guilty(case: CaseVerdict, comparison: Comparison) -> list[Change]:
     """Return the counters that caused the verdict."""
     if case.verdict == "regressed":
@@ -132,14 +140,12 @@ def _moved_time(time: Time, case: CaseVerdict) -> str:
 
 
 def _time(time: Time, rule: Rule) -> str:
-    hardly = f"its time has moved by less than {100 * rule.limit:g} %"
-    told = {
-        "unchanged": "its time has not changed" if time.low <= 0 <= time.high else hardly,
-        "improved": "it is faster",
-        "regressed": "it is slower",
-        "inconclusive": "its time is in doubt",
-    }
-    return f"{told.get(time.verdict or '', 'its time is not judged')} ({interval(time)})"
+    if time.verdict == "unchanged":
+        hardly = f"its time has moved by less than {100 * rule.limit:g} %"
+        told = "its time has not changed" if time.low <= 0 <= time.high else hardly
+    else:
+        told = _TOLD.get(time.verdict or "", "its time is not judged")
+    return f"{told} ({interval(time)})"
 
 
 def _bounds(time: Time) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -66,7 +66,7 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
 def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
     """Return the document with a line for each entry and case, which suits many cases and is readable in a diff."""
     parts = [f'"{name}": {_encoded(value)},\n' for name, value in head.items()]
-    rows = ",\n".join(chain.from_iterable(map(_encoded_lines, _batches(cases))))
+    rows = ",\n".join(map(_encoded_lines, _batches(cases)))
     text = "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
     return text.replace("##[", r"#\u0023[")  # the same JSON, as of `as_json`: no command in a job's log
 
@@ -77,14 +77,13 @@ def _batches(cases: Iterable[Json]) -> Iterator[list[Json]]:
         yield batch
 
 
-def _encoded_lines(values: list[Json]) -> list[str]:
+def _encoded_lines(values: list[Json]) -> str:
     """Return each value as one line of JSON with clean text. Clean values are found together, which is quicker."""
     with contextlib.suppress(UnicodeEncodeError):  # half of a character
-        lines = ENCODER.encode_lines(values).decode().split("\n")[:-1]
-        text = "".join(lines)
-        if text.isprintable() and not _ESCAPE.search(text):
-            return lines  # `_lines` removes the marks of a job's log
-    return list(map(_encoded, values))
+        lines = ENCODER.encode_lines(values)
+        if lines.isascii() and b"\\" not in lines and b"\x7f" not in lines:  # what else is unprintable is escaped
+            return lines[:-1].decode().replace("\n", ",\n")  # `_lines` removes the marks of a job's log
+    return ",\n".join(map(_encoded, values))
 
 
 def _encoded(value: Json) -> str:
@@ -96,40 +95,69 @@ def _encoded(value: Json) -> str:
         text = ENCODER.encode(value).decode()
         if text.isprintable() and not _ESCAPE.search(text):
             return unmarked(text)
-    return unmarked(ENCODER.encode(clean_tree(value, Destination.EXPORT)).decode())
+    return unmarked(ENCODER.encode(clean_tree(msgspec.to_builtins(value), Destination.EXPORT)).decode())
 
 
-def _case(case: CaseVerdict, comparison: Comparison) -> Json:
-    """Return a case as JSON data, without unknown values."""
-    data: dict[str, Json] = {
-        "id": case.id,
-        "verdict": case.verdict,
-        "cause": cause(case, comparison),
-        "reason": case.reason or None,
-        "time": _time(case.time) if case.time is not None else None,
-        "base_s": case.base_s,
-        "new_s": case.new_s,
-        "counters": [encode(change) for change in case.counters],
-        "same_counters": case.same_counters,
-        "operators": [encode(change) for change in case.operators],
-        "modules": [encode(change) for change in case.modules],
-        "reordered": case.reordered,
-    }
-    return {name: value for name, value in data.items() if value is not None}
+class _Time(msgspec.Struct, gc=False):
+    """The time of a case in JSON. Changes are shares."""
+
+    verdict: Verdict | None
+    change: float
+    low: float
+    high: float
+    p: float
+    base_launches: int
+    new_launches: int
+    detectable: float
+    launches_needed: int
 
 
-def _time(time: Time) -> Json:
-    return {
-        "verdict": time.verdict,
-        "change": share(time.shift),
-        "low": share(time.low),
-        "high": share(time.high),
-        "p": time.p,
-        "base_launches": time.base_launches,
-        "new_launches": time.new_launches,
-        "detectable": share(time.detectable),
-        "launches_needed": time.launches_needed,
-    }
+class _Row(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
+    """A case in JSON, without unknown values."""
+
+    id: str
+    verdict: Verdict
+    cause: str
+    reason: str | None = None
+    time: _Time | None = None
+    base_s: float | None = None
+    new_s: float | None = None
+    counters: list[Json]
+    same_counters: tuple[str, ...]
+    operators: list[Json]
+    modules: list[Json]
+    reordered: bool
+
+
+def _case(case: CaseVerdict, comparison: Comparison) -> _Row:
+    return _Row(
+        id=case.id,
+        verdict=case.verdict,
+        cause=cause(case, comparison),
+        reason=case.reason or None,
+        time=_time(case.time) if case.time is not None else None,
+        base_s=case.base_s,
+        new_s=case.new_s,
+        counters=[encode(change) for change in case.counters],
+        same_counters=case.same_counters,
+        operators=[encode(change) for change in case.operators],
+        modules=[encode(change) for change in case.modules],
+        reordered=case.reordered,
+    )
+
+
+def _time(time: Time) -> _Time:
+    return _Time(
+        time.verdict,
+        share(time.shift),
+        share(time.low),
+        share(time.high),
+        time.p,
+        time.base_launches,
+        time.new_launches,
+        share(time.detectable),
+        time.launches_needed,
+    )
 
 
 def github_annotations(comparison: Comparison, *, fail_on: Iterable[Verdict]) -> str:

@@ -194,7 +194,8 @@ class Backend:
             return self.new_model(task, self.settings.seed, self.device)
         if self.device.type == "cuda" and template.device.type == "cpu":
             return copied_to(template, self.device)
-        return copy.deepcopy(template).to(self.device)
+        copied = copy.deepcopy(template)
+        return copied if copied.device == self.device else copied.to(self.device)
 
     def group(self, task_name: str, batch_size: int, *, before: Group | None = None) -> Group:
         """Build what the cases of one group share.

@@ -142,6 +142,23 @@ def test_a_new_case_is_recorded_when_a_session_is_appended(make_baseline: MakeSn
     assert len(found.cases["i"].x["4"]) == 10
 
 
+def test_times_beside_others_on_the_gpu_are_not_accepted_and_counters_are(
+    make_baseline: MakeSnapshot, make_run: MakeSnapshot
+) -> None:
+    """The file cannot say that a launch was disturbed: nothing would tell it from the others."""
+    run = make_run({"a": 0.3}, launches=10)
+    run = replace(run, cases={**run.cases, "a": replace(run.cases["a"], shared=True)})
+    for old in (None, make_baseline()):
+        found = accept(old, run, WHY)
+        case = found.baseline.cases["a"]
+        assert found.untimed == ("a",)
+        assert (case.x, case.time_s, case.shared) == ({}, None, False)
+        assert case.counters == run.cases["a"].counters
+        assert found.baseline.cases["b"].x
+    with pytest.raises(UserError, match="a not comparable"):
+        accept(make_baseline(), run, replace(WHY, append=True))
+
+
 def test_cases_without_numbers_are_told_and_vanished_ones_stay_unless_pruned(
     make_baseline: MakeSnapshot, make_run: MakeSnapshot
 ) -> None:

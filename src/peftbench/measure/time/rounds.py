@@ -9,6 +9,7 @@ import gc
 import math
 import random
 import sys
+from bisect import insort
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def interleave(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, 
     """Time rounds of `case` and `reference` in alternation; each round draws from `seed` which of the two is first."""
     order = random.Random(seed)
     timed: tuple[list[Timing], list[Timing]] = ([], [])
-    log_values: list[float] = []
+    log_values: list[float] = []  # in order of size, so that each look at the median sorts almost nothing
     spent_s = 0.0
     while (stop := _stop(plan, log_values, spent_s)) is None:
         number = len(log_values)
@@ -83,7 +84,7 @@ def interleave(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, 
             timed[1].append(reference(number))
             timed[0].append(case(number))
         latest = [timings[-1] for timings in timed if timings]
-        log_values.append(math.log(latest[0].wall_s / (latest[1].wall_s if reference else 1.0)))
+        insort(log_values, math.log(latest[0].wall_s / (latest[1].wall_s if reference else 1.0)))
         spent_s += sum(timing.wall_s + timing.prepared_s for timing in latest)
         if plan.after is not None:
             plan.after(number)

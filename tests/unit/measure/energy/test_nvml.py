@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from peftbench.gate.accept import AcceptRequest, accept
+from peftbench.gate.format import to_text
+from peftbench.gate.snapshot import snapshot_of
 from peftbench.measure.energy import nvml as nvml_module
 from peftbench.measure.energy.clock_events import clock_event_names
 from peftbench.measure.energy.nvml import SHARED_GPU, Nvml, Reading, sampled
-from peftbench.records.record import Metric
+from peftbench.records.record import Launch, Metric, Record, Run
 
 SOURCE = Path(__file__).with_name("nvml_standin.c")
 
@@ -256,10 +259,22 @@ def test_a_sampler_reads_the_driver_at_its_rate_until_its_window_ends(nvml_stand
     assert found["processes"] == 2
 
 
+def assert_no_baseline_of_its_times(warnings: list[str]) -> None:
+    """Accept a record with these warnings, and look for its launch and that of its reference in the baseline."""
+    launch = Launch("s", rounds=40, time_s=0.01, reference_s=0.008, x=0.2, anchor_s=0.001)
+    record = Record("train_step[a-nli-bs8]", "train_step", "a", "nli", 8, 32, "ok", launches=(launch,))
+    record = replace(record, metrics={"flops": Metric(1000, "FLOP")}, warnings=tuple(warnings))
+    accepted = accept(None, snapshot_of(Run({}, {}, (record,))), AcceptRequest("first"))
+    assert accepted.untimed == (record.id,)
+    assert '"x":{},"n":40,"ms":null,"c":[1000]' in to_text(accepted.baseline)
+    assert (accepted.baseline.references, accepted.baseline.sessions) == ({}, {})
+
+
 def test_others_on_the_device_are_seen_and_a_state_in_lock_step_is_none_of_them(nvml_standin: StandIn) -> None:
     one = nvml_standin.run(SAMPLED, NVML_PROCESS="1000")
     assert (one["neighbours"], one["shared"]) == ([1, 0], [True, False])
     assert "1 other compute process(es) ran on it" in one["warnings"][0]
+    assert_no_baseline_of_its_times(one["warnings"])
     alone = nvml_standin.run(SAMPLED, NVML_PROCESS="1000", NVML_OTHERS="0")
     assert (alone["neighbours"], alone["shared"], alone["warnings"]) == ([0, 0], [False, False], [])
     contained = nvml_standin.run(SAMPLED, NVML_PROCESS="unlisted", NVML_OTHERS="3", NVML_MPS="2")
