@@ -9,6 +9,7 @@ import torch
 
 from peftbench.config.settings import Settings
 from peftbench.devices.failures import PoisonedError
+from peftbench.errors import UserError
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.rounds import TimedRound
 from peftbench.measure.trial import Mark, Trial
@@ -244,4 +245,15 @@ def test_what_an_error_held_is_gone_before_the_next_case_begins(runner: Runner) 
     with pytest.raises(ValueError, match="function"):
         measure(runner, Broken(name="inference", summary=""))
     assert measure(runner, Next(name="inference", summary="")).status == "ok"
+    runner.close()
+
+
+def test_data_of_one_study_that_cannot_be_used_are_a_row_and_the_next_case_runs(runner: Runner) -> None:
+    class Refusing(Inference):
+        def trial(self, subject: Subject) -> Trial:
+            raise UserError(f"train.jsonl, line 7: nothing for {subject.method.name} to learn")
+
+    refused = measure(runner, Refusing(name="inference", summary="", keeps_data=True))
+    assert (refused.status, refused.reason) == ("failed", "train.jsonl, line 7: nothing for head to learn")
+    assert measure(runner, INFERENCE).status == "ok"
     runner.close()
