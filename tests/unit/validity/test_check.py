@@ -408,8 +408,7 @@ def test_wrong_changes_are_found(bert: PreTrainedModel, act: Callable[[nn.Module
 
 def test_a_gradient_that_adamw_does_not_feel_is_told_and_is_no_fault(bert: PreTrainedModel) -> None:
     def attenuate(model: nn.Module) -> None:  # as an encoder without layer norms does
-        weight = cast("nn.Parameter", tensor(model, f"{QUERY}.lora_A.default.weight"))
-        weight.register_hook(lambda gradient: 1e-14 * gradient)
+        cast("Any", tensor(model, f"{QUERY}.lora_A.default.weight")).register_hook(lambda gradient: 1e-14 * gradient)
 
     found = proof(bert, Spoiled(spoils=attenuate))
     assert found.notes == (
