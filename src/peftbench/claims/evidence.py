@@ -131,7 +131,7 @@ class Evidence:
                 yield from map(JointTraining, members)
 
     def goal(self, group: str) -> float | None:
-        """Return the target quality of a group; None if full fine-tuning, which sets it, is missing."""
+        """Return the target quality of a group; None if full fine-tuning, which sets it, is missing or scored 0."""
         return self._goals.get(group)
 
     def cost(self, training: Training | None, what: str) -> Cost | None:

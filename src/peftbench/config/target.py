@@ -41,7 +41,9 @@ class QualityTarget:
         return f"{100 * self.value:g}%" if self.relative else f"{self.value:g}"
 
     def quality(self, full: float | None) -> float | None:
-        """Return the target as a score; None if it is a share and the quality of full fine-tuning is not known.
+        """Return the target as a score; None if it is a share, and full fine-tuning has no quality or a quality of 0.
+
+        A share of 0 is no target: whatever is trained has it before its first step.
 
         Args:
             full: Quality of full fine-tuning, a score.
@@ -51,7 +53,7 @@ class QualityTarget:
         """
         if not self.relative:
             return self.value
-        if full is None:
+        if not full:
             return None
         if self.value * full > HIGHEST:
             raise UserError(

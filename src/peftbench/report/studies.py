@@ -51,7 +51,8 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     evidence = Evidence(found, "tuned", 0.0, QualityTarget.read(str(run.settings.get("target", "97%"))))
     for members in _groups(trainings(found)):
         goal = evidence.goal(members[0].group)
-        title = f"{CONVERGENCE}  {members[0].group}, target {significant(goal) if goal else 'not known without full'}"
+        told = significant(goal) if goal else "not known: full is missing, or scored 0"
+        title = f"{CONVERGENCE}  {members[0].group}, target {told}"
         yield title, _of_members(members, goal, width), _notes(members, goal)
     for members in _groups(trainings(found, MULTITASK)):
         joint = {task: evidence.goal(group) for task, group in JointTraining(members[0]).groups.items()}

@@ -127,7 +127,6 @@ class Runner:
             only_time: Whether an earlier process has proven and counted the case, and only its time is wanted.
 
         Raises:
-            UserError: a study cannot be done as asked.
             PoisonedError: this process cannot use the device any more.
             Exception: any other error, such as a fault of a method's code.
         """
@@ -190,8 +189,6 @@ class Runner:
         except ValidityError as error:
             return replace(blank, status="invalid", reason=str(error))
         except UserError as error:
-            if benchmark.keeps_data:  # they are the run's: none of the others could go on either
-                raise
             return replace(blank, status="failed", reason=str(error))
         except PoisonedError:
             raise

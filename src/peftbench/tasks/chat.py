@@ -57,7 +57,7 @@ def marked(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> t
     else:
         ids = [*_applied(tokenizer, messages)["input_ids"]]
         mask = _compared(messages, ids, tokenizer)
-    if not any(mask):
+    if not any(mask[1:]):  # nothing predicts the first token
         raise ValueError(f"the chat template marks nothing of what the assistant says: {_HINT}")
     return ids, mask
 

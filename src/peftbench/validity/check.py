@@ -166,7 +166,9 @@ class _Proof:
             f"{len(promises.trained) - len(still)} trained tensors received gradients and changed {steps}"
         )
         self.facts.append(f"{len(promises.frozen)} frozen tensors stayed as they were, bit by bit")
-        self.notes.extend(f"{name} did not change: the plain model's loss does not depend on it" for name in still)
+        faint = "its gradient is too small for AdamW to move it"
+        idle = "the plain model's loss does not depend on it"
+        self.notes.extend(f"{name} did not change: {faint if name in training.faint else idle}" for name in still)
         return training.steps
 
     def evaluate(self, model: torch.nn.Module) -> Outputs:

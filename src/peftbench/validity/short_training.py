@@ -39,6 +39,8 @@ _HALF_LOSS_SCALE: Final = 1024.0
 """Factor of the loss in float16, as of a gradient scaler: float16 cannot represent small gradients."""
 _ROUNDED: Final = 32
 """A gradient below 32 x machine epsilon x the largest gradient counts as zero. It is a sum over rows, which rounds."""
+_EPSILON: Final = 1e-8
+"""AdamW divides a gradient by its size plus this. A step moves no element further than gradient x rate / epsilon."""
 Snapshot = Mapping[str, tuple[torch.Tensor, ...]]
 """Copies of tensors by name; a quantised one has several parts."""
 _INTEGER: Final = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -52,6 +54,8 @@ class ShortTraining:
     steps: int
     starved: frozenset[str]
     """Names of trained tensors whose gradient was missing, or zero in every element, in each step."""
+    faint: frozenset[str] = frozenset()
+    """Names of trained tensors whose gradient was there, and too small to move their largest element (`_EPSILON`)."""
 
 
 def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: Sequence[Batch]) -> ShortTraining:
@@ -70,7 +74,7 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
     optimizer = replace(subject, optimization=optimization).optimizer(model)
     loss_scale = _HALF_LOSS_SCALE if precision.dtype == "float16" else 1.0
     hook = method.step_hook(model)
-    waiting = dict(trained)
+    waiting, seen = dict(trained), dict.fromkeys(trained, 0.0)
     for step, is_training in enumerate(_MODES, start=1):
         optimizer.zero_grad(set_to_none=True)
         model.train(is_training)
@@ -89,13 +93,15 @@ def train(subject: Subject, model: torch.nn.Module, trained: Tensors, batches: S
         if bad := [name for name, value in largest.items() if not math.isfinite(value)]:
             raise ValidityError(f"the gradient is not finite in step {step}: {some(bad)}")
         waiting = {name: p for name, p in waiting.items() if not largest.get(name)}
+        seen |= {name: max(seen[name], value) for name, value in largest.items()}
         optimizer.step()
         if hook is not None:
             hook(step - 1)
         if step >= _LEAST_STEPS and not waiting:
             break
     optimizer.zero_grad(set_to_none=True)
-    return ShortTraining(steps=step, starved=frozenset(waiting))
+    faint = {n for n, p in trained.items() if 0 < seen[n] < _least_felt(p, learning_rate)}
+    return ShortTraining(steps=step, starved=frozenset(waiting), faint=frozenset(faint))
 
 
 def snapshot(promises: Promises) -> Snapshot:
@@ -136,7 +142,7 @@ def standing_still(before: Snapshot, model: torch.nn.Module, promises: Promises,
 def require_idle(
     still: Sequence[str], promises: Promises, training: ShortTraining, origin: Origin, idle: frozenset[str]
 ) -> None:
-    """Check that tensors without change are parameters on which the plain model's loss does not depend.
+    """Check that tensors without change got a faint gradient, or that the plain model's loss does not depend on them.
 
     Args:
         still: Names of trained tensors that did not change (`standing_still`).
@@ -151,6 +157,7 @@ def require_idle(
     plain = {
         name: origin.counterparts(name, promises.trained[name]) or origin.adapted(name.removeprefix(promises.place))
         for name in still
+        if name not in training.faint
     }
     wrong = [name for name, names in plain.items() if not names or not idle.issuperset(names)]
     if starved := [name for name in wrong if name in training.starved]:
@@ -195,6 +202,12 @@ def _largest_gradients(tensors: Tensors) -> dict[str, float]:
     ends = [torch.aminmax(gradient) for gradient in gradients.values()]
     largest = torch.stack([torch.maximum(-low, high).float() for low, high in ends])
     return dict(zip(gradients, largest.tolist(), strict=True))
+
+
+def _least_felt(parameter: torch.Tensor, learning_rate: float) -> float:
+    """Return the gradient below which a step of AdamW does not move the largest element by as much as its rounding."""
+    rounding = torch.finfo(parameter.dtype).eps * float(parameter.detach().abs().max())
+    return rounding * _EPSILON / learning_rate
 
 
 def _moving_rate(parameter: torch.Tensor) -> float:

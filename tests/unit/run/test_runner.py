@@ -9,6 +9,7 @@ import torch
 
 from peftbench.config.settings import Settings
 from peftbench.devices.failures import PoisonedError
+from peftbench.errors import UserError
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.rounds import TimedRound
 from peftbench.measure.trial import Mark, Trial
@@ -284,3 +285,14 @@ def test_a_group_that_follows_a_released_one_releases_nothing_again(
     runner.close()
     assert counts == [2, 3, 5, 6]  # at the first case, after each, and at the end of each group
     assert len(calls) == 7 + 1 + 2 + 1  # a group that was not released is released when the next one begins
+
+
+def test_data_of_one_study_that_cannot_be_used_are_a_row_and_the_next_case_runs(runner: Runner) -> None:
+    class Refusing(Inference):
+        def trial(self, subject: Subject) -> Trial:
+            raise UserError(f"train.jsonl, line 7: nothing for {subject.method.name} to learn")
+
+    refused = measure(runner, Refusing(name="inference", summary="", keeps_data=True))
+    assert (refused.status, refused.reason) == ("failed", "train.jsonl, line 7: nothing for head to learn")
+    assert measure(runner, INFERENCE).status == "ok"
+    runner.close()

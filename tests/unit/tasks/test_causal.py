@@ -108,6 +108,12 @@ def test_a_row_without_a_form_says_what_it_lacks(row: dict[str, Any], problem: s
             "{% if false %}{% generation %}{% endgeneration %}{% endif %}queen",
             "the chat template marks nothing of what",
         ),
+        # What it writes last is the first token, which nothing predicts.
+        (
+            {"messages": CHAT["messages"][:2]},
+            "{{ 'queen' if messages[1:] else 'hearts' }}",
+            "the chat template marks nothing of what",
+        ),
         # It drops what was said before, so the parts cannot be told by comparing.
         (CHAT, "{{ messages[-1].content }} ;", "does not tell apart what the assistant says in message 2"),
         ({**ROW, "prompt": "queen " * 5}, None, "its prompt has 5 tokens, and nothing of its completion is left in 5"),

@@ -406,6 +406,16 @@ def test_wrong_changes_are_found(bert: PreTrainedModel, act: Callable[[nn.Module
     assert str(caught.value) == reason
 
 
+def test_a_gradient_that_adamw_does_not_feel_is_told_and_is_no_fault(bert: PreTrainedModel) -> None:
+    def attenuate(model: nn.Module) -> None:  # as an encoder without layer norms does
+        cast("Any", tensor(model, f"{QUERY}.lora_A.default.weight")).register_hook(lambda gradient: 1e-14 * gradient)
+
+    found = proof(bert, Spoiled(spoils=attenuate))
+    assert found.notes == (
+        f"{QUERY}.lora_A.default.weight did not change: its gradient is too small for AdamW to move it",
+    )
+
+
 def test_a_tensor_that_training_removes_is_found(bert: PreTrainedModel) -> None:
     def rename(model: nn.Module) -> None:
         pooler = model.get_submodule("base_model.model.bert.pooler")

@@ -108,6 +108,11 @@ class FolderMethod(PeftMethod):
         )
 
     @property
+    def told(self) -> str:
+        """The file that holds the configuration."""
+        return str(self.folder.path / CONFIG)
+
+    @property
     def identity(self) -> str:
         """The folder's tuner and the digest of its content, as a record keeps it."""
         weights = "its weights" if self.folder.weights else "no weights"
@@ -129,7 +134,7 @@ class FolderMethod(PeftMethod):
         if self.schedule is not None:
             settings = _completed(settings, self.schedule(application.total_steps))
         overrides = application.overrides
-        with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
+        with faults_as(culprit_of(application), f"configure {self.told}"), without_effect(self.name, overrides):
             task_type = peft_task_type(self.name, model, application.task, needed=self.needs_task_type)
             config = config_class(self.tuner)(task_type=task_type, **settings)
         if config.is_prompt_learning:

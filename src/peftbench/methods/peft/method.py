@@ -272,9 +272,14 @@ class PeftMethod(Method):
         with (
             seeded(application.seed, model.device),
             quiet(model),
-            faults_as(culprit_of(application), f"{doing} {self.name}"),
+            faults_as(culprit_of(application), f"{doing} {self.told}"),
         ):
             yield
+
+    @property
+    def told(self) -> str:
+        """What the reason of a fault calls the configuration."""
+        return self.name
 
     def _ready(self, model: torch.nn.Module) -> torch.nn.Module:
         if self.asks_task:

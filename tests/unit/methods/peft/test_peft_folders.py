@@ -188,6 +188,15 @@ def test_what_peft_does_not_understand_is_one_line(
     assert told in str(caught.value)
 
 
+def test_a_value_that_peft_refuses_when_it_is_applied_names_the_file(
+    write: Write, encoder: Make, application: Callable[..., Application], tmp_path: Path
+) -> None:
+    method = write({"target_modules": ["query"], "r": -4})
+    with pytest.raises(UnsupportedError, match=r"^[^\n]*positive[^\n]*$") as caught:
+        method.apply(encoder(), application())
+    assert str(tmp_path / "adapter_config.json") in str(caught.value)
+
+
 def test_an_entry_that_is_unknown_and_off_is_passed_over_and_an_override_counts(
     write: Write, encoder: Make, application: Callable[..., Application]
 ) -> None:

@@ -17,9 +17,18 @@ def curve(*qualities: float, every: int = 10) -> list[CurvePoint]:
 
 @pytest.mark.parametrize(
     ("text", "full", "quality"),
-    [("0.8", None, 0.8), ("0.8", 0.5, 0.8), ("97%", 0.9, 0.873), ("97%", None, None), ("1", None, 1.0)],
+    [
+        ("0.8", None, 0.8),
+        ("0.8", 0.5, 0.8),
+        ("97%", 0.9, 0.873),
+        ("97%", None, None),
+        ("97%", 0.0, None),
+        ("1", None, 1.0),
+    ],
 )
-def test_a_target_is_a_score_or_a_share_of_full(text: str, full: float | None, quality: float | None) -> None:
+def test_a_target_is_a_score_or_a_share_of_full_and_none_where_that_is_zero(
+    text: str, full: float | None, quality: float | None
+) -> None:
     assert QualityTarget.read(text).quality(full) == (quality and pytest.approx(quality))
 
 
