@@ -35,7 +35,8 @@ browser: $(VENV)/.installed-browser
 	@for package in chromium npm; do \
 	    if ! command -v $$package >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	        apt-get update -qq && apt-get install -qq --yes --no-install-recommends $$package fonts-dejavu-core; fi; \
-	    command -v $$package >/dev/null || echo "$$package is missing: install it, or run this as root on Debian"; done
+	    command -v $$package >/dev/null || { [ $$package = chromium ] && command -v google-chrome >/dev/null; } \
+	        || echo "$$package is missing: install it, or run this as root on Debian"; done
 	@if command -v npm >/dev/null; then npm ci --prefix tests/browser --no-audit --no-fund --silent; fi
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 

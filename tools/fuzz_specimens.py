@@ -21,7 +21,7 @@ from peftbench.gate.store import save
 from peftbench.libraries import quiet
 from peftbench.processes.launches.assignment import Assignment
 from peftbench.records.journal import Journal, read, salvage
-from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
+from peftbench.records.record import CurvePoint, Launch, LoadPoint, Metric, Record, Run
 from peftbench.records.runfile import load_run, save_run
 from peftbench.tasks import classification, tokens
 
@@ -122,8 +122,19 @@ def _run() -> Run:
         )
         for method in ("full", "lora")
     ]
+    served = replace(
+        measured[0],
+        id="deployment[lora-nli-bs8-bymixed-n4]",
+        workload="deployment",
+        method="lora",
+        launches=(),
+        variant={"by": "mixed", "n": 4},
+        loads=(LoadPoint(50.0, 50.2, 200, 2, 1.4, 0.05, 0.02, 0.03, 0.04), LoadPoint(125.0, 99.0, 200, 41, 8.0, 0.7)),
+    )
     failed = replace(measured[0], id="train_step[oft-nli-bs8]", status="failed", reason="boom", metrics={}, launches=())
-    return Run(FINGERPRINT, SETTINGS, (*measured, *trained, failed), {"duration_s": 1.0, "noise": {"load_1min": 0.5}})
+    return Run(
+        FINGERPRINT, SETTINGS, (*measured, *trained, served, failed), {"duration_s": 1.0, "noise": {"load_1min": 0.5}}
+    )
 
 
 def command(*arguments: str) -> int:

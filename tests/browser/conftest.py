@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from tests.unit.pages.specimens import everything, large_run, small_run
+from tests.unit.pages.specimens import at, comparison, everything, large_run, small_run
 from tests.unit.report.test_hostile_text import HOSTILE, poisoned
 
 from peftbench.gate.snapshot import snapshot_of
 from peftbench.pages.page import write_page
+from peftbench.pages.site import SiteFiles, write_site
 from peftbench.pages.sources import NamedFile, Sources
 
 if TYPE_CHECKING:
@@ -113,6 +114,19 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site of three machines, one of which has a history in which LoRA became slower and larger."""
+    folder = tmp_path_factory.mktemp("site") / "public"
+    runs = [at(1), at(2, peft="0.22"), at(3, lora=1.4, peak=8e6), at(1, cpu=HOSTILE[3]), at(1, cpu=HOSTILE[6])]
+    sources = Sources(
+        runs=tuple(NamedFile(f"runs/{number}-{'0' * 40}.json", run) for number, run in enumerate(runs)),
+        comparisons=(NamedFile("runs/diff.json", comparison()),),
+    )
+    write_site(SiteFiles(sources, [f"runs/{HOSTILE[5]}: ends too early"]), folder, title="Results", pages=20)
+    return folder
+
+
 class Visit:
     """A page in a browser, with what it said and asked for."""
 
@@ -125,7 +139,8 @@ class Visit:
         page.on("dialog", lambda dialog: self.said.append(dialog.message))
         page.on("request", lambda request: self.asked.append(request.url))
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-drawn]", state="attached")
+        if page.query_selector("#data"):  # pages of machines and the index have no scripts
+            page.wait_for_selector("html[data-drawn]", state="attached")
 
     def evaluate(self, script: str, argument: object = None) -> Any:  # noqa: ANN401 - JSON
         return json.loads(json.dumps(self.page.evaluate(script, argument)))

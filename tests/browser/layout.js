@@ -6,7 +6,7 @@
   const root = document.documentElement;
   if (root.scrollWidth > window.innerWidth) found.push(`the page is ${root.scrollWidth} wide, the window ${window.innerWidth}`);
 
-  const scrolls = (one) => one.closest(".scroll, .boxes");
+  const scrolls = (one) => one.closest(".scroll, .boxes, .trend");
   const boxes = [...document.querySelectorAll("main h2, main h3, main p, main li, dt, dd, pre, .card, .drawing, fieldset, th, td, select, input, main button, summary, header h1, header li, footer p")]
     .filter((one) => shown(one) && !one.matches(".skip"));
   for (const one of boxes) {
@@ -26,13 +26,21 @@
     }
   });
 
+  for (const image of document.querySelectorAll("img")) {
+    if (!image.complete || image.naturalWidth === 0) found.push(`${image.alt} is not drawn`);
+    if (Math.abs(image.width / image.height - image.naturalWidth / image.naturalHeight) > 0.02) found.push(`${image.alt} is distorted`);
+  }
   for (const drawing of document.querySelectorAll(".drawing")) {
+    if (!shown(drawing)) continue;
     const chart = drawing.closest("figure").id;
     const frame = drawing.getBoundingClientRect();
     const texts = [...drawing.querySelectorAll("svg text")].filter((one) => shown(one) && one.textContent && one.getAttribute("opacity") !== "0");
     for (const text of texts) {
       const box = text.getBoundingClientRect();
       if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1) found.push(`${chart}: "${text.textContent}" is cut`);
+    }
+    for (const label of drawing.querySelectorAll(".role-axis-label text")) {
+      if (label.style.visibility === "hidden") found.push(`${chart}: the label "${label.textContent}" of an axis is hidden`);
     }
     texts.forEach((one, i) => {
       for (const other of texts.slice(i + 1)) {

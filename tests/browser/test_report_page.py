@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 LAYOUT = Path(__file__).with_name("layout.js").read_text(encoding="utf-8")
 LOOKS = list(product((360, 1600), ("light", "dark")))
 POINTS = "() => document.querySelectorAll('#plot-time-memory .mark-symbol path').length"
+OPENED_MS = "() => performance.getEntriesByName('drawn')[0].startTime"
 COLUMN = "(n) => [...document.querySelectorAll('#cases tbody tr')].map(row => row.cells[n].textContent)"
 
 
@@ -67,6 +69,27 @@ def test_the_table_sorts_filters_and_leads_to_a_case(visit: Opens, full_page: Pa
     assert f"--peftbench-batch-sizes={name[-2]}" in page.locator("#facts code").inner_text()
     page.select_option("#which", label="train_step[poly-nli-bs8]")
     assert "poly needs task ids" in page.locator("#case-name").inner_text()
+    assert found.said == []
+
+
+TIMELINE = "#plot-timeline-{} .mark-line path"
+
+
+def test_a_case_of_a_gpu_has_its_timeline_and_kernels_and_another_case_has_none(visit: Opens, full_page: Path) -> None:
+    found = visit(full_page, width=360)
+    page = found.page
+    assert not page.locator("#plot-timeline-power").is_visible()
+    assert "% in" in page.locator("#facts").inner_text()  # shares of operators
+    page.select_option("#which", label="train_step[lora-nli-bs8]")
+    page.wait_for_selector(TIMELINE.format("power"), state="attached")
+    page.wait_for_selector(TIMELINE.format("memory"), state="attached")
+    assert page.locator(TIMELINE.format("power")).count() == 1
+    assert page.locator(TIMELINE.format("memory")).count() == 2  # of the device, and of the process
+    assert page.get_by_role("img", name="Power of the GPU over time").is_visible()
+    assert "1.00 ms in 10 calls (matmul)" in page.locator("#facts").inner_text()
+    assert found.evaluate(LAYOUT) == []
+    page.select_option("#which", label="inference[full-ner-bs2]")
+    page.wait_for_selector("#plot-timeline-power", state="hidden")
     assert found.said == []
 
 
@@ -123,15 +146,23 @@ def test_the_keyboard_reaches_everything_and_paper_is_light(visit: Opens, full_p
     page.emulate_media(media="screen")
 
 
-def test_a_thousand_cases_are_shown_in_portions(visit: Opens, tmp_path: Path) -> None:
-    from tests.unit.pages.specimens import large_run
+def test_a_thousand_cases_are_shown_in_portions(
+    visit: Opens, tmp_path: Path, record_property: Callable[[str, object], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.unit.pages.specimens import large_run, on_gpu
 
     from peftbench.pages.page import write_page
     from peftbench.pages.sources import NamedFile, Sources
 
     path = tmp_path / "page.html"
-    write_page(Sources(runs=(NamedFile("run.json", large_run(1000)),)), path)
+    run = large_run(1000)
+    run = replace(run, records=tuple(map(on_gpu, run.records)))
+    write_page(Sources(runs=(NamedFile("run.json", run),)), path)
     found = visit(path)
+    opened_s = found.evaluate(OPENED_MS) / 1e3
+    record_property("opened_s", opened_s)
+    with capsys.disabled():  # a figure to be read; it asserts nothing
+        print(f"\na page of 1,000 cases of a GPU: drawn {opened_s:.2f} s after it was asked for")  # noqa: T201
     assert len(found.evaluate(COLUMN, 0)) == 100
     found.page.click("#more")
     assert len(found.evaluate(COLUMN, 0)) == 200

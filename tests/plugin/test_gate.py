@@ -212,16 +212,19 @@ def test_files_that_do_not_import_do_not_keep_others_from_the_gate_where_pytest_
 def test_a_file_that_cannot_be_written_costs_nothing_else(
     gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (pytester.path / "file").write_text("")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "gone" / "summary.md"))
     result = gate(
-        *("--peftbench-json=run.json", "--peftbench-bencher-json=file/bmf.json", "--peftbench-diff-json=d.json"),
+        *("--peftbench-json=run.json", "--peftbench-bencher-json=/dev/full", "--peftbench-diff-json=d.json"),
         "--peftbench-html=report.html",
     )
     result.assert_outcomes(passed=6)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(
-        ["ERROR: peftbench: file/bmf.json: cannot be written*", "ERROR: peftbench: *summary.md*", "Passed: 6 of 6*"]
+        [
+            "ERROR: peftbench: /dev/full: cannot be written: No space*",
+            "ERROR: peftbench: *summary.md*",
+            "Passed: 6 of 6*",
+        ]
     )
     result.stdout.no_fnmatch_line("*Traceback*")
     assert len(records(pytester.path / "run.json")) == 6
@@ -229,18 +232,22 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(
     assert "Passed: 6 of 6 cases compared" in (pytester.path / "report.html").read_text()
 
 
-def test_an_error_at_the_end_has_a_line_of_its_own_under_q(gate: Gate, pytester: pytest.Pytester) -> None:
-    (pytester.path / "file").write_text("")
-    lines = gate("-q", "--peftbench-json=file/run.json").outlines
+def test_an_error_at_the_end_has_a_line_of_its_own_under_q(gate: Gate) -> None:
+    lines = gate("-q", "--peftbench-bencher-json=/dev/full").outlines
     assert [line.partition(": cannot")[0] for line in lines if "cannot be written" in line] == [
-        "ERROR: peftbench: file/run.json"
+        "ERROR: peftbench: /dev/full"
     ]
 
 
-def test_a_folder_is_refused_as_a_file_before_anything_runs(gate: Gate, world: World, tmp_path: Path) -> None:
-    result = gate(f"--peftbench-html={tmp_path}")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"ERROR: peftbench: {tmp_path}: is a folder; name the file to be written"])
+def test_what_can_be_no_file_is_refused_before_anything_runs(gate: Gate, world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path, said in (
+        (tmp_path, "is a folder; name the file"),
+        (tmp_path / "file/a/x.html", f"{tmp_path}/file is no"),
+    ):
+        result = gate(f"--peftbench-html={path}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"ERROR: peftbench: {path}: *{said}*"])
     assert not world.asked
 
 

@@ -206,5 +206,8 @@ def test_the_tests_run_on_every_python_from_the_first_that_is_supported() -> Non
     assert versions == [f"3.{minor}" for minor in range(int(lowest.partition(".")[2]), 15)]
     commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert commands == ["make check", "make test"]
-    assert {"check", "docs", "test"} <= set(targets)
+    assert commands == ["make check", "make test", "make browser"]
+    assert {"browser", "check", "docs", "test"} <= set(targets)
+    (browser,) = (step for step in workflow["jobs"]["browser"]["steps"] if step.get("run") == "make browser")
+    read = re.findall(r'"(PEFTBENCH_\w+)"', (ROOT / "tests/browser/conftest.py").read_text())
+    assert set(read) == set(browser["env"])  # a missing browser is a failure there, and the pictures are kept

@@ -24,6 +24,7 @@ from peftbench.studies.training.results import (
     DEPLOYMENT,
     FULL,
     FUSION,
+    MERGING,
     MTL,
     MULTITASK,
     Policy,
@@ -41,6 +42,7 @@ VARIED: Final[Mapping[str, Sequence[str]]] = {
     MULTITASK: (),
     ADDING: ("replay",),
     DEPLOYMENT: ("by", "n"),
+    MERGING: ("by", "seed"),
 }
 """Workload -> keys of its records' variants, besides seed and learning rate."""
 
@@ -251,6 +253,7 @@ def require_poolable(runs: Mapping[str, Run]) -> None:
 def _comparable(run: Run) -> dict[str, object]:
     """Return the settings that must be equal in pooled runs; those of studies only if the run has trainings."""
     trains = any(trainings(run.records, workload) for workload in (CONVERGENCE, MULTITASK, ADDING))
+    trains = trains or any(record.workload == MERGING for record in run.records)
     left_out = {name for name, option in options().items() if option.pools or (option.studies and not trains)}
     return {name: value for name, value in run.settings.items() if name not in left_out}
 

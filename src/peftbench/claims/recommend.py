@@ -22,6 +22,8 @@ OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "stora
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 FEW: Final = 2
 """Most groups whose missed targets are named."""
+UNTRAINED: Final = "no training says whether it reaches the target"
+"""What is said of a method without trainings on one task, where others have them."""
 TRAINING: Final = (CONVERGENCE, "train_step")
 """Workloads whose memory metrics are those of a training."""
 
@@ -38,8 +40,8 @@ class Choice:
     memory_bytes: float | None
     reason: str
     fits: bool
-    reached: bool
-    """False if a training of the method missed the target. Its score is then no cost to the target."""
+    reached: bool | None
+    """Whether each training of the method reached the target; None if no training says so."""
     bound: Literal["", "above", "below"] = ""
     """Side of `score` on which the true value lies if a target was missed, by the method or by full fine-tuning."""
 
@@ -48,7 +50,7 @@ class Choice:
 class _Scored:
     score: Observation | None
     reason: str
-    reached: bool = True
+    reached: bool | None = True
 
 
 def parse_bytes(text: str) -> float:
@@ -73,7 +75,8 @@ def recommend(
 ) -> list[Choice]:
     """Return the methods in order of their score.
 
-    Methods that missed the target in a training come after all others. Methods that do not fit into memory come last.
+    Whatever the objective is, methods that missed the target in a training come after all others, and those of which
+    no training says whether they reach it after those that do. Methods that do not fit into memory come last.
 
     Args:
         runs: Runs of one model.
@@ -84,12 +87,15 @@ def recommend(
     """
     evidence = Evidence(distinct(record for run in runs for record in run.records), "tuned", shared_lr(runs), target)
     scored = SCORING[objective](evidence, tasks)
+    if objective != "cost-to-quality":
+        scored = _with_quality(scored, evidence)
     choices = [_choice(method, found, evidence.records, memory_bytes) for method, found in scored.items()]
     return sorted(choices, key=_rank)
 
 
-def _rank(choice: Choice) -> tuple[bool, bool, float]:
-    return not choice.fits, not choice.reached, math.inf if choice.score is None else choice.score
+def _rank(choice: Choice) -> tuple[bool, int, float]:
+    quality = (True, None, False).index(choice.reached)
+    return not choice.fits, quality, math.inf if choice.score is None else choice.score
 
 
 def _choice(method: str, found: _Scored, records: Sequence[Record], limit: float | None) -> Choice:
@@ -148,7 +154,21 @@ def _any(method: str) -> bool:
     return bool(method)
 
 
-def _missed(evidence: Evidence, method: str) -> str:
+def _with_quality(scored: Mapping[str, _Scored], evidence: Evidence) -> dict[str, _Scored]:
+    """Return scores of an objective that knows no quality, with what the trainings say about the target.
+
+    Where nothing was trained towards a target, methods are ranked by the objective alone.
+    """
+    judged = {one.method for one in evidence.singles(_any) if evidence.goal(one.group) is not None}
+    found = {}
+    for method, one in scored.items():
+        missed = _missed(evidence, method, "the target") if method in judged else UNTRAINED if judged else ""
+        reached = not missed if method in judged else None
+        found[method] = _Scored(one.score, "; ".join(filter(None, [one.reason, missed])), reached)
+    return found
+
+
+def _missed(evidence: Evidence, method: str, target: str = "it") -> str:
     """Return in how many trainings a method missed the target, and by how much; '' if it reached it in all."""
     mine = [one for one in evidence.singles(lambda name: name == method) if evidence.goal(one.group) is not None]
     costs = [(one, evidence.cost(one, "time_s")) for one in mine]
@@ -160,7 +180,11 @@ def _missed(evidence: Evidence, method: str) -> str:
     if len({one.group for one in mine}) > 1:
         parts = [f"{part} on {group}" for part, group in zip(parts, groups, strict=True)]
     more = f" and {len(parts) - FEW} more" if len(parts) > FEW else ""
-    where = "never reached it" if len(lost) == len(mine) else f"missed it in {len(lost)} of {len(mine)} trainings"
+    where = (
+        f"never reached {target}"
+        if len(lost) == len(mine)
+        else f"missed {target} in {len(lost)} of {len(mine)} trainings"
+    )
     return f"{where}: quality {', '.join(parts[:FEW])}{more}"
 
 

@@ -43,18 +43,21 @@ def run(arguments: argparse.Namespace) -> int:
     from peftbench.pages.figures import write_figures
     from peftbench.pages.page import render, require_packages
     from peftbench.pages.sources import read_sources
-    from peftbench.records.fileio import is_stream, write_atomically
+    from peftbench.records.fileio import is_stream, require_folder, write_atomically
 
     if arguments.output is None and arguments.figures is None:
         raise UserError("name a page to be written (-o report.html), or a folder of figures (--figures=DIR)")
     require_packages()
     if arguments.output is not None:
         is_stream(arguments.output)
+    if arguments.figures is not None:
+        require_folder(arguments.figures, of=arguments.figures)
     content = content_of(read_sources(arguments.files), title=arguments.title, target=arguments.target)
     if arguments.output is not None:
         write_atomically(arguments.output, render(content))
         sys.stdout.write(f"{on_terminal(str(arguments.output))}: written\n")
     if arguments.figures is not None:
         written = write_figures(content, arguments.figures)
-        sys.stdout.write(f"{on_terminal(str(arguments.figures))}: {len(written)} files written\n")
+        why = "" if written else ", since nothing in these files can be drawn"
+        sys.stdout.write(f"{on_terminal(str(arguments.figures))}: {len(written)} files written{why}\n")
     return 0

@@ -26,3 +26,17 @@ SCHEDULES: Final = ("linear", "cosine", "constant")
 """How the learning rate falls after the warm-up."""
 PROTOCOLS: Final = ("peft-metamathqa", "adapter-efficiency")
 """Named sets of settings (`config.protocols`)."""
+COMBINATIONS: Final = (
+    "linear",
+    "cat",
+    "svd",
+    "ties",
+    "ties_svd",
+    "dare_linear",
+    "dare_linear_svd",
+    "dare_ties",
+    "dare_ties_svd",
+    "magnitude_prune",
+    "magnitude_prune_svd",
+)
+"""Ways in which PEFT combines several adapters into one."""

@@ -22,7 +22,7 @@ class Question(StrEnum):
     WHAT = "what is measured"
     HOW = "how it is measured"
     MODEL = "model and data"
-    STUDIES = "studies: trainings to a quality, and serving"
+    STUDIES = "studies: trainings to a quality, serving and merging"
     GATE = "the gate: launches, baselines, other states of the code"
     OUTPUT = "output"
     MACHINES = "machines"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from peftbench.config.gating import GateSettings
 from peftbench.config.generating import GenerationSettings
 from peftbench.config.measuring import MeasuringSettings
+from peftbench.config.merging import MergingSettings
 from peftbench.config.options import Option, flag_name, parsed
 from peftbench.config.running import RunningSettings
 from peftbench.config.studying import StudySettings
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(MeasuringSettings, GenerationSettings, StudySettings, GateSettings, RunningSettings):
+class Settings(MeasuringSettings, GenerationSettings, StudySettings, MergingSettings, GateSettings, RunningSettings):
     """Every setting of a run.
 
     The field `batch_sizes` is the option `--peftbench-batch-sizes` and the ini key `peftbench_batch_sizes`.

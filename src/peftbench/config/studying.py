@@ -32,6 +32,13 @@ def _warm_up(text: str) -> str:
     return text
 
 
+def _offered_load(text: str) -> str:
+    from peftbench.config.offered_load import OfferedLoad
+
+    OfferedLoad.read(text)
+    return text
+
+
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)  # `Settings` has its own: start-up counts
 class StudySettings:
     """How a model is trained to a quality, and how it is served."""
@@ -239,4 +246,15 @@ class StudySettings:
         metavar="N",
         studies=True,
         pools=True,
+    )
+    offered_load: tuple[str, ...] = option(
+        (),
+        "loads that are offered to a deployment, whose requests then arrive without waiting for answers: shares of "
+        "what it can answer (50%,75%,90%,125%), or requests a second (20); default: none",
+        Question.STUDIES,
+        parse=each(_offered_load),
+        metavar="LIST",
+        studies=True,
+        pools=True,
+        added=True,
     )

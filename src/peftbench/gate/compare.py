@@ -271,6 +271,8 @@ def _unpaired(base: CaseSnapshot | None, new: CaseSnapshot | None) -> tuple[Verd
     problem = f"{new.status}: {new.reason}" if new.reason else new.status
     if base is None:
         return "new", "" if new.status == "ok" else problem
+    if (base.status, base.reason) == (new.status, new.reason) and new.status != "ok":
+        return "not comparable", f"{problem}; as before"
     if base.status != "ok":
         before = f"was {base.status} before" + (f" ({base.reason})" if base.reason else "")
         return ("new", before) if new.status == "ok" else ("not comparable", f"{problem}; {before}")

@@ -93,6 +93,14 @@ class KernelLine(_Line, frozen=True):
     time_s: float
 
 
+class OperatorLine(_Line, frozen=True):
+    """Calls of one operator."""
+
+    name: str
+    calls: Whole
+    share: float
+
+
 class RecordLine(_Line, frozen=True):
     """A record."""
 
@@ -116,6 +124,7 @@ class RecordLine(_Line, frozen=True):
     operator_hash: str = ""
     stop: str = ""
     longest_kernels: tuple[KernelLine, ...] | None = None
+    longest_operators: tuple[OperatorLine, ...] | None = None
     timeline: Mapping[str, tuple[float, ...]] | None = None
 
 

@@ -49,6 +49,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "peftbench.studies.training.convergence:WORKLOADS",
             "peftbench.studies.training.multitask:WORKLOADS",
             "peftbench.studies.deployment.study:WORKLOADS",
+            "peftbench.studies.merging.study:WORKLOADS",
         ),
     }
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -39,37 +40,46 @@ def with_folders(catalogue: Catalogue, words: Iterable[str], *, lenient: bool = 
     Raises:
         UserError: a folder does not exist, or holds no adapter that can be read.
     """
-    known = dict(catalogue.folders)
+    read: dict[str, Mapping[Path, AdapterFolder]] = {}
     for word in words:
         with suppress(*([UserError] if lenient else [])):
             name = parse_method(word).name
-            if is_path(name) and name not in known:
-                found = _adapters(name)
-                catalogue, known[name] = _added(catalogue, found)
-    return replace(catalogue, folders=MappingProxyType(known))
+            if is_path(name) and name not in catalogue.folders:
+                read[name] = {path: AdapterFolder.read(path) for path in _adapters(name)}
+    return _added(catalogue, read)
 
 
-def names_of(paths: Collection[Path], taken: Collection[str]) -> Mapping[Path, str]:
+def names_of(groups: Iterable[Iterable[Path]], taken: Collection[str], *, here: Path) -> Mapping[Path, str]:
     """Return a name for each folder: its own, after as many of the folders around it as make all of them unlike.
 
-    A hyphen, which separates the parts of an id, becomes an underscore, as does whatever an id cannot hold.
+    The names do not depend on the order of the groups, nor on where the folder `here` lies: a state of the code has
+    another one in lock-step. A hyphen, which separates the parts of an id, becomes an underscore, as does whatever an
+    id cannot hold.
 
     Args:
-        paths: Absolute paths, all named by one word.
+        groups: Absolute paths. Those that one word names get as many folders around them, each.
         taken: Names that others have.
+        here: The folder from which paths are seen. What is around it is in no name.
     """
-    deepest = max((len(path.parts) - 1 for path in paths), default=1)
-    for depth in range(1, deepest + 1):
-        names = {path: _name(path, depth) for path in paths}
-        if len(set(names.values()) - set(taken)) == len(names):
-            break
-    return _numbered(names, taken)
+    parts = [[(path, _seen_from(here, path)) for path in group] for group in groups]
+    depths = [1] * len(parts)
+    while True:
+        deepest_last = sorted(zip(depths, parts, strict=True))
+        names = {path: _name(p, depth) for depth, group in deepest_last for path, p in group}
+        counts = Counter([*names.values(), *taken])
+        unclear = [
+            any(counts[names[path]] > 1 and len(p) > depth for path, p in group)
+            for group, depth in zip(parts, depths, strict=True)
+        ]
+        if not any(unclear):
+            return _numbered(names, taken)
+        depths = [depth + more for depth, more in zip(depths, unclear, strict=True)]
 
 
 def _numbered(names: Mapping[Path, str], taken: Collection[str]) -> dict[Path, str]:
     """Return short names; where two are alike after they were cut, a number follows."""
     used, found = set(taken), dict[Path, str]()
-    for path, name in names.items():
+    for path, name in sorted(names.items()):
         short = name if len(name) <= LONGEST else f"{name[: LONGEST - _TAIL - len(_FILLED)]}{_FILLED}{name[-_TAIL:]}"
         number, own = 1, short
         while own in used:
@@ -80,20 +90,31 @@ def _numbered(names: Mapping[Path, str], taken: Collection[str]) -> dict[Path, s
     return found
 
 
-def _name(path: Path, depth: int) -> str:
-    parts = (re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_.") for part in path.parts[-depth:])
-    return ".".join(filter(None, parts)) or "adapter"
+def _seen_from(here: Path, path: Path) -> tuple[str, ...]:
+    """Return the parts of a path below the nearest folder that holds `here` as well."""
+    parts = tuple(part for part in Path(os.path.relpath(path, here)).parts if part != os.pardir)
+    return parts or (path.name,)
 
 
-def _added(catalogue: Catalogue, paths: Collection[Path]) -> tuple[Catalogue, tuple[str, ...]]:
-    """Return a catalogue with a method for each folder, and the names of all of them."""
+def _name(parts: Sequence[str], depth: int) -> str:
+    words = (re.sub(r"[^A-Za-z0-9.]+", "_", part).strip("_.") for part in parts[-depth:])
+    return ".".join(filter(None, words)) or "adapter"
+
+
+def _added(catalogue: Catalogue, read: Mapping[str, Mapping[Path, AdapterFolder]]) -> Catalogue:
+    """Return a catalogue with a method for each folder, given those that each word names."""
     known = {method.folder.path: name for name, method in catalogue.methods.items() if isinstance(method, FolderMethod)}
-    new = names_of([path for path in paths if path not in known], catalogue.methods)
-    methods = {name: FolderMethod.of(name, AdapterFolder.read(path)) for path, name in new.items()}
+    folders = {path: folder for group in read.values() for path, folder in group.items() if path not in known}
+    new = names_of(
+        [[path for path in group if path in folders] for group in read.values()], catalogue.methods, here=Path.cwd()
+    )
+    methods = {name: FolderMethod.of(name, folders[path]) for path, name in new.items()}
     names = {**known, **new}
-    return (
-        replace(catalogue, methods=MappingProxyType({**catalogue.methods, **methods})),
-        tuple(names[path] for path in paths),
+    by_word = {word: tuple(names[path] for path in group) for word, group in read.items()}
+    return replace(
+        catalogue,
+        methods=MappingProxyType({**catalogue.methods, **methods}),
+        folders=MappingProxyType({**catalogue.folders, **by_word}),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from peftbench.measure.time.rounds import Rounds, TimedRound
+    from peftbench.measure.time.rounds import Rounds
     from peftbench.measure.trial import Trial
     from peftbench.records.record import KernelTime, Metric
 
@@ -44,8 +44,8 @@ class Probes(Protocol):
         """
         ...
 
-    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return the memory of a warm round."""
+    def memory(self, trial: Trial) -> dict[str, Metric]:
+        """Return the memory of a representative round, and run one at least. The trial has run its first round."""
         ...
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:

@@ -19,6 +19,7 @@ from peftbench.measure.energy.throttle import Patience, decide, limits
 from peftbench.measure.energy.window import busy_window, counter_period, energy_metrics, idle_window
 from peftbench.measure.findings import ProbeFindings
 from peftbench.measure.memory.device_memory import (
+    Parts,
     ResidentMemory,
     memory_metrics,
     parts_metrics,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from peftbench.config.settings import Settings
     from peftbench.measure.energy.window import EnergyWindow
     from peftbench.measure.findings import Probes
-    from peftbench.measure.time.rounds import Rounds, TimedRound
+    from peftbench.measure.time.rounds import Rounds
     from peftbench.measure.trial import Trial
     from peftbench.records.record import Metric
 
@@ -70,11 +71,12 @@ class CpuProbes:
         """Do nothing: the memory of a CPU case is counted, not read off an allocator."""
         del batches
 
-    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
-        """Return the bytes that model and optimizer own in one round, and the resident set size around another one."""
+    def memory(self, trial: Trial) -> dict[str, Metric]:
+        """Return the bytes that model and optimizer own in one round, and the resident set size around it."""
         trial.ready_after_previous(trial.representative)
-        owned = round_parts(trial, trial.representative)
-        return {**parts_metrics(owned), **resident(partial(timed, 0)).metrics()}
+        owned: list[Parts] = []
+        size = resident(lambda: owned.append(round_parts(trial, trial.representative)))
+        return {**parts_metrics(owned[0]), **size.metrics()}
 
     def rounds(self, take: Callable[[], Rounds]) -> tuple[Rounds, ProbeFindings]:
         """Take the rounds."""
@@ -135,12 +137,11 @@ class CudaProbes:
         """Note what the allocator holds: the template, references, and what earlier cases left."""
         self._resident = ResidentMemory.of(self._device, batches)
 
-    def memory(self, trial: Trial, timed: TimedRound) -> dict[str, Metric]:
+    def memory(self, trial: Trial) -> dict[str, Metric]:
         """Return the allocator's peaks over a warm step, their parts, and NVML's readings.
 
         The allocator's cache is emptied first. What earlier passes left in it would count as reserved.
         """
-        del timed
         release(self._device)
         return memory_metrics(step_memory(trial, self._device, self._nvml, self._resident))
 

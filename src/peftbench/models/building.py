@@ -188,13 +188,17 @@ def _drawn(
 ) -> PreTrainedModel:
     """Return a model whose weights are drawn on the device, in their dtype: none is ever in memory twice.
 
-    They are drawn by the model's own rules, as those are that a checkpoint lacks.
+    They are drawn by the model's own rules, as those are that a checkpoint lacks. Buffers (positions, rotations) are
+    computed when the model is built: not every release of transformers computes them again with the weights.
     """
     import torch
+    from accelerate import init_empty_weights
 
-    with torch.device("meta"):
+    with init_empty_weights(include_buffers=False):
         model = auto_class.from_config(config, **options)
-    model.to_empty(device=device)
+    model._apply(lambda one: torch.empty_like(one, device=device) if one.is_meta else one.to(device))  # noqa: SLF001
+    for module in model.modules():
+        module._is_hf_initialized = False  # noqa: SLF001 - rules were followed above, without memory to fill
     model.tie_weights()  # what shared its memory has been given some of its own
     with torch.no_grad():
         model.initialize_weights()

@@ -11,11 +11,11 @@ from peftbench.claims.findings import Finding
 from peftbench.claims.paper import judge
 from peftbench.config.target import QualityTarget
 from peftbench.errors import UserError
-from peftbench.pages import choose, details, guard, learning, overview
+from peftbench.pages import choose, details, guard, learning, loads, merging, overview, timeline
 from peftbench.pages.choose import CaseRow
 from peftbench.pages.details import Details
 from peftbench.pages.guard import ComparisonPart
-from peftbench.pages.overview import Headline
+from peftbench.pages.overview import AnswerTable, Headline
 from peftbench.pages.plots import Plot
 from peftbench.pages.sources import NamedFile, Sources
 from peftbench.records.record import Run, differences
@@ -44,6 +44,7 @@ class PageContent:
     title: str
     runs: Sequence[RunPart]
     headlines: Sequence[Headline]
+    answers: Sequence[AnswerTable]
     notices: Sequence[str]
     """What a reader must know before anything else: several machines, failed cases, what is left out."""
     rows: Sequence[CaseRow]
@@ -83,7 +84,10 @@ def content_of(sources: Sources, *, title: str = "", target: str | None = None) 
     drawn = [
         overview.plot(runs),
         *learning.plots(evidence),
+        loads.plot(evidence.records),
+        merging.plot(evidence.records),
         *choose.plots(rows[:MOST_ROWS], detailed=details.MOST_CASES),
+        *timeline.plots(runs, details.MOST_CASES),
         *guard.plots(sources),
     ]
     comparisons = [guard.comparison(one) for one in sources.comparisons]
@@ -91,6 +95,7 @@ def content_of(sources: Sources, *, title: str = "", target: str | None = None) 
         title=title or _title(runs),
         runs=[_run(run) for run in runs],
         headlines=overview.headlines(runs, comparisons),
+        answers=list(overview.tables(runs)),
         notices=[*_notices(runs, rows), *unjudged],
         rows=rows[:MOST_ROWS],
         details=details.details(runs),
@@ -170,7 +175,8 @@ def _notices(runs: Sequence[NamedFile[Run]], rows: Sequence[CaseRow]) -> Iterato
     if total > details.MOST_CASES:
         yield (
             f"Details are left out of {total - details.MOST_CASES} of {total} cases: parts of a round, quantiles, "
-            "memory parts, operators and warnings are those of the first cases. `peftbench show` has all numbers."
+            "memory parts, timelines, operators and warnings are those of the first cases. `peftbench show` has all "
+            "numbers."
         )
     if len(rows) > MOST_ROWS:
         yield f"{len(rows) - MOST_ROWS} cases are left out of the table: it holds the first {MOST_ROWS}."

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from peftbench.errors import UserError
 from peftbench.pages.content import PageContent
-from peftbench.pages.plots import Plot, specification
+from peftbench.pages.plots import OF_CASE, Plot, specification
 from peftbench.pages.series import DATA
 from peftbench.pages.theme import PAPER
 from peftbench.records.fileio import write_atomically
@@ -27,7 +27,7 @@ def write_figures(content: PageContent, folder: Path) -> list[Path]:
     """Write the figures of a page into a folder, which is made if need be; return their paths.
 
     The charts of cases are written once for each workload, task and batch size, others once for each selection of the
-    page: `time-memory-train-step-nli-8.svg`.
+    page: `time-memory-train-step-nli-8.svg`. Charts of a single case are left out: they would be two for each case.
 
     Raises:
         UserError: a file cannot be written.
@@ -55,6 +55,8 @@ def figures(plots: Iterable[Plot]) -> Iterator[tuple[str, Plot, Sequence[Mapping
     """
     taken: set[str] = set()
     for plot in plots:
+        if plot.keys == OF_CASE:
+            continue
         varied = [key for key in plot.keys if len({row[key] for row in plot.rows}) > 1]
         parts: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
         for row in plot.rows:

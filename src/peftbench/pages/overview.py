@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +13,15 @@ from peftbench.pages.guard import ComparisonPart
 from peftbench.pages.plots import Plot
 from peftbench.pages.sources import NamedFile
 from peftbench.records.record import Run
-from peftbench.report.answer import Answer
+from peftbench.report.answer import RANGE, TO_TARGET, Answer
 from peftbench.report.numbers import between
+from peftbench.report.table import Column
 from peftbench.report.x_full import FULL
 
 SHOWN: Final = {TRAINING: "time of a training step", INFERENCE: "time of inference", "memory": "memory of training"}
 """Quantity -> name in the chart of all methods."""
+MOST_SLOWER: Final = 5
+"""Most cases that got slower of which the first look tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,52 @@ class Headline:
     """Whether the answer needs somebody to act."""
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerTable:
+    """One row a method over all tasks and batch sizes of a run, as at the end of the run."""
+
+    run: str
+    about: Sequence[str]
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """Method and cells of each row, the cheapest method first."""
+
+
 def headlines(runs: Sequence[NamedFile[Run]], comparisons: Sequence[ComparisonPart]) -> list[Headline]:
     """Return the questions that the files answer."""
     return [*(_cheapest(run, alone=len(runs) == 1) for run in runs), *map(_slower, comparisons)]
+
+
+def tables(runs: Sequence[NamedFile[Run]]) -> Iterator[AnswerTable]:
+    """Yield the table of each run that compares methods."""
+    for run in runs:
+        answer = Answer(run.content)
+        if answer.compares:
+            columns = _wanted(answer.columns)
+            rows = [[one.cell(method).strip() for one in columns] for method in cheapest_first(answer)]
+            yield AnswerTable(run.name, answer.legend, [one.title for one in columns], rows)
+
+
+def _wanted(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns of the page: the cost to the target is the first, and the chart draws the ranges."""
+    method, *others = columns
+    return [method, *sorted((one for one in others if one.title != RANGE), key=lambda one: one.title != TO_TARGET)]
+
+
+def cheapest_first(answer: Answer) -> list[str]:
+    """Return the methods: first those that reached the target, by their cost, then by the time of a training step.
+
+    Where there are no training steps, another quantity of the chart takes their place.
+    """
+    found = answer.found
+    ranks = {choice.method: rank for rank, choice in enumerate(answer.ranked) if choice.reached}
+    name = next((one.name for one in found.quantities if one.name in SHOWN), "")
+
+    def order(method: str) -> tuple[float, float]:
+        one = found.methods[method].get(name)
+        return ranks.get(method, math.inf), math.inf if one is None else one.mean.value
+
+    return sorted(found.methods, key=order)
 
 
 def _cheapest(named: NamedFile[Run], *, alone: bool) -> Headline:
@@ -68,7 +115,8 @@ def _slower(part: ComparisonPart) -> Headline:
     question = "What got slower, by how much, and why?"
     if part.worst is None:
         return Headline(question, part.headline, [part.counts, *([part.sensitivity] if part.sensitivity else [])])
-    return Headline(question, f"{part.worst.id}: {part.worst.why}", [part.headline], bad=True)
+    others = [f"{row.id}: {row.why}" for row in part.rows[1:MOST_SLOWER] if row.verdict == part.worst.verdict]
+    return Headline(question, f"{part.worst.id}: {part.worst.why}", [*others, part.headline], bad=True)
 
 
 def plot(runs: Sequence[NamedFile[Run]]) -> Plot:
@@ -77,19 +125,21 @@ def plot(runs: Sequence[NamedFile[Run]]) -> Plot:
         "overview",
         "Costs against full fine-tuning",
         "Each point is a method's mean over all tasks and batch sizes (geometric), its line the range of these. Left "
-        "of the dashed line a method is cheaper than full fine-tuning.",
+        "of the dashed line a method is cheaper than full fine-tuning. Methods that are cheapest to the target quality "
+        "stand first, then those that train fastest.",
         [row for run in runs for row in _costs(run)],
         ("run",),
     )
 
 
 def _costs(named: NamedFile[Run]) -> Iterator[dict[str, object]]:
-    found = Answer(named.content).found
+    answer = Answer(named.content)
+    found = answer.found
     if found.reference != FULL:
         return
-    for name, what in SHOWN.items():
-        for method, mine in found.methods.items():
-            if one := mine.get(name):
+    for method in cheapest_first(answer):
+        for name, what in SHOWN.items():
+            if one := found.methods[method].get(name):
                 shown = f"{between(Interval(one.mean.value, one.mean.low, one.mean.high))}"
                 row = {"run": named.name, "method": method, "what": what, "value": one.mean.value}
                 yield {**row, "low": one.least, "high": one.most, "groups": one.blocks, "shown": shown}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,6 +97,7 @@ def _texts(content: PageContent) -> dict[str, Any]:
         "title": content.title,
         "runs": encode(content.runs),
         "headlines": [{**encode(one), "bad": one.bad} for one in content.headlines],
+        "answers": encode(content.answers),
         "notices": content.notices,
         "count": counted(len(content.rows), "case"),
         "rows": len(content.rows),
@@ -163,19 +165,13 @@ def _details(content: PageContent) -> dict[str, Any]:
     def place(text: str) -> int:
         return words.setdefault(text, len(words))
 
-    def pairs(found: Sequence[tuple[str, Any]]) -> list[Any]:
-        return [part for name, value in found for part in (place(name), value)]
-
     cases = [
         [
             place(one.run),
             one.id,
             place(one.status),
             place(one.reason),
-            pairs(one.numbers),
-            pairs(one.operators),
-            one.other_operators,
-            pairs(one.modules),
+            [[place(part.title), place(part.note), *map(place, chain.from_iterable(part.facts))] for part in one.lists],
             [place(warning) for warning in one.warnings],
             one.command,
         ]

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.verdict import VERDICTS
-from peftbench.pages.series import DATA, base_chart, curves, history, serving, serving_memory, sessions
+from peftbench.pages.series import (
+    DATA,
+    base_chart,
+    curves,
+    history,
+    serving,
+    serving_load,
+    serving_memory,
+    sessions,
+    timeline_memory,
+    timeline_power,
+)
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,6 +33,10 @@ if TYPE_CHECKING:
 
 CHOSEN: Final = "chosen"
 """Parameter of charts of cases: the id of the case that is looked at."""
+FACTORS: Final = tuple(first * 10.0**place for place in range(-4, 4) for first in (1, 1.5, 2, 3, 5, 7))
+"""Costs against full fine-tuning that have a line in the chart of all methods."""
+OF_CASE: Final = ("run", "id")
+"""Keys of charts that show nothing but the case that is looked at."""
 ROW_HEIGHT: Final = 22
 """Pixels of a row in charts with names on the vertical axis."""
 
@@ -74,9 +89,10 @@ def overview(theme: Theme) -> alt.LayerChart:
         y=alt.Y("method:N", title=None, sort=None), yOffset=alt.YOffset("what:N", sort=None)
     )
     scale = alt.Scale(type="log", nice=False, padding=12)
+    axis = alt.Axis(values=list(FACTORS), format="~g")
     one = alt.Chart(alt.NamedData(name=DATA)).mark_rule(strokeDash=[4, 3], color=theme.muted).encode(x=alt.datum(1))
     spread = base.mark_rule(strokeWidth=2, color=theme.muted).encode(
-        x=alt.X("low:Q", scale=scale, title="x full"), x2="high:Q"
+        x=alt.X("low:Q", scale=scale, axis=axis, title="x full"), x2="high:Q"
     )
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         x="value:Q",
@@ -96,6 +112,12 @@ def cost_quality(theme: Theme) -> alt.LayerChart:
     """Rows: group, method, seconds, seconds_low, seconds_high, quality, quality_low, quality_high, reached, shown."""
     titles = ("seconds of steps to the target", "quality")
     return _scatter(theme, x="seconds", y="quality", titles=titles, lower_y=False)
+
+
+def merging(theme: Theme) -> alt.LayerChart:
+    """Rows: group, method, share, share_low, share_high, left, left_low, left_high, reached, shown."""
+    titles = ("bytes stored, against one adapter a task", "quality, against one adapter a task")
+    return _scatter(theme, x="share", y="left", titles=titles, lower_y=False)
 
 
 def _scatter(theme: Theme, *, x: str, y: str, titles: tuple[str, str], lower_y: bool) -> alt.LayerChart:
@@ -156,7 +178,7 @@ def _stack(theme: Theme, number: str, title: str) -> alt.LayerChart:
     import altair as alt
 
     base = _rows_of(theme).encode(y=alt.Y("method:N", title=None, sort=None))
-    bars = base.mark_bar(stroke="white", strokeWidth=1, height={"band": 0.75}).encode(
+    bars = base.mark_bar(stroke=theme.paper, strokeWidth=1, height={"band": 0.75}).encode(
         x=alt.X(f"{number}:Q", title=title, stack="zero"),
         color=alt.Color("part:N", title=None, sort=alt.SortField("order")),
         order="order:Q",
@@ -219,6 +241,10 @@ CHARTS: Final[Mapping[str, Draw]] = {
     "sessions": sessions,
     "curves": curves,
     "serving-latency": serving,
+    "serving-load": serving_load,
     "serving-memory": serving_memory,
+    "merging": merging,
+    "timeline-memory": timeline_memory,
+    "timeline-power": timeline_power,
 }
 """Name of a plot -> function that draws its chart."""

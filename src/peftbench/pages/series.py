@@ -1,4 +1,4 @@
-"""The charts of series: over states, sessions, the seconds of a training, and the number of tasks served."""
+"""The charts of series: over states, sessions, seconds, and the number of tasks served."""
 
 from __future__ import annotations
 
@@ -30,9 +30,14 @@ def history(theme: Theme) -> alt.LayerChart:
     base = base_chart(theme, height=280).encode(x=alt.X("state:N", title=None, sort=None, axis=dict(FLAT)))
     spread = base.mark_rule(color=theme.muted).encode(y=alt.Y("low:Q", title="change of time in %"), y2="high:Q")
     marked = "datum.kind == 'SLOWER' || datum.kind == 'FASTER'"
+    worse, better = "datum.kind == 'SLOWER' || datum.kind == 'MORE'", "datum.kind == 'FASTER' || datum.kind == 'LESS'"
     dots = base.mark_point(filled=True, size=70, opacity=1).encode(
         y="change:Q",
-        color=alt.when(marked).then(alt.value(theme.bad)).otherwise(alt.value(theme.muted)),
+        color=alt.when(worse)
+        .then(alt.value(theme.bad))
+        .when(better)
+        .then(alt.value(theme.good))
+        .otherwise(alt.value(theme.muted)),
         shape=alt.when("datum.kind == 'FASTER'").then(alt.value("triangle-down")).otherwise(alt.value("circle")),
         tooltip=["case:N", "state:N", "shown:N", "kind:N"],
     )
@@ -86,6 +91,26 @@ def serving(theme: Theme) -> alt.LayerChart:
     return _against_tasks(theme, "ms", "median ms of a request", "p95")
 
 
+def serving_load(theme: Theme) -> alt.LayerChart:
+    """Rows: group, series, offered, ms, p95, state, shown."""
+    import altair as alt
+
+    x = alt.X(
+        "offered:Q", title="requests that arrive in a second", scale=alt.Scale(zero=False, padding=24, nice=False)
+    )
+    base = base_chart(theme, height=320).encode(x=x, **_told_apart())
+    scale = alt.Scale(type="log", nice=False, padding=16)
+    above = base.mark_rule(opacity=0.5).encode(y=alt.Y("ms:Q", title="median ms of a request", scale=scale), y2="p95:Q")
+    lines = base.mark_line(strokeWidth=2).encode(y="ms:Q")
+    tooltip = ["series:N", "state:N", "shown:N"]
+    shape = alt.when("datum.state == 'keeps up'").then(alt.value("circle")).otherwise(alt.value("triangle-up"))
+    dots = base.mark_point(size=80, opacity=1).encode(y="ms:Q", shape=shape, tooltip=tooltip)
+    point = base.transform_filter("datum.state == 'starvation point'").mark_point(
+        size=80, opacity=1, filled=True, shape="triangle-up"
+    )
+    return above + lines + dots + point.encode(y="ms:Q", tooltip=tooltip)
+
+
 def serving_memory(theme: Theme) -> alt.LayerChart:
     """Rows: group, series, tasks, mb."""
     return _against_tasks(theme, "mb", "MB in memory", None)
@@ -100,3 +125,26 @@ def _against_tasks(theme: Theme, number: str, title: str, upper: str | None) -> 
     lines = base.mark_line(strokeWidth=2).encode(y=alt.Y(f"{number}:Q", title=title))
     dots = base.mark_point(size=60, opacity=1).encode(y=f"{number}:Q", tooltip=["series:N", "tasks:Q", "shown:N"])
     return alt.layer(*above, lines, dots)
+
+
+def timeline_memory(theme: Theme) -> alt.LayerChart:
+    """Rows: run, id, series, seconds, mb."""
+    return _over_seconds(theme, "mb", "MB in use", **_told_apart())
+
+
+def timeline_power(theme: Theme) -> alt.LayerChart:
+    """Rows: run, id, series, seconds, watts."""
+    return _over_seconds(theme, "watts", "W")  # the only series needs no legend
+
+
+def _over_seconds(theme: Theme, number: str, title: str, **told_apart: Any) -> alt.LayerChart:  # noqa: ANN401 - channels
+    import altair as alt
+
+    base = base_chart(theme, height=220).encode(
+        x=alt.X("seconds:Q", title="seconds", scale=alt.Scale(nice=False)),
+        y=alt.Y(f"{number}:Q", title=title, scale=alt.Scale(zero=True)),
+        **told_apart,
+        tooltip=["series:N", "seconds:Q", f"{number}:Q"],
+    )
+    color = {} if told_apart else {"color": theme.accent}
+    return alt.layer(base.mark_line(strokeWidth=1.5, interpolate="step-after", **color))

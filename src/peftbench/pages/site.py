@@ -14,6 +14,7 @@ from peftbench.pages.content import content_of
 from peftbench.pages.lines import as_image
 from peftbench.pages.page import filled, render, require_packages
 from peftbench.pages.sources import NamedFile, Sources, read_sources
+from peftbench.pages.theme import DARK_PAPER, PAPER
 from peftbench.pages.trends import MeasuredRun, RunHistory, Trend, histories
 from peftbench.records.workfolder import replaced
 from peftbench.report.answer import Answer
@@ -26,6 +27,8 @@ ENDINGS: Final = (".json", ".jsonl")
 """Files that are taken from a folder."""
 MOST_COLUMNS: Final = 12
 """Most runs in the table of a history: the latest ones."""
+MOST_CHANGED: Final = 4
+"""Most changes of the latest run that the index names."""
 LONGEST: Final = 60
 """Most characters of an address that are words."""
 
@@ -176,12 +179,21 @@ def _history(history: RunHistory, addresses: Mapping[str, str]) -> dict[str, Any
     return {
         "title": f"{settings}; {counted(len(answer.found.methods), 'method')}, {groups}",
         "sentences": answer.sentences if answer.compares else [],
+        "changed": list(history.changed),
+        "first_changed": _few(history.changed),
+        "before": history.runs[-2].label if len(history.runs) > 1 else "",
         "moved": list(history.moved),
         "runs": [_run(one, addresses) for one in reversed(history.runs)],
         "columns": [one.label for one in reversed(history.runs[-MOST_COLUMNS:])],
         "hidden": max(len(history.runs) - MOST_COLUMNS, 0),
         "trends": [_trend(trend, history) for trend in history.trends] if len(history.runs) > 1 else [],
     }
+
+
+def _few(lines: Sequence[str]) -> list[str]:
+    """Return the first lines; one more says how many are left out."""
+    rest = len(lines) - MOST_CHANGED
+    return [*lines[:MOST_CHANGED], *([f"and {counted(rest, 'change')} more"] if rest > 0 else [])]
 
 
 def _run(one: MeasuredRun, addresses: Mapping[str, str]) -> dict[str, str]:
@@ -202,12 +214,13 @@ def _trend(trend: Trend, history: RunHistory) -> dict[str, Any]:
         latest = list(reversed(cells[-MOST_COLUMNS:]))
         rows[method] = [{"shown": cell.shown, "change": cell.change} if cell else None for cell in latest]
     drawn = [
-        {"run": f"{place + 1}. {one.label}", "method": method, "value": cell.mean}
+        {"run": f"{place + 1}. {one.label}", "method": method, "value": cell.mean / trend.unit}
         for place, one in enumerate(history.runs)
         for method, cells in trend.rows.items()
         if (cell := cells[place]) is not None
     ]
-    return {"title": trend.title, "rows": rows, "chart": as_image(trend.title, drawn)}
+    charts = {"chart": as_image(trend.title, drawn, PAPER), "dark_chart": as_image(trend.title, drawn, DARK_PAPER)}
+    return {"title": trend.title, "rows": rows, **charts}
 
 
 def slug(text: str) -> str:

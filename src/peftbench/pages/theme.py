@@ -11,6 +11,8 @@ class Theme:
     """Colours of charts. On the page they are CSS variables, so that dark mode and printing need no new chart."""
 
     ink: str
+    paper: str
+    """What is behind a chart."""
     muted: str
     grid: str
     accent: str
@@ -40,7 +42,7 @@ class Theme:
         return {
             "aria": False,
             "font": "system-ui, sans-serif",
-            "background": "transparent" if self.width == "container" else "white",
+            "background": "transparent" if self.width == "container" else self.paper,
             "view": {"stroke": None},
             "axis": axis,
             "legend": {
@@ -50,7 +52,7 @@ class Theme:
                 "titleFontSize": 12,
                 "titleFontWeight": "normal",
                 "orient": "bottom",
-                "columns": {"expr": "width < 380 ? 1 : 3"},
+                "columns": {"expr": "width < 380 ? 1 : width < 600 ? 3 : 4"},
                 "labelLimit": 150,
             },
             "text": {"color": self.ink, "fontSize": 12},
@@ -62,6 +64,7 @@ SERIES: Final = 8
 """Number of colours that can still be told apart."""
 PAGE: Final = Theme(
     ink="var(--ink)",
+    paper="var(--paper)",
     muted="var(--muted)",
     grid="var(--line)",
     accent="var(--accent)",
@@ -73,6 +76,7 @@ PAGE: Final = Theme(
 )
 PAPER: Final = Theme(
     ink="#1b1f24",
+    paper="white",
     muted="#6b7280",
     grid="#e5e7eb",
     accent="#0b5cad",
@@ -83,3 +87,16 @@ PAPER: Final = Theme(
     width=560,
 )
 """The series are those of Okabe and Ito, darkened where white paper needs it."""
+DARK_PAPER: Final = Theme(
+    ink="#e8eaed",
+    paper="#14171b",
+    muted="#a3acb8",
+    grid="#3a424d",
+    accent="#7ab8ff",
+    good="#6fd08c",
+    bad="#ff8a80",
+    doubt="#f0b95a",
+    series=("#6cb6ff", "#ff9a5c", "#4fd1a5", "#f0a0cf", "#d8c14a", "#9fd3f5", "#b9a8ff", "#c4c9d0"),
+    width=560,
+)
+"""The colours of the page's dark mode, for images that cannot read its style sheet."""

@@ -17,12 +17,12 @@ from peftbench.report.numbers import between, megabytes, scaled
 
 LIMIT: Final = 0.05
 """Change of a time that is marked, if the intervals of both runs lie apart as well."""
-SIZES: Final[Mapping[str, tuple[str, Callable[[float], str]]]] = {
-    "peak_bytes": ("peak MB of a training step", megabytes),
-    "flops": ("FLOPs of a training step", scaled),
-    "checkpoint_bytes": ("checkpoint in MB", megabytes),
+SIZES: Final[Mapping[str, tuple[str, Callable[[float], str], float]]] = {
+    "peak_bytes": ("peak MB of a training step", megabytes, 1e6),
+    "flops": ("FLOPs of a training step", scaled, 1.0),
+    "checkpoint_bytes": ("checkpoint in MB", megabytes, 1e6),
 }
-"""Exact metric of a training step -> title, and the function that shows it."""
+"""Exact metric of a training step -> title, the function that shows it, and the unit in which it is drawn."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,19 @@ class Trend:
     title: str
     rows: Mapping[str, Sequence[TrendCell | None]]
     """Method -> cell of each run, the oldest first."""
+    unit: float = 1.0
+    """What means are divided by to be drawn."""
+
+    @property
+    def latest(self) -> list[str]:
+        """What is marked in the latest run, a line for each method: `lora is slower (1.10 -> 1.51)`."""
+        marked = []
+        for method, cells in self.rows.items():
+            *before, now = cells
+            if now is not None and now.change:
+                old = next(cell.shown for cell in reversed(before) if cell is not None)
+                marked.append(f"{self.title}: {method} {now.change} ({old} -> {now.shown})")
+        return marked
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,8 @@ class RunHistory:
 
     runs: Sequence[MeasuredRun]
     trends: Sequence[Trend]
+    changed: Sequence[str]
+    """What is marked in the latest run, a line for each cost and method."""
     moved: Sequence[str]
     """What differs between neighbouring runs besides the commit: versions of packages, and so on."""
 
@@ -106,7 +121,12 @@ def histories(files: Iterable[NamedFile[Run]]) -> list[RunHistory]:
     for one in sorted(map(MeasuredRun, files), key=lambda one: one.order):
         found.setdefault(one.kind, []).append(one)
     parts = sorted(found.values(), key=lambda runs: runs[-1].order, reverse=True)
-    return [RunHistory(runs, list(_trends(runs)), list(_moved(runs))) for runs in parts]
+    return [_history(runs) for runs in parts]
+
+
+def _history(runs: Sequence[MeasuredRun]) -> RunHistory:
+    trends = list(_trends(runs))
+    return RunHistory(runs, trends, [line for trend in trends for line in trend.latest], list(_moved(runs)))
 
 
 def _instant(text: object) -> float:
@@ -126,18 +146,22 @@ def _trends(runs: Sequence[MeasuredRun]) -> Iterator[Trend]:
     for workload, function in dict.fromkeys((one.workload, one.function) for one in records):
         timed = Quantity(workload, workload, "ratio", function, relative=False)
         yield from _trend(runs, f"time of {function}, x base", timed)
-    for metric, (title, show) in SIZES.items():
+    for metric, (title, show, unit) in SIZES.items():
         sized = Quantity(metric, "train_step", metric, "train_step", relative=False)
-        yield from _trend(runs, title, sized, show)
+        yield from _trend(runs, title, sized, show, unit)
 
 
 def _trend(
-    runs: Sequence[MeasuredRun], title: str, quantity: Quantity, show: Callable[[float], str] | None = None
+    runs: Sequence[MeasuredRun],
+    title: str,
+    quantity: Quantity,
+    show: Callable[[float], str] | None = None,
+    unit: float = 1.0,
 ) -> Iterator[Trend]:
     found = [summarized(quantity, one.run.records) for one in runs]
     methods = dict.fromkeys(method for mine in found for method in mine)
     if methods:
-        yield Trend(title, {method: _row([mine.get(method) for mine in found], show) for method in methods})
+        yield Trend(title, {method: _row([mine.get(method) for mine in found], show) for method in methods}, unit)
 
 
 def _row(found: Sequence[Summary | None], show: Callable[[float], str] | None) -> list[TrendCell | None]:

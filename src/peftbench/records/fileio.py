@@ -92,11 +92,13 @@ def is_stream(path: Path) -> bool:
     """Tell whether a path is a pipe or a character device, which is written to and not replaced.
 
     Raises:
-        UserError: the path is neither that nor a plain file (a folder, a disk, a socket), or cannot be examined.
+        UserError: the path is neither that nor a plain file (a folder, a disk, a socket), is below a file, or cannot be
+            examined.
     """
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
+        require_folder(path.parent, of=path)
         return False
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise UserError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
@@ -106,6 +108,23 @@ def is_stream(path: Path) -> bool:
         kind = "folder" if stat.S_ISDIR(mode) else "socket" if stat.S_ISSOCK(mode) else "disk"
         raise UserError(f"{path}: is a {kind}; name the file to be written")
     return False
+
+
+def require_folder(folder: Path, *, of: Path) -> None:
+    """Refuse a folder that can be neither used nor made, since it, or what should hold it, is no folder.
+
+    Args:
+        folder: The folder.
+        of: What should be written, for the message.
+
+    Raises:
+        UserError: names what is no folder.
+    """
+    for part in (folder, *folder.parents):
+        if os.path.isdir(part):  # noqa: PTH112 - a path that must not be examined is no error here
+            return
+        if os.path.lexists(part):
+            raise UserError(f"{of}: cannot be written: {part} is no folder; name another place")
 
 
 def _pour(path: Path, data: bytes) -> None:
@@ -144,6 +163,7 @@ def locked(path: Path, *, timeout_s: float = 0.0) -> Iterator[None]:
     target = Path(os.path.realpath(path))
     lock_path = target.with_name(f".{target.name}.lock")
     lock = SoftFileLock(lock_path, timeout=timeout_s)
+    require_folder(target.parent, of=path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -67,6 +67,16 @@ class KernelTime:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorShare:
+    """How much of the operators' time the calls of one operator took, clocked while they were counted."""
+
+    name: str
+    calls: int
+    share: float
+    """Share of the time of all operators of the round. A counted round is slower than a timed one."""
+
+
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
     """A training at one of its evaluations. Costs are counted from its start, without evaluations."""
 
@@ -82,6 +92,28 @@ class CurvePoint:
     """Mean loss of the steps since the last point."""
     flops: float | None = None
     energy_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPoint:
+    """A server under one offered load: requests arrive at times that do not wait for answers."""
+
+    offered_per_s: float
+    """Requests that arrive in a second."""
+    achieved_per_s: float
+    """Answers in a second of the window."""
+    requests: int
+    """Number of requests that arrive within the window."""
+    unfinished: int
+    """Number of these that were not answered when the window ended. Their latencies are censored."""
+    lot_size: float
+    """Mean number of requests that were answered together."""
+    longest_s: float | None = None
+    """Longest latency of an answered request; None if there is none."""
+    p50_s: float | None = None
+    """Median latency, from arrival to answer; None if it is beyond what the window shows: above `longest_s`."""
+    p95_s: float | None = None
+    p99_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +149,13 @@ class Record:
     """What a study varies beside method, task and batch size: `seed`, `lr`, ..."""
     curve: tuple[CurvePoint, ...] = ()
     """Quality and cost of a training at each evaluation."""
+    loads: tuple[LoadPoint, ...] | None = None
+    """A server under each offered load, the lowest first; None if none was offered."""
     warnings: tuple[str, ...] = ()
     longest_kernels: tuple[KernelTime, ...] | None = None
     """The ten kernels, copies and sets that took most of the device's time in a round; None if nothing looked."""
-
+    longest_operators: tuple[OperatorShare, ...] | None = None
+    """The ten operators that took longest on a CPU; None if nothing looked. They are told, and never compared."""
     timeline: Mapping[str, tuple[float, ...]] | None = None
     """Readings of the GPU while steps ran for the energy window, as series of one length; `t_s` holds their times."""
 

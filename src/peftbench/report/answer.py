@@ -40,6 +40,9 @@ TITLES: Final = {
 RANKS: Final = {TRAINING: 0, INFERENCE: 0, "memory": 0, "trained": 1, "checkpoint": 2, "energy": 1, "busy": 1}
 """Name of a quantity -> rank of its column. The columns of other workloads have the highest rank."""
 OTHERS: Final = 5
+RANGE: Final = "range"
+TO_TARGET: Final = "to target"
+"""Titles of columns that are no quantities of their own."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,16 @@ class Answer:
     def sentences(self) -> list[str]:
         """What follows from the numbers, at most `facts.MOST_SENTENCES` sentences."""
         return facts.sentences(self.run, self.found, self.ranked) if self.compares else []
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """The columns of the table of methods that are not empty. Their rows are names of methods."""
+        return filled(_columns(self), list(self.found.methods))
+
+    @cached_property
+    def legend(self) -> list[str]:
+        """What the table shows: groups, the meaning of 1.00, marks and intervals."""
+        return _legend(self)
 
     @property
     def compares(self) -> bool:
@@ -93,10 +106,10 @@ class Answer:
 
         if folded:
             say(*head(self.run)[:HEAD])
-        say(*(_legend(self) if self.compares else _without_rows(self)))
+        say(*(self.legend if self.compares else _without_rows(self)))
         if self.compares:
             methods = list(self.found.methods)
-            columns = fitting(filled(_columns(self), methods), [methods], width, GAP)
+            columns = fitting(self.columns, [methods], width, GAP)
             console.print()
             console.print(drawn(columns, methods, lined=False, bold=True))
         say(*_missed(self.ranked), *(_reasons(self.run) if folded else ()))
@@ -163,8 +176,8 @@ def _columns(answer: Answer) -> list[Column]:
         show = SHOWN.get(name, "{:.2f}".format)
         columns.append(Column(TITLES.get(name, name), _cell(found, name, show, best, worst), rank))
         if quantity.metric == "ratio" and factor and found.places > 1:
-            columns.append(Column("range", _range(found, name), OTHERS if rank else 3 + (name == INFERENCE)))
-    columns.append(Column("to target", _to_target(answer), text=True))
+            columns.append(Column(RANGE, _range(found, name), OTHERS if rank else 3 + (name == INFERENCE)))
+    columns.append(Column(TO_TARGET, _to_target(answer), text=True))
     columns.append(Column("cases", _cases(found), rank=1))
     return columns
 

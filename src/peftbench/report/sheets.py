@@ -200,7 +200,8 @@ def of_change(case: DiffCase) -> dict[str, Any]:
 def why(case: DiffCase) -> str:
     """Return the cause of a verdict, and the counters that moved, in one sentence."""
     moved = [f"{item.name} {_plainly(item.before)} -> {_plainly(item.after)}" for item in case.counters]
-    return "; ".join(filter(None, [case.cause, case.reason, "" if case.cause else ", ".join(moved)]))
+    parts = [case.cause, case.reason, "" if case.cause else ", ".join(moved)]
+    return "; ".join(dict.fromkeys(filter(None, parts)))
 
 
 def _moved(before: float | None, after: float | None) -> str:

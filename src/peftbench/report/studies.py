@@ -1,10 +1,10 @@
-"""The tables of studies at the end of a run: trainings, averaged over seeds, and ways to serve."""
+"""The tables of studies at the end of a run: trainings, averaged over seeds, serving and merging."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from peftbench.claims.evidence import Evidence, JointTraining, value
 from peftbench.claims.intervals import (
@@ -18,13 +18,15 @@ from peftbench.claims.intervals import (
     open_ends,
 )
 from peftbench.config.target import QualityTarget
-from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
+from peftbench.report import merging, serving
+from peftbench.report.numbers import megabytes, scaled, significant
 from peftbench.report.table import LINED_GAP, Column, drawn, filled, fitting
 from peftbench.studies.training.results import (
     ADDING,
     CONVERGENCE,
     DEPLOYMENT,
     FULL,
+    MERGING,
     MULTITASK,
     Training,
     best_lr,
@@ -38,32 +40,9 @@ if TYPE_CHECKING:
     from peftbench.records.record import Record, Run
 
 
-Cells = Sequence[tuple[str, str, Callable[[float], str], int]]
-"""Title, metric, formatting function and rank of each column."""
-ANSWERS: Final[Cells] = (
-    ("p50 ms", "uniform_p50_s", milliseconds, 0),
-    ("p95", "uniform_p95_s", milliseconds, 0),
-    ("p99", "uniform_p99_s", milliseconds, 0),
-    ("req/s", "uniform_requests_per_s", significant, 0),
-    ("skewed p50 ms", "skewed_p50_s", milliseconds, 1),
-    ("p95", "skewed_p95_s", milliseconds, 2),
-    ("p99", "skewed_p99_s", milliseconds, 2),
-    ("req/s", "skewed_requests_per_s", significant, 1),
-)
-UPKEEP: Final[Cells] = (
-    ("resident MB", "resident_bytes", megabytes, 0),
-    ("MB a task", "bytes_per_task", megabytes, 0),
-    ("stored MB", "stored_bytes", megabytes, 1),
-    ("load ms", "load_s", milliseconds, 0),
-    ("+ms a task", "load_slope_s", milliseconds, 1),
-    ("switch ms", "switch_s", milliseconds, 0),
-    ("+ms a task", "switch_slope_s", milliseconds, 1),
-)
-
-
 def has_table(record: Record) -> bool:
     """Tell whether a record is of a study that has a table of its own."""
-    return record.workload in (CONVERGENCE, MULTITASK, ADDING, DEPLOYMENT)
+    return record.workload in (CONVERGENCE, MULTITASK, ADDING, DEPLOYMENT, MERGING)
 
 
 def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
@@ -96,8 +75,12 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
         if record.workload == DEPLOYMENT:
             served.setdefault(record.group, []).append(record)
     for group, records in served.items():
-        for what, metrics in (("answers, one lot after the other", ANSWERS), ("held, loaded, switched", UPKEEP)):
-            yield f"{DEPLOYMENT}  {group}: {what}", _table(_of_serving(records, metrics), len(records), width), []
+        for what, columns, count in serving.tables(records):
+            yield f"{DEPLOYMENT}  {group}: {what}", _table(columns, count, width), []
+    ways = merging.merged_ways(found)
+    for group in dict.fromkeys(one.group for one in ways):
+        mine = [one for one in ways if one.group == group]
+        yield f"{MERGING}  {group}", _table(merging.columns(mine), len(mine), width), []
 
 
 def _of_members(members: Sequence[Training], goal: Goal | None, width: int) -> Table:
@@ -147,18 +130,6 @@ def _notes(members: Sequence[Training], goal: Goal | None) -> list[str]:
         if lost := sum(one is not None and one.censored for one in costs):
             notes.append(f"{method} at {lr:g}: target not reached in {lost} of {len(found)} (cost: at least so much)")
     return notes
-
-
-def _of_serving(records: Sequence[Record], metrics: Cells) -> list[Column]:
-    fixed = [
-        Column.of("method", [record.method for record in records], text=True),
-        Column.of("way", [str(record.variant["by"]) for record in records]),
-        Column.of("tasks", [str(record.variant["n"]) for record in records]),
-    ]
-    return fixed + [
-        Column.of(title, [_or_nothing(value(record, name), show) for record in records], rank)
-        for title, name, show, rank in metrics
-    ]
 
 
 def _best_of_full(members: Sequence[Training]) -> dict[int, Training]:
@@ -221,10 +192,6 @@ def _between(found: Interval, show: Callable[[float], str], known: Sequence[Obse
     if math.isinf(found.low) or math.isinf(found.high) or show(found.low) == show(found.high):
         return show(found.value)
     return f"{show(found.value)} [{show(found.low)}, {show(found.high)}]"
-
-
-def _or_nothing(number: float | None, show: Callable[[float], str]) -> str:
-    return "" if number is None else show(number)
 
 
 def _table(columns: Sequence[Column], count: int, width: int) -> Table:

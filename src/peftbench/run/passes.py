@@ -1,10 +1,9 @@
-"""The passes of one case, one after the other: the cold first step, counters, memory, time, busy time, energy."""
+"""The passes of one case, one after the other: the cold first step, memory, counters, time, busy time, energy."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 
 PRESET_CPU_BUDGET_S: Final = 0.9
 """Seconds for the rounds of a case and its reference with random weights on a CPU. The default matrix takes minutes."""
+WARM_UP_ROUNDS: Final = 3
+"""Rounds, at least, between the first, cold one and the timed ones."""
+FEW_WARM_UP_ROUNDS: Final = 2
+"""The same where memory and counters were taken in between: these passes have run the round four times."""
 EAGER_COUNTERS: Final = "counters and peak_bytes describe the eager round"
 CUDA_BUDGET_S: Final = 1.5
 """Seconds for the rounds of a case and its reference on CUDA, whatever its weights are."""
@@ -108,7 +111,8 @@ class Passes:
         facts = blank if measurement.only_time else self._facts(workload, trial, group, measurement)
         with watch.during("time"), undisturbed():
             watch.current = "warm-up"
-            reference, alone = self._warmed(timed, workload, group)
+            least = FEW_WARM_UP_ROUNDS if facts is not blank else WARM_UP_ROUNDS
+            reference, alone = self._warmed(partial(warm_up, timed, least=least), workload, group)
             anchor = Anchor(self._clock, self._backend.device) if reference else None
             plan = self._plan(after=anchor.after if anchor else None)
             watch.current = "timed rounds"
@@ -156,14 +160,15 @@ class Passes:
         """Return the record of a trial with all metrics that need no clock: counters, parameters and memory."""
         watch = measurement.watch
         heads = head_names(group.template)
+        with watch.during("memory"):
+            memory = self._probes.memory(trial)
         with watch.during("counters"):
             counted = self._count(workload, trial, heads)
             parameters = counted.parameters if counted else count_parameters(trial.model, heads)
-        with watch.during("memory"):
-            memory = self._memory(trial, self.timed(trial), counted)
         return replace(
             measurement.blank,
             metrics={
+                **_peak(trial, memory, counted),
                 **memory,
                 **trial.metrics,
                 **(counted.metrics() if counted else parameters.metrics()),
@@ -171,6 +176,7 @@ class Passes:
             },
             operators=counted.operators.operators if counted else {},
             operator_hash=counted.operators.operator_hash if counted else "",
+            longest_operators=counted.operators.longest if counted and self._backend.device.type == "cpu" else None,
             modules=parameters.modules,
             warnings=tuple(f"{name} has no FLOP formula" for name in (counted.operators.uncounted if counted else ())),
         )
@@ -185,33 +191,24 @@ class Passes:
     def _count(self, workload: Workload, trial: Trial, heads: frozenset[str]) -> counters.Counters | None:
         """Return the counters of a warm representative round, without its preparation; None if rounds differ.
 
-        A compiled model, and a captured round, run as eager code here.
+        The memory pass has run such a round. A compiled model, and a captured round, run as eager code here.
         """
         if not workload.counted:
             return None
         ready_after_previous = partial(trial.ready_after_previous, trial.representative)
         run = partial(trial.eager or trial.run, trial.representative, nothing)
-        with compiling.eager() if self._backend.execution.compiles else nullcontext():
+        if not self._backend.execution.compiles:
+            return counters.count(run, trial.model, heads=heads, reset=ready_after_previous)
+        with compiling.eager():
             ready_after_previous()
-            run()
+            run()  # nothing has run the code of a compiled model yet
             return counters.count(run, trial.model, heads=heads, reset=ready_after_previous)
 
-    def _memory(self, trial: Trial, timed: TimedRound, counted: counters.Counters | None) -> dict[str, Metric]:
-        """Return the probe's memory metrics and `peak_bytes`.
-
-        It is the sum of weights, optimizer state, a cache that is kept between rounds, and the peak of a round.
-        """
-        found = self._probes.memory(trial, timed)
-        if counted is None:
-            return found
-        held = sum(found[name].value or 0 for name in ("weights_bytes", "optimizer_bytes")) + trial.cache_bytes
-        return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B"), **found}
-
-    def _warmed(self, timed: TimedRound, workload: Workload, group: Group) -> tuple[TimedRound | None, str]:
+    def _warmed(self, warm: Callable[[], object], workload: Workload, group: Group) -> tuple[TimedRound | None, str]:
         """Warm up a case beside its reference, or alone if both do not fit. Return reference and warning."""
         reference, alone = self._references.of(workload, group)
         try:
-            warm_up(timed)
+            warm()
         except Exception as error:
             if reference is None or not is_out_of_memory(error):
                 raise
@@ -220,7 +217,7 @@ class Passes:
         del reference  # it refers to the reference's model
         self._references.drop()
         release(self._backend.device)
-        warm_up(timed)
+        warm()
         return None, ALONE
 
     def _plan(self, after: Callable[[int], object] | None) -> RoundPlan:
@@ -239,6 +236,14 @@ def budget_s(backend: Backend) -> float:
     if backend.device.type == "cuda":
         return CUDA_BUDGET_S
     return PRESET_CPU_BUDGET_S if backend.model.random_weights else BUDGET_S
+
+
+def _peak(trial: Trial, memory: Mapping[str, Metric], counted: counters.Counters | None) -> dict[str, Metric]:
+    """Return `peak_bytes`: weights, optimizer state, a cache that is kept between rounds, and the peak of a round."""
+    if counted is None:
+        return {}
+    held = sum(memory[name].value or 0 for name in ("weights_bytes", "optimizer_bytes")) + trial.cache_bytes
+    return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B")}
 
 
 def _each_once(*lines: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ from peftbench.measure.time.frames import with_room
 from peftbench.measure.time.rounds import interleave
 from peftbench.measure.time.stopwatch import Stopwatch
 from peftbench.records.record import Record, Status
+from peftbench.run.heap import Heap
 from peftbench.run.held import HeldGroup
 from peftbench.run.passes import Passes
 from peftbench.run.proofs import Proofs
@@ -59,13 +59,16 @@ class Runner:
         """Bytes that stay allocated between cases: the batches of the group."""
         self._lost = False
         """Whether the device can run nothing more in this process."""
+        self._released = False
+        """Whether nothing was built since all was released: to look through all objects again would take 0.2 s."""
         self._left_open = False
         """Whether an error ended the last case. While the error is propagated, its frames hold models."""
         self._resources = ExitStack()
         self._resources.enter_context(backend.precision.applied())
         if backend.execution.compiles:
             self._resources.enter_context(compiling.compiling())
-        self._resources.callback(gc.unfreeze)
+        self._heap = Heap()
+        self._resources.callback(partial(self._heap.thaw, anyway=True))
 
     def take_rounds_by(self, take: Take, *, beside: int = 0) -> None:
         """Replace the function that takes the rounds of a case and its reference.
@@ -98,8 +101,10 @@ class Runner:
         self._forget()
         if self.backend.execution.compiles:
             compiling.reset()
-        gc.unfreeze()
+        self._heap.thaw()
         self._clean_up()
+        self._heap.freeze()
+        self._released = True
 
     def measure(
         self,
@@ -131,12 +136,15 @@ class Runner:
         if reason := benchmark.unsupported_case(case, self.backend):
             return replace(blank, status="unsupported", reason=reason)
         if self._left_open:
-            gc.unfreeze()
+            self._heap.thaw(anyway=True)
             self._held_bytes = self._clean_up()
         self._left_open = True
-        measurement = self._measurement(blank, observer, only_time=only_time)
+        measurement = Measurement(
+            blank=blank, observer=observer, watch=self._watch, take_passes=self._take_passes, only_time=only_time
+        )
+        bench = Workbench(self.backend, self._clock, tuple(records), self._shared)
         with self._guarded():
-            attempt = partial(self._outcome, case, benchmark, self._workbench(records), measurement)
+            attempt = partial(self._outcome, case, benchmark, bench, measurement)
             record = with_room(attempt)
             if record.status == "out-of-memory" and self._make_room():
                 record = with_room(attempt)
@@ -162,8 +170,7 @@ class Runner:
         try:
             yield
         finally:
-            batches = () if self._lost else self._held.batches
-            self._changes = put_back((*before, *batches))
+            self._changes = put_back((*before, *(() if self._lost else self._held.batches)))
             if self._changes:
                 self._forget()
 
@@ -207,7 +214,7 @@ class Runner:
         if reason := benchmark.unsupported_case(case, self.backend):
             raise UnsupportedError(reason)
         with self._guarded(), compiling.faults():
-            benchmark.try_once(case, self._workbench(()), self._take_round)
+            benchmark.try_once(case, Workbench(self.backend, self._clock, (), self._shared), self._take_round)
 
     def blank(self, case: Case, benchmark: Benchmark, id: str) -> Record:  # noqa: A002 - the record's own word
         """Return the record of a case without metrics."""
@@ -225,12 +232,10 @@ class Runner:
     def _clean_up(self) -> int:
         """Release the memory of the last case, and return the bytes on the device that stay without being references.
 
-        Objects that survive are frozen, so that later collections skip them. Otherwise each collection would walk
-        through all objects of torch and transformers (0.2 s).
-
         Raises:
             PoisonedError: an asynchronous error of the device shows only now.
         """
+        self._released = False
         if self._lost:  # the device would raise again, and hide the error that names the case
             return self._held_bytes
         try:
@@ -242,7 +247,7 @@ class Runner:
                 raise
             self._lost = True
             raise PoisonedError(classify(error, "clean-up").reason) from error
-        gc.freeze()
+        self._heap.settle()
         return left_bytes
 
     def _make_room(self) -> bool:
@@ -251,14 +256,6 @@ class Runner:
         release(self.backend.device)
         self._held.note()
         return any(dropped)
-
-    def _workbench(self, records: Iterable[Record]) -> Workbench:
-        return Workbench(self.backend, self._clock, tuple(records), self._shared)
-
-    def _measurement(self, blank: Record, observer: Observer, *, only_time: bool) -> Measurement:
-        return Measurement(
-            blank=blank, observer=observer, watch=self._watch, take_passes=self._take_passes, only_time=only_time
-        )
 
     def _take_round(self, workload: Workload, case: Case) -> None:
         subject = self._group_of(case).subject(case.method)
@@ -295,6 +292,8 @@ class Runner:
         if group := self._held.of(case):
             return group
         before = self._held.with_task_of(case)
-        self.release()
+        if not self._released:
+            self.release()
+        self._released = False
         group, self._held_bytes = self._held.build(case, before)
         return group

@@ -1,4 +1,4 @@
-"""The studies, which run once for a case and have no rounds: trainings to a quality, and serving.
+"""The studies, which run once for a case and have no rounds: trainings to a quality, serving and merging.
 
 It imports run and the rooms below it.
 """

@@ -13,7 +13,7 @@ from peftbench.workloads.base import Benchmark
 
 if TYPE_CHECKING:
     from peftbench.records.ids import Case
-    from peftbench.records.record import CurvePoint, Metric, Record
+    from peftbench.records.record import CurvePoint, LoadPoint, Metric, Record
     from peftbench.workloads.backend import Backend
     from peftbench.workloads.base import Measurement, TakeRound, Workbench
 
@@ -26,6 +26,7 @@ class StudyFindings:
     curve: tuple[CurvePoint, ...] = ()
     stop: str = ""
     warnings: tuple[str, ...] = ()
+    loads: tuple[LoadPoint, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class Study(Benchmark):
             measurement.blank,
             metrics=found[0].metrics,
             curve=found[0].curve,
+            loads=found[0].loads,
             stop=found[0].stop,
             warnings=found[0].warnings,
             passes_s={"study": took_s},

@@ -125,10 +125,10 @@ class Backend:
 
     def rehearsing(self) -> Backend:
         """Return a backend whose settings make a study as short as possible: one step, one request."""
-        return replace(
-            self,
-            settings=replace(self.settings, epochs=1e-9, steps=None, multitask_epochs=None, eval_rows=1, requests=1),
+        shortest = replace(
+            self.settings, epochs=1e-9, steps=None, multitask_epochs=None, eval_rows=1, requests=1, offered_load=()
         )
+        return replace(self, settings=shortest)
 
     def seq_len(self, task: Task) -> int:
         """Return the length in tokens to which every batch of `task` is padded."""

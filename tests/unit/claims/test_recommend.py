@@ -94,6 +94,35 @@ def test_what_was_missed_is_told_by_group_and_with_digits_that_tell_it_apart(tra
     assert found["ia3"] == "missed it in 1 of 3 trainings: quality 0.8099 of 0.8100 on qa-bs8"
 
 
+@pytest.mark.parametrize("objective", ["latency", "storage"])
+def test_who_missed_the_target_stands_below_who_reached_it_whatever_is_ranked_by(
+    objective: Objective, training: Make, inference: Make, run_of: MakeRun
+) -> None:
+    """Houlsby is fastest and smallest, and misses the target; IA3 once; prefix was never trained."""
+    speeds = {"full": 1.0, "lora": 1.3, "houlsby": 0.5, "ia3": 0.6, "prefix": 0.7}
+    sizes = {"full": 1000, "lora": 40, "houlsby": 10, "ia3": 20}
+    qualities = {"full": (0.9, 0.9), "lora": (0.9, 0.9), "houlsby": (0.6, 0.6), "ia3": (0.9, 0.7)}
+    trained = [
+        training(method, (0.5, quality), seed=seed, checkpoint_bytes=sizes[method])
+        for method, found in qualities.items()
+        for seed, quality in enumerate(found)
+    ]
+    untrained = training("prefix", workload="train_step", checkpoint_bytes=30)
+    run = run_of(*trained, untrained, *(inference(method, ratio) for method, ratio in speeds.items()))
+    choices = ranked(run, objective)
+    reached = ["full", "lora"] if objective == "latency" else ["lora", "full"]
+    assert [one.method for one in choices] == [*reached, "prefix", "houlsby", "ia3"]
+    assert [one.reached for one in choices] == [True, True, None, False, False]
+    assert choices[2].reason.endswith("; no training says whether it reaches the target")
+    assert choices[3].reason.endswith("; never reached the target: quality 0.60 of 0.81")
+    assert choices[4].reason.endswith("; missed the target in 1 of 2 trainings: quality 0.70 of 0.81")
+    assert choices[3].score is not None
+    alone = ranked(run_of(*(one for one in run.records if one.workload != "convergence"), trained[0]), objective)
+    assert "never" not in " ".join(one.reason for one in alone)
+    costs = [one.score or 0 for one in ranked(run_of(*map(inference, speeds, speeds.values())), "latency")]
+    assert costs == sorted(costs)  # no quality is known: the cost alone decides
+
+
 def test_merging_takes_the_latency_away(run: Run) -> None:
     choices = ranked(run, "latency")
     assert [(choice.method, round(choice.score or 0, 2)) for choice in choices] == [

@@ -1,6 +1,7 @@
 import pytest
 
 from peftbench.config import choices
+from peftbench.config.offered_load import OfferedLoad
 from peftbench.config.protocols import PROTOCOLS
 from peftbench.config.settings import Settings, options
 from peftbench.config.warm_up import WarmUp
@@ -74,3 +75,15 @@ def test_a_warm_up_is_a_share_or_a_number_of_steps(text: str, steps: int) -> Non
 def test_anything_else_is_no_warm_up(text: str) -> None:
     with pytest.raises(ValueError, match="must be a share of the steps"):
         WarmUp.read(text)
+
+
+@pytest.mark.parametrize(("text", "per_s"), [("75%", 30.0), ("125%", 50.0), ("20", 20.0), ("0.5", 0.5)])
+def test_an_offered_load_is_a_share_of_the_capacity_or_a_rate(text: str, per_s: float) -> None:
+    assert OfferedLoad.read(text).per_s(40.0) == pytest.approx(per_s)
+    assert Settings.read({"offered_load": f"{text},90%"}).offered_load == (text, "90%")
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "-1", "nan", "inf", "50%%", "50% a", "much"])
+def test_anything_else_is_no_offered_load(text: str) -> None:
+    with pytest.raises(UserError, match=f"--peftbench-offered-load={text}: must be shares of the capacity"):
+        Settings.read({"offered_load": text})

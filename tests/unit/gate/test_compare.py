@@ -80,6 +80,8 @@ def test_what_is_on_one_side_only_is_a_row(make_baseline: MakeSnapshot, make_run
     back = by_id(compare(new, with_case(make_run(), "y", status="failed", reason="another")))
     assert (back["b"].verdict, back["b"].reason) == ("new", "was out-of-memory before (needs 90 GB)")
     assert (back["y"].verdict, back["y"].reason) == ("not comparable", "failed: another; was failed before (boom)")
+    twice = by_id(compare(new, new))
+    assert (twice["y"].verdict, twice["y"].reason) == ("not comparable", "failed: boom; as before")
 
 
 KIB = 1024

@@ -47,10 +47,23 @@ def test_the_name_follows_from_the_folder_and_no_id_is_taken_for_a_built_in_meth
     (case,) = matrix(found, methods=["./x/my-lora-v2"], tasks=["nli"], batch_sizes=[1])
     assert CaseId(f"train_step[{case.id}]").method_among(catalogue.methods) == ""
     assert CaseId(f"train_step[{case.id}]").method_among(found.methods) == "my_lora_v2"
-    (own,) = found.folders["./lora"]
-    assert own != "lora"
-    assert own.endswith(".lora")
+    assert found.folders["./lora"] == ("lora.2",)
     assert found.method("lora") is catalogue.method("lora")
+
+
+def test_names_follow_from_the_folders_asked_for_not_from_their_order_or_where_the_checkout_is(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["./a/mine", "./b/mine", "./c/*", "./dora"]
+    expected = [("a.mine",), ("b.mine",), ("x",), ("dora.2",)]
+    for checkout in ("here", "there"):
+        (tmp_path / checkout).mkdir()
+        monkeypatch.chdir(tmp_path / checkout)
+        saved("a/mine", "b/mine", "c/x", "dora")
+        for order in (words, words[::-1]):
+            found = with_folders(catalogue, order)
+            assert [found.folders[word] for word in words] == expected
+            assert found.method("b.mine").summary.endswith(f"{checkout}/b/mine")
 
 
 def test_the_place_of_a_folder_is_not_in_its_name_or_digest(catalogue: Catalogue) -> None:
@@ -63,10 +76,10 @@ def test_the_place_of_a_folder_is_not_in_its_name_or_digest(catalogue: Catalogue
 
 def test_long_names_are_cut_and_stay_apart() -> None:
     paths = [Path(f"/x/{'long' * 20}-{letter}-{'tail' * 9}") for letter in "ab"]
-    names = [*names_of(paths, ["other"]).values()]
+    names = [*names_of([paths], ["other"], here=Path("/y")).values()]
     assert len(set(names)) == 2
     assert all(len(name) <= LONGEST + 2 and name.isascii() for name in names)
-    assert names_of([Path("/x/Ünï (1)")], []) == {Path("/x/Ünï (1)"): "n_1"}
+    assert names_of([[Path("/x/Ünï (1)")]], [], here=Path("/y")) == {Path("/x/Ünï (1)"): "n_1"}
 
 
 def test_folders_that_cannot_be_read_are_passed_over_in_lock_step_only(catalogue: Catalogue) -> None:

@@ -85,7 +85,7 @@ def test_the_probes_of_a_cpu_read_weights_and_resident_memory() -> None:
     cpu = probes_for(torch.device("cpu"), Settings())
     assert isinstance(cpu, CpuProbes)
     model = torch.nn.Linear(8, 4)
-    found = cpu.memory(Trial(model=model, run=lambda _number, _mark: None), lambda _: Timing(0.0))
+    found = cpu.memory(Trial(model=model, run=lambda _number, _mark: None))
     assert found["weights_bytes"].value == (8 * 4 + 4) * 4
     assert found["resident_bytes"].value
     assert cpu.fingerprint() == {}
@@ -158,5 +158,5 @@ def test_the_memory_pass_begins_with_an_empty_cache(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("peftbench.measure.probes.release", lambda device: log.append(f"released {device}"))
     monkeypatch.setattr("peftbench.measure.probes.step_memory", measured)
     trial = Trial(model=torch.nn.Linear(1, 1), run=lambda _number, _mark: None)
-    assert cuda_probes().memory(trial, lambda _: Timing(0.0))["peak_reserved_bytes"].value == 3
+    assert cuda_probes().memory(trial)["peak_reserved_bytes"].value == 3
     assert log == ["released cpu", "measured"]

@@ -147,6 +147,16 @@ def test_a_preset_is_drawn_by_the_models_own_rules_in_its_dtype(name: str) -> No
         assert ours.get_output_embeddings().weight is ours.get_input_embeddings().weight
 
 
+def test_a_preset_has_its_buffers_where_the_models_rules_fill_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in transformers 4: positions were whatever lay in memory, and the embeddings were asked for them."""
+    from transformers import BertPreTrainedModel
+
+    monkeypatch.setattr(BertPreTrainedModel, "_init_weights", lambda *_: None)
+    model = build_model(SMALL_SOURCE, NLI, seed=0)
+    positions = model.get_buffer("bert.embeddings.position_ids")
+    assert positions.flatten().tolist() == list(range(positions.numel()))
+
+
 def test_every_preset_takes_the_sequences_that_it_and_the_tasks_ask_for() -> None:
     for preset in PRESETS:
         config = raw_config(ModelSource(preset.name, preset=preset))

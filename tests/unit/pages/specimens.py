@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import islice, product
 from random import Random
 from typing import Any
 
+from peftbench.measure.energy.nvml import Reading
+from peftbench.measure.energy.sampler import timeline
 from peftbench.pages.sources import NamedFile, Sources
 from peftbench.records.history import History, Stage, Step
-from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
+from peftbench.records.record import (
+    CurvePoint,
+    KernelTime,
+    Launch,
+    LoadPoint,
+    Metric,
+    OperatorShare,
+    Record,
+    Run,
+    record_from_json,
+    record_to_json,
+)
 from peftbench.report.diffs import Diff, DiffCase, MovedLine, SuiteLine, TimeLine, read_diff
 
 FINGERPRINT = {
@@ -74,11 +88,44 @@ def case(workload: str, method: str, task: str, batch_size: int, draw: Random) -
         },
         launches=(Launch("2026-01-01-abc123", 30, time_s, time_s / 1.2, math.log(1.2), 0.001),),
         operators={name: draw.randrange(1, 90) for name in OPERATORS},
+        longest_operators=tuple(
+            OperatorShare(name, draw.randrange(1, 90), round(draw.random() / 10, 4)) for name in OPERATORS[:10]
+        ),
         modules={f"encoder.layer.*.part_{number}": draw.randrange(1, 10**5) for number in range(6)},
         quantiles_s=tuple(time_s * share for share in (0.9, 0.93, 0.97, 1.0, 1.04, 1.1, 1.5)),
         stop="precision",
         warnings=("launch-bound: the host, not the device, sets the time",) if draw.random() < 0.1 else (),
     )
+
+
+def on_gpu(record: Record) -> Record:
+    """Return a case as one of a GPU that was read 200 times, by way of the file format."""
+    read: list[tuple[float, dict[str, Reading[int] | Reading[float]]]] = [
+        (
+            place / 20,
+            {
+                "device_bytes": Reading(2 * 10**9 + 10**6 * place),
+                "power_w": Reading(90.0 + place),
+                "temperature_c": Reading(40 + place // 10),
+                **({"process_bytes": Reading(10**9 + 10**6 * place)} if place % 5 == 0 else {}),
+            },
+        )
+        for place in range(200)
+    ]
+    kernels = tuple(
+        KernelTime(f"void ampere_sgemm_{number}x64<float, {number}>(float const*, int)", "matmul", number, number / 1e4)
+        for number in range(10, 0, -1)
+    )
+    spent = {"matmul": 0.0055, "copy": 0.0005, "attention": 0.0}
+    families = {f"{name}_kernels_s": Metric(time_s, "s", noise="sampled") for name, time_s in spent.items()}
+    made = replace(
+        record,
+        metrics={**record.metrics, **families},
+        timeline=timeline(read),
+        longest_kernels=kernels,
+        longest_operators=None,
+    )
+    return record_from_json(record_to_json(made))
 
 
 def large_run(cases: int) -> Run:
@@ -87,6 +134,30 @@ def large_run(cases: int) -> Run:
     rooms = product(range(1, cases + 1), ("train_step", "inference"), TASKS, METHODS)
     records = (case(workload, method, task, size, draw) for size, workload, task, method in rooms)
     return Run(FINGERPRINT, SETTINGS, tuple(islice(records, cases)), {"noise": {}})
+
+
+def at(day: int, *, lora: float = 1.0, peak: float = 0.0, cpu: str = "A Processor", **fingerprint: str) -> Run:
+    """Return a run of a commit of one day, with LoRA's time times a factor and some bytes more at its peak."""
+    run = large_run(4)
+
+    def changed(record: Record) -> Record:
+        if record.method != "lora":
+            return record
+        ratio, bytes_ = record.metrics["ratio"], record.metrics["peak_bytes"]
+        assert ratio.value is not None
+        assert ratio.low is not None
+        assert ratio.high is not None
+        assert bytes_.value is not None
+        slower = replace(ratio, value=ratio.value * lora, low=ratio.low * lora, high=ratio.high * lora)
+        metrics = {**record.metrics, "ratio": slower, "peak_bytes": Metric(bytes_.value + peak, "B")}
+        return replace(record, metrics=metrics)
+
+    notes = {
+        "commit": f"v0.{day}",
+        "committed": f"2026-01-{day:02}T10:00:00+00:00",
+        "measured": f"2026-02-{30 - day}T10:00:00+00:00",
+    }
+    return Run({**FINGERPRINT, "cpu": cpu, **fingerprint}, run.settings, tuple(map(changed, run.records)), notes)
 
 
 def training(method: str, seed: int, qualities: tuple[float, ...], step_s: float) -> Record:
@@ -122,6 +193,23 @@ def trainings() -> tuple[Record, ...]:
     )
 
 
+def loads(capacity_per_s: float) -> tuple[LoadPoint, ...]:
+    """Return a server of this capacity under loads of which it cannot keep up with the two highest."""
+    return tuple(
+        LoadPoint(
+            offered_per_s=share * capacity_per_s,
+            achieved_per_s=min(share, 1.0) * capacity_per_s,
+            requests=200,
+            unfinished=round(200 * max(0.02, 1 - 1 / share)),
+            lot_size=min(8.0, 8 * share),
+            longest_s=4 * wait_s,
+            p50_s=wait_s,
+            p95_s=3 * wait_s if share < 1 else None,
+        )
+        for share, wait_s in ((0.5, 0.005), (0.75, 0.008), (0.9, 0.02), (1.25, 0.2), (1.5, 0.4))
+    )
+
+
 def deployments() -> tuple[Record, ...]:
     """Return two ways to serve 1, 4 and 8 tasks."""
     return tuple(
@@ -142,9 +230,42 @@ def deployments() -> tuple[Record, ...]:
                 "resident_bytes": Metric(1e6 * (count if way == "models" else 1 + 0.1 * count), "B"),
             },
             variant={"by": way, "n": count},
+            loads=loads(8 / base_s / (1 + count * slope)),
         )
         for method, way, base_s, slope in (("full", "models", 0.004, 0.0), ("lora", "switch", 0.005, 0.1))
         for count in (1, 4, 8)
+    )
+
+
+def merges() -> tuple[Record, ...]:
+    """Return ways to keep three tasks, with two seeds."""
+    return tuple(
+        Record(
+            id=f"merging[{method}-nli+ner-bs8-seed{seed}-by{way}]",
+            workload="merging",
+            method=method,
+            task="nli+ner",
+            batch_size=8,
+            seq_len=32,
+            status="ok",
+            metrics={
+                "quality_ratio": Metric(left + 0.01 * seed, "1", better="higher", noise="sampled"),
+                "worst_quality_ratio": Metric(left - 0.1, "1", better="higher", noise="sampled"),
+                "quality": Metric(0.8 * left, "1", better="higher", noise="sampled"),
+                "stored_bytes": Metric(1e6 * share, "B"),
+                "bytes_ratio": Metric(share, "1"),
+                "merge_s": Metric(merge_s, "s", noise="timed", reason="" if merge_s else "nothing is merged"),
+            },
+            variant={"seed": seed, "by": way},
+        )
+        for method, way, left, share, merge_s in (
+            ("lora", "own", 1.0, 1.0, None),
+            ("lora", "cat", 0.9, 1.0, 0.02),
+            ("lora", "svd", 0.85, 0.55, 0.3),
+            ("lora", "heads", 0.6, 0.1, None),
+            ("ia3", "linear", 0.8, 0.3, 0.01),
+        )
+        for seed in range(2)
     )
 
 
@@ -169,7 +290,9 @@ def small_run() -> Run:
     )
     notes = {"noise": {"load_1min": 0.5}, "random_weights": True}
     settings = {**SETTINGS, "target": "97%", "learning_rates": [0.001]}
-    return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments()), notes)
+    looked_at = "train_step[lora-nli-bs8]"
+    steps = [on_gpu(one) if one.id == looked_at else one for one in steps]
+    return Run(FINGERPRINT, settings, (*steps, hole, *trainings(), *deployments(), *merges()), notes)
 
 
 def diff_case(id_: str, verdict: str, change: float, cause: str = "") -> DiffCase:

@@ -9,19 +9,22 @@ from tests.unit.pages.specimens import (
     FINGERPRINT,
     SETTINGS,
     comparison,
+    deployments,
     diff_case,
     everything,
     history,
     large_run,
+    merges,
+    on_gpu,
     small_run,
     training,
 )
 
 from peftbench.errors import UserError
-from peftbench.pages import choose, details, guard, learning
+from peftbench.pages import choose, details, guard, learning, overview, timeline
 from peftbench.pages.content import PageContent, content_of
 from peftbench.pages.sources import NamedFile, Sources
-from peftbench.records.record import Run
+from peftbench.records.record import LoadPoint, Metric, Run
 
 
 def page_of(*runs: Run) -> PageContent:
@@ -35,7 +38,20 @@ def test_the_first_look_names_the_cheapest_method_and_what_got_slower() -> None:
     assert slower.bad
     assert slower.answer.startswith("train_step[lora-nli-bs8]: 30.0 % slower")
     assert "20.0 % more FLOPs" in slower.answer
-    assert slower.more[0].startswith("Failed: 2 of 5 cases regressed")
+    assert slower.more[0] == "train_step[ia3-nli-bs8]: 10.0 % slower [+8.0 .. +12.0 %]"
+    assert slower.more[1].startswith("Failed: 2 of 5 cases regressed")
+
+
+def test_the_first_look_has_a_row_a_method_the_cheapest_to_the_target_first() -> None:
+    (table,) = content_of(everything()).answers
+    assert table.titles[:3] == ["method", "to target", "training"]
+    assert "range" not in table.titles  # the chart beside it draws them
+    assert [row[0] for row in table.rows] == ["lora", "full", "ia3", "houlsby", "poly"]
+    costs = {row[0]: row[1] for row in table.rows}
+    assert (costs["lora"], costs["ia3"], costs["houlsby"]) == ("0.500", "", "> 1.00 missed")
+    drawn = [row["method"] for row in content_of(everything()).plots["overview"].rows]
+    assert list(dict.fromkeys(drawn)) == ["lora", "full", "ia3", "houlsby"]
+    assert not list(overview.tables([NamedFile("a", replace(small_run(), records=()))]))
 
 
 def test_without_trainings_the_first_look_compares_steps_and_without_regression_it_says_so() -> None:
@@ -57,7 +73,7 @@ def test_bad_input_is_a_page_that_says_so() -> None:
     failed = page_of(replace(run, records=tuple(one for one in run.records if one.status != "ok")))
     assert "No case has numbers. The table names the reasons." in failed.notices
     assert [row.record.reason for row in failed.rows] == ["poly needs task ids, which this task does not have"]
-    assert "1 case of 48 without numbers: the table names the reasons." in page_of(run).notices
+    assert "1 case of 58 without numbers: the table names the reasons." in page_of(run).notices
 
 
 def test_runs_of_two_machines_share_a_page_and_are_not_judged_together() -> None:
@@ -90,6 +106,47 @@ def test_parts_of_memory_add_up_and_parts_of_a_round_keep_their_order() -> None:
             assert sum(parts) == pytest.approx((row.record.metrics["peak_bytes"].value or 0) / 1e6)
         names = [part["part"] for part in found.plots["phases"].rows if part["id"] == row.record.id]
         assert names in ([], ["forward", "backward", "optimizer"])
+
+
+def test_memory_and_power_of_a_gpu_are_drawn_over_the_seconds_in_which_they_were_read() -> None:
+    record = on_gpu(small_run().records[0])
+    found = page_of(Run(FINGERPRINT, SETTINGS, (record, small_run().records[1]))).plots
+    power, memory = found["timeline-power"].rows, found["timeline-memory"].rows
+    assert [(row["seconds"], row["watts"]) for row in power] == [(place / 20, 90 + place) for place in range(200)]
+    assert {row["id"] for row in (*power, *memory)} == {record.id}
+    whole, mine = ([row["mb"] for row in memory if row["series"] == name] for name in ("all processes", "this process"))
+    assert whole == [2000 + place for place in range(200)]
+    assert mine == [1000 + 5 * (place // 5) for place in range(200)]  # looked at with every fifth reading
+
+
+def test_timelines_of_many_cases_are_thinned_and_one_that_lacks_its_times_is_not_drawn() -> None:
+    record = on_gpu(small_run().records[0])
+    runs = [NamedFile("a", Run(FINGERPRINT, SETTINGS, tuple(replace(record, id=str(n)) for n in range(200))))]
+    memory, power = timeline.plots(runs, 200)
+    assert len(power.rows) == 200 * 50
+    assert [row["watts"] for row in power.rows[:3]] == [90, 94, 98]
+    assert "Reading 1, 5, 9, ... is drawn." in power.about
+    assert len(memory.rows) + len(power.rows) <= timeline.MOST_POINTS
+    broken = replace(record, timeline={"power_w": (1.0,), "device_bytes": (1.0, 2.0)})
+    assert not any(plot.rows for plot in timeline.plots([NamedFile("a", Run({}, {}, (broken,)))], 1))
+
+
+def facts(run: Run) -> dict[str, dict[str, str]]:
+    return {one.title: dict(one.facts) for one in page_of(run).details[0].lists}
+
+
+def test_what_costs_most_has_times_on_a_gpu_and_shares_on_a_cpu() -> None:
+    record = small_run().records[0]
+    on_cpu = facts(Run(FINGERPRINT, SETTINGS, (record,)))
+    share = (record.longest_operators or ())[0]
+    assert on_cpu["Operators that took longest"][share.name].endswith(f"% in {share.calls} calls")
+    assert not [title for title in on_cpu if "ernel" in title]
+    of_gpu = facts(Run(FINGERPRINT, SETTINGS, (on_gpu(record),)))
+    assert of_gpu["Time by kind of kernel"] == {"matmul": "5.50 ms, 92 %", "copy": "0.500 ms, 8.3 %"}
+    name, text = next(iter(of_gpu["Kernels that took longest"].items()))
+    assert name.startswith("void ampere_sgemm_10x64")
+    assert text == "1.00 ms in 10 calls (matmul)"
+    assert "Operators that took longest" not in of_gpu
 
 
 def test_the_table_has_the_columns_and_texts_of_the_terminal() -> None:
@@ -154,6 +211,30 @@ def test_serving_is_drawn_for_each_mix_of_requests() -> None:
     assert {(row["series"], row["tasks"]) for row in rows} == {
         (series, count) for series in ("full by models", "lora by switch") for count in (1, 4, 8)
     }
+
+
+def test_the_lowest_load_that_starves_is_marked_for_each_way_to_serve() -> None:
+    rows = page_of(small_run()).plots["serving-load"].rows
+    assert {row["group"] for row in rows} == {f"nli-bs8, {count} tasks" for count in (1, 4, 8)}
+    lora = [row for row in rows if row["series"] == "lora by switch" and row["group"] == "nli-bs8, 4 tasks"]
+    capacity = 8 / 0.005 / 1.4
+    assert [row["offered"] / capacity for row in lora] == pytest.approx([0.5, 0.75, 0.9, 1.25, 1.5])
+    assert [row["state"] for row in lora] == [*["keeps up"] * 3, "starvation point", "starved"]
+    assert lora[0]["shown"] == "571 of 571 requests/s answered, median 5.00 ms, 95 % 15.0 ms"
+    assert lora[-1]["shown"].endswith("median 400 ms, 95 % > 1600 ms")  # more than 5 % were left
+    unseen = replace(deployments()[0], loads=(LoadPoint(9.0, 0.0, 5, 5, 0.0),))
+    assert "serving-load" not in page_of(Run(FINGERPRINT, SETTINGS, (unseen,))).plots
+
+
+def test_merged_adapters_are_points_of_bytes_and_quality_with_a_line_to_the_worst_task() -> None:
+    rows = {row["method"]: row for row in page_of(small_run()).plots["merging"].rows}
+    assert list(rows) == ["lora own", "lora cat", "lora svd", "lora heads", "ia3 linear"]
+    svd = rows["lora svd"]
+    assert (svd["group"], svd["share"]) == ("nli+ner-bs8", 0.55)
+    assert (svd["left_low"], svd["left"], svd["left_high"]) == pytest.approx((0.75, 0.855, 0.855))
+    assert svd["shown"].endswith("worst task x 0.750, 0.550 MB, bytes x 0.55")
+    unknown = replace(merges()[0], metrics={"quality_ratio": Metric(None, "1", reason="nothing")})
+    assert "merging" not in page_of(Run(FINGERPRINT, SETTINGS, (unknown,))).plots
 
 
 def test_a_target_that_cannot_be_read_is_refused() -> None:

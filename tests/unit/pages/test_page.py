@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.pages.specimens import comparison, everything, history, large_run, small_run
+from tests.unit.pages.specimens import comparison, everything, history, large_run, on_gpu, small_run
 from tests.unit.report.test_hostile_text import HOSTILE, poisoned
 
 from peftbench.errors import UserError
@@ -115,7 +115,7 @@ def test_packed_rows_hold_each_text_once_and_six_digits() -> None:
 
 def test_every_part_has_its_place(page: str) -> None:
     ids = set(re.findall(r'id="([\w-]+)"', page))
-    assert {"answer", "guard", "choose", "case", "learning", "serving", "claims"} <= ids
+    assert {"answer", "guard", "choose", "case", "learning", "serving", "merging", "claims"} <= ids
     assert {f"plot-{name}" for name in data_of(page)["plots"]} <= ids
     assert 'class="card bad"' in page
 
@@ -124,11 +124,13 @@ def test_parts_without_data_are_left_out() -> None:
     page = render(content_of(Sources(comparisons=(NamedFile("d", comparison()),))))
     ids = set(re.findall(r'id="([\w-]+)"', page))
     assert "guard" in ids
-    assert not {"choose", "case", "learning", "serving", "claims"} & ids
+    assert not {"choose", "case", "learning", "serving", "merging", "claims"} & ids
 
 
 def test_a_page_of_a_thousand_cases_can_be_sent() -> None:
-    text = render(content_of(Sources(runs=(NamedFile("run.json", large_run(1000)),))))
+    run = large_run(1000)
+    run = replace(run, records=tuple(map(on_gpu, run.records)))  # timelines of 200 readings, and kernels
+    text = render(content_of(Sources(runs=(NamedFile("run.json", run),))))
     assert len(text.encode()) < 5_000_000
 
 

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.unit.pages.specimens import FINGERPRINT, history, large_run
+from tests.unit.pages.specimens import at, history
 
 from peftbench.cli import main
 from peftbench.gate.snapshot import snapshot_of
 from peftbench.gate.store import save
 from peftbench.pages.sources import NamedFile
+from peftbench.pages.theme import DARK_PAPER, PAPER
 from peftbench.pages.trends import histories
 from peftbench.records import history as history_files
-from peftbench.records.record import Metric, Record, Run
+from peftbench.records.record import Run
 from peftbench.records.runfile import save_run
 
 MARK = ".made-by-peftbench"
-
-
-def at(day: int, *, lora: float = 1.0, peak: float = 0.0, cpu: str = "A Processor", **fingerprint: str) -> Run:
-    """Return a run of a commit of one day, with LoRA's time times a factor and some bytes more at its peak."""
-    run = large_run(4)
-
-    def changed(record: Record) -> Record:
-        if record.method != "lora":
-            return record
-        ratio, bytes_ = record.metrics["ratio"], record.metrics["peak_bytes"]
-        assert ratio.value is not None
-        assert ratio.low is not None
-        assert ratio.high is not None
-        assert bytes_.value is not None
-        slower = replace(ratio, value=ratio.value * lora, low=ratio.low * lora, high=ratio.high * lora)
-        metrics = {**record.metrics, "ratio": slower, "peak_bytes": Metric(bytes_.value + peak, "B")}
-        return replace(record, metrics=metrics)
-
-    notes = {
-        "commit": f"v0.{day}",
-        "committed": f"2026-01-{day:02}T10:00:00+00:00",
-        "measured": f"2026-02-{30 - day}T10:00:00+00:00",
-    }
-    return Run({**FINGERPRINT, "cpu": cpu, **fingerprint}, run.settings, tuple(map(changed, run.records)), notes)
 
 
 def named(*runs: Run) -> list[NamedFile[Run]]:
@@ -58,6 +36,10 @@ def test_a_history_is_in_the_order_of_commits_and_marks_what_intervals_tell_apar
     assert [cell and cell.change for cell in time["lora"]] == ["", "", "slower"]
     assert [cell and cell.change for cell in time["full"]] == ["", "", ""]
     assert [cell and cell.change for cell in trends["peak MB of a training step"]["lora"]] == ["", "", "more"]
+    assert [re.sub(r"[\d.\[\], ]+->[\d.\[\], ]+", "->", line) for line in found.changed] == [
+        "time of train_step, x base: lora slower (->)",
+        "peak MB of a training step: lora more (->)",
+    ]
     assert found.moved == ["v0.1 -> v0.2: peft 0.21.2 -> 0.22", "v0.2 -> v0.3: peft 0.22 -> 0.21.2"]
 
 
@@ -121,6 +103,10 @@ def test_a_site_is_whole_and_every_link_leads_to_a_file_of_it(
     assert re.search(r'<a href="[^"]+">v0\.2</a>', machine)
     assert '<th scope="row">v0.1</th>' in machine  # has no page of its own
     assert machine.count("data:image/svg+xml") >= 2
+    assert "Changed in it since v0.1: nothing that is marked." in machine
+    drawn = [base64.b64decode(one).decode() for one in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", machine)]
+    assert any(PAPER.ink in one for one in drawn)
+    assert any(DARK_PAPER.ink in one for one in drawn)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["baselines", "public", "runs"]
 
 

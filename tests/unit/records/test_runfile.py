@@ -10,7 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from peftbench.errors import UserError
-from peftbench.records.record import Launch, Metric, Record, Run, record_from_json, record_to_json
+from peftbench.records.record import (
+    KernelTime,
+    Launch,
+    LoadPoint,
+    Metric,
+    OperatorShare,
+    Record,
+    Run,
+    record_from_json,
+    record_to_json,
+)
 from peftbench.records.runfile import load_run, run_from_json, save_run
 
 SCHEMA: dict[str, Any] = json.loads(files("peftbench.records").joinpath("run.schema.json").read_text())
@@ -21,6 +31,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
 maybe = st.none() | numbers
 metrics = st.builds(Metric, value=maybe, unit=text, low=maybe, high=maybe, reason=text)
 launches = st.builds(Launch, session=text, time_s=numbers, reference_s=maybe, x=maybe, anchor_s=maybe)
+loads = st.builds(LoadPoint, offered_per_s=numbers, longest_s=maybe, p50_s=maybe, p95_s=maybe, p99_s=maybe)
 records = st.builds(
     Record,
     id=text,
@@ -29,7 +40,11 @@ records = st.builds(
     operators=st.dictionaries(text, st.integers(), max_size=2),
     modules=st.just({}),
     quantiles_s=st.lists(numbers, max_size=2).map(tuple),
+    loads=st.none() | st.lists(loads, max_size=2).map(tuple),
     warnings=st.lists(text, max_size=2).map(tuple),
+    longest_kernels=st.none() | st.lists(st.builds(KernelTime, time_s=numbers), max_size=2).map(tuple),
+    longest_operators=st.none() | st.lists(st.builds(OperatorShare, share=numbers), max_size=2).map(tuple),
+    timeline=st.none() | st.just({"t_s": (0.0, 0.5), "power_w": (99.5, 300.0)}),
 )
 runs = st.builds(
     Run,
@@ -65,7 +80,9 @@ def test_what_is_saved_fits_the_published_schema_and_comes_back_equal(run: Run, 
     assert [record_from_json(record_to_json(record)) for record in run.records] == list(run.records)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("record", Record), ("metric", Metric), ("launch", Launch), ("", Run)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("record", Record), ("metric", Metric), ("launch", Launch), ("load", LoadPoint), ("", Run)]
+)
 def test_schema_and_dataclass_have_the_same_fields(name: str, kind: type) -> None:
     schema = SCHEMA["$defs"][name] if name else SCHEMA
     expected = {field.name for field in fields(kind)} | ({"schema"} if kind is Run else set())

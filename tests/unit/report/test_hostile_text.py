@@ -76,7 +76,8 @@ def hostile_run(text: str) -> Run:
     curve = (CurvePoint(step=1, examples=8, time_s=1.0, quality=0.9),)
     trained = replace(run.records[0], workload="convergence", variant={"seed": 0, "lr": 1e-4}, curve=curve)
     served = replace(run.records[0], workload="deployment", variant={"by": text, "n": 1})
-    records = (*run.records, trained, served)
+    merged = replace(run.records[0], workload="merging", variant={"by": text, "seed": 1})
+    records = (*run.records, trained, served, merged)
     return replace(run, records=tuple(replace(one, id=f"{n}{one.id}") for n, one in enumerate(records)))
 
 

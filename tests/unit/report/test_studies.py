@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from peftbench.records.record import CurvePoint, Metric, Record, Run
+from peftbench.records.record import CurvePoint, LoadPoint, Metric, Record, Run
 from peftbench.report import terminal
 
 FINGERPRINT = {"cpu": "A Processor", "device": "cpu", "threads": "1", "python": "3.11", "torch": "2", "peft": "0"}
@@ -92,3 +92,57 @@ def test_ways_to_serve_are_a_row_each_and_nothing_is_too_wide() -> None:
     assert cells(text, "lora", "switch", "4") == ["lora", "switch", "4", "12.3"]
     assert "1.50" in text
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_a_load_is_a_row_and_what_was_left_unanswered_is_no_number() -> None:
+    record = Record(
+        id="deployment[lora-nli-bs8-bygrouped-n4]",
+        workload="deployment",
+        method="lora",
+        task="nli",
+        batch_size=8,
+        seq_len=32,
+        status="ok",
+        metrics={"uniform_p50_s": Metric(0.0123, "s"), "starvation_per_s": Metric(125.0, "request/s")},
+        variant={"by": "grouped", "n": 4},
+        loads=(
+            LoadPoint(50.0, 50.4, 200, 3, 1.5, longest_s=0.05, p50_s=0.021, p95_s=0.03, p99_s=0.05),
+            LoadPoint(125.0, 101.0, 200, 41, 7.96, longest_s=0.7, p50_s=0.31),
+        ),
+    )
+    text = rendered(record)
+    assert "deployment  nli-bs8: offered loads (!: less than 90 % answered)" in text
+    start = ["lora", "grouped", "4"]
+    assert cells(text, *start, "12.3") == [*start, "12.3", "125"]
+    kept_up, starved = ["21.0", "30.0", "50.0", "3 of 200", "1.5"], ["310", "> 700", "> 700", "41 of 200", "8.0"]
+    assert cells(text, *start, "50.0") == [*start, "50.0", "50.4", *kept_up]
+    assert cells(text, *start, "125") == [*start, "125", "101!", *starved]
+
+
+def test_a_way_to_merge_is_a_row_over_seeds() -> None:
+    def merged(way: str, seed: int, left: float, merge_s: float | None) -> Record:
+        return Record(
+            id=f"merging[lora-nli+ner-bs8-seed{seed}-by{way}]",
+            workload="merging",
+            method="lora",
+            task="nli+ner",
+            batch_size=8,
+            seq_len=32,
+            status="ok",
+            metrics={
+                "quality_ratio": Metric(left, "1"),
+                "worst_quality_ratio": Metric(left / 2, "1"),
+                "quality": Metric(0.7, "1"),
+                "stored_bytes": Metric(2.5e6, "B"),
+                "bytes_ratio": Metric(0.5, "1"),
+                "merge_s": Metric(merge_s, "s"),
+            },
+            variant={"seed": seed, "by": way},
+        )
+
+    own = [merged("own", seed, 1.0, None) for seed in range(2)]
+    text = rendered(*own, *(merged("svd", seed, 0.8 + seed / 100, 0.3 + seed) for seed in range(3)))
+    assert "merging  nli+ner-bs8" in text
+    assert cells(text, "lora", "own") == ["lora", "own", "2", "1.00", "0.500", "0.50", "2.50", "0.700"]
+    row = ["3", "0.810 [0.785, 0.835]", "0.405 [0.393, 0.417]", "0.50", "2.50", "1300", "0.700"]
+    assert cells(text, "lora", "svd") == ["lora", "svd", *row]

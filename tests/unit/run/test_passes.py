@@ -13,10 +13,11 @@ from peftbench.devices.execution import Execution
 from peftbench.devices.graphs import CapturedGraph
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
+from peftbench.measure.counters.dispatch import LONGEST
 from peftbench.measure.time.rounds import CONTROL_ROUNDS, RoundPlan, Rounds, TimedRound, interleave
 from peftbench.records.ids import Case
 from peftbench.records.joining import merge_records
-from peftbench.records.record import Record
+from peftbench.records.record import Record, record_to_json
 from peftbench.run.passes import EAGER_COUNTERS, Take
 from peftbench.run.runner import Runner
 from peftbench.workloads.backend import Backend
@@ -67,6 +68,16 @@ def test_the_gradients_of_a_step_are_seen_on_a_cpu_too(measure: Measure) -> None
     metrics = measure("lora").metrics
     trained = [metrics[name].value or 0 for name in ("trainable_body", "trainable_head")]
     assert metrics["gradients_bytes"].value == 4 * sum(trained)
+
+
+def test_the_operators_that_took_longest_are_told_with_their_calls(measure: Measure) -> None:
+    record = measure("lora")
+    longest = record.longest_operators or ()
+    assert len(longest) == LONGEST
+    assert all(record.operators[one.name] == one.calls for one in longest)
+    assert [one.share for one in longest] == sorted((one.share for one in longest), reverse=True)
+    assert 0 < longest[0].share < 1
+    assert "longest_operators" not in record_to_json(measure("lora", only_time=True))
 
 
 def test_a_budget_of_nothing_is_a_budget(measure: Measure) -> None:

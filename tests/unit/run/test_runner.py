@@ -284,3 +284,28 @@ def test_a_reference_that_a_case_may_have_changed_is_built_anew(
         assert bool(record.warnings) == (workload is dirty)
     assert built == ["clean", "dirty", "clean"]
     runner.close()
+
+
+def test_a_group_that_follows_a_released_one_releases_nothing_again(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second look through all objects of torch and transformers would take 0.2 s a group."""
+    calls: list[object] = []
+
+    def release(device: object) -> int:
+        calls.append(device)
+        return 0
+
+    monkeypatch.setattr("peftbench.run.runner.release", release)
+    counts = []
+    for size in (1, 2):
+        runner.measure(replace(CASE, batch_size=size), INFERENCE, id="case", observer=unobserved)
+        counts.append(len(calls))
+        runner.release()
+        counts.append(len(calls))
+        runner.release()
+    runner.measure(CASE, INFERENCE, id="case", observer=unobserved)
+    runner.measure(replace(CASE, batch_size=2), INFERENCE, id="case", observer=unobserved)
+    runner.close()
+    assert counts == [2, 3, 5, 6]  # at the first case, after each, and at the end of each group
+    assert len(calls) == 7 + 1 + 2 + 1  # a group that was not released is released when the next one begins

@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any, Final
 
 import torch
@@ -14,9 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from peftbench.measure.counters.flops import Formula, formula, is_product
 from peftbench.measure.counters.storages import LiveStorages
+from peftbench.records.record import OperatorShare
 
 _ANNOTATIONS: Final = ("profiler::", "prim::")
 """Namespaces of calls that compute nothing: labels of the profiler, queries of a tensor's device."""
+LONGEST: Final = 10
+"""Number of operators whose share of the time is told."""
+DIGITS: Final = 4
+"""Decimal digits of a share. The clock is read once a call, in one round."""
 _Operator = torch._ops.OpOverload[..., Any]
 _COMPOSITE: Final = torch._C.DispatchKey.CompositeImplicitAutograd
 
@@ -36,6 +42,8 @@ class OperatorWork:
     """Peak of the bytes in storages that were made within the call. Storages that existed before do not count."""
     allocations: int
     """Storages that were made within the call, or grew."""
+    longest: tuple[OperatorShare, ...] = field(compare=False)
+    """The operators in which the host spent most time. On a GPU that is the time of launching them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class _OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.names: list[str] = []
         self.flops = 0
+        self.spent_ns: Counter[str] = Counter()
         self._storages = storages
         self.traits: dict[_Operator, _Traits] = {}
 
@@ -69,8 +78,10 @@ class _OperatorMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if traits.is_composite:  # seen in inference mode only: elsewhere autograd has decomposed it already
             with self:
                 return func._op_dk(_COMPOSITE, *args, **kwargs)
+        start_ns = perf_counter_ns()
         output = func(*args, **kwargs)
         if traits.is_counted:
+            self.spent_ns[traits.name] += perf_counter_ns() - start_ns
             self.names.append(traits.name)
         if traits.formula is not None:
             self.flops += traits.formula(*args, **kwargs, out_val=output)
@@ -100,7 +111,14 @@ def observe(run: Callable[[], object]) -> OperatorWork:
         operator_hash=hashlib.sha256("\n".join(mode.names).encode()).hexdigest()[:16],
         peak_live_bytes=storages.peak_bytes,
         allocations=storages.allocations,
+        longest=longest(mode.spent_ns, calls),
     )
+
+
+def longest(spent_ns: Counter[str], calls: Mapping[str, int], most: int = LONGEST) -> tuple[OperatorShare, ...]:
+    """Return the operators in which most time was spent, with their shares of the time of all."""
+    total = max(spent_ns.total(), 1)
+    return tuple(OperatorShare(name, calls[name], round(ns / total, DIGITS)) for name, ns in spent_ns.most_common(most))
 
 
 def _learn(func: _Operator) -> _Traits:

@@ -3,6 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
   const PAGE = 100;
+  const LONG = 40;
   const LABELS = { run: "run", workload: "workload", task: "task", batch: "batch size", file: "file", group: "task and batch size", case: "case" };
 
   function element(name, attributes = {}, ...children) {
@@ -24,12 +25,13 @@
 
   const charts = new Map();
   const table = { ...data.table, keys: unpacked(data.table.keys), texts: unpacked(data.table.texts) };
-  const chosen = { keys: {}, methods: new Set(), id: "" };
+  const chosen = { keys: {}, methods: new Set(), run: "", id: "" };
 
-  // Labels of points may lie on each other: of two that overlap, the one drawn later is hidden. Its point has a tooltip.
+  // Names of points may lie on each other: of two that overlap, the one drawn later is hidden. Its point has a tooltip.
+  // Labels of axes and legends are texts as well, and Vega sees to them itself.
   function declutter(box) {
     const kept = [];
-    for (const text of box.querySelectorAll(".mark-text text")) {
+    for (const text of box.querySelectorAll(".mark-text.role-mark text")) {
       const one = text.getBoundingClientRect();
       const hit = kept.some((two) => one.left < two.right && two.left < one.right && one.top < two.bottom && two.top < one.bottom);
       text.style.visibility = hit ? "hidden" : "";
@@ -42,6 +44,7 @@
     const rows = chart.rows.filter(chart.selects);
     chart.figure.querySelector(".nothing").hidden = rows.length > 0;
     chart.box.hidden = rows.length === 0;
+    chart.figure.hidden = rows.length === 0 && chart.figure.closest("#case") !== null; // the case has no such part
     if (!rows.length) return;
     if (!chart.view) {
       const made = await vegaEmbed(chart.box, { ...chart.spec, datasets: { [data.dataName]: rows } }, {
@@ -49,11 +52,20 @@
       });
       chart.view = made.view;
       chart.box.querySelector("svg").setAttribute("aria-hidden", "true"); // the box around it has the description
+      chart.box.setAttribute("role", "img"); // Vega makes it a document, within which nothing can be read
+      chart.box.removeAttribute("aria-roledescription");
     }
     const view = chart.view;
     if (chart.hasChosen) view.signal(data.chosenName, chosen.id);
     await view.data(data.dataName, rows).resize().runAsync();
-    declutter(chart.box);
+    settle();
+  }
+
+  // Vega also draws on its own when the window changes, so names are looked at once all is still.
+  let settling = 0;
+  function settle() {
+    clearTimeout(settling);
+    settling = setTimeout(() => charts.forEach((chart) => declutter(chart.box)), 100);
   }
 
   const queue = new Map();
@@ -82,8 +94,10 @@
     if (!figure) return;
     const chart = { name, figure, box: figure.querySelector(".drawing"), spec: plot.spec, rows: unpacked(plot.rows), at: {} };
     chart.hasChosen = (plot.spec.params || []).some((one) => one.name === data.chosenName);
-    const ofCases = plot.keys.includes("workload");
-    if (ofCases) {
+    chart.alone = plot.keys.includes("id"); // it shows the case that is looked at, and nothing else
+    if (chart.alone) {
+      chart.selects = (row) => row.run === chosen.run && row.id === chosen.id;
+    } else if (plot.keys.includes("workload")) {
       chart.selects = (row) => data.keys.every((key) => row[key] === chosen.keys[key]) && chosen.methods.has(row.method);
     } else {
       plot.keys.forEach((key) => picker(chart, key));
@@ -235,29 +249,25 @@
 
   const word = (place) => data.details.words[place];
   const cases = data.details.cases.map((one) => ({
-    run: word(one[0]), id: one[1], status: word(one[2]), reason: word(one[3]), numbers: pairs(one[4]), operators: pairs(one[5]),
-    others: one[6], modules: pairs(one[7]), warnings: one[8].map(word), command: one[9],
+    run: word(one[0]), id: one[1], status: word(one[2]), reason: word(one[3]), lists: one[4], warnings: one[5].map(word), command: one[6],
   }));
 
-  function pairs(flat) {
-    const found = [];
-    for (let i = 0; i < flat.length; i += 2) found.push([word(flat[i]), flat[i + 1]]);
-    return found;
-  }
-
-  function list(title, found, note) {
-    const box = element("div", {}, element("h3", {}, title));
-    const terms = element("dl");
-    for (const [name, value] of found) terms.append(element("dt", {}, name), element("dd", {}, String(value)));
-    box.append(terms);
+  function list([title, note, ...texts]) {
+    const wide = texts.some((text, i) => i % 2 === 0 && text.length > LONG); // names of kernels
+    const box = element("div", wide ? { class: "wide" } : {}, element("h3", {}, title));
     if (note) box.append(element("p", {}, note));
-    return found.length ? box : "";
+    const terms = element("dl");
+    texts.forEach((text, i) => terms.append(element(i % 2 ? "dd" : "dt", {}, text)));
+    box.append(terms);
+    return box;
   }
 
   function show(run, id) {
     const one = cases.find((each) => each.run === run && each.id === id);
     const row = table.keys.find((each) => each.run === run && each.id === id);
+    chosen.run = run;
     chosen.id = id;
+    charts.forEach((chart) => { if (chart.alone) redraw(chart.name); });
     if (row) {
       data.keys.forEach((key) => { chosen.keys[key] = row[key]; });
       changed();
@@ -278,11 +288,9 @@
       element("div", { class: "wide" },
         element("h3", {}, "Measure it again"), element("pre", {}, element("code", {}, one.command)),
         ...(one.warnings.length ? [element("h3", {}, "Warnings"), warnings] : [])),
-      list("Numbers", one.numbers),
-      list("Operators called most in a round", one.operators, one.others ? `${one.others} operators more` : ""),
-      list("Trained parameters", one.modules),
-      list("Settings", Object.entries(about.settings)),
-      list("Machine and versions", Object.entries(about.fingerprint)),
+      ...one.lists.map((places) => list(places.map(word))),
+      list(["Settings", "", ...Object.entries(about.settings).flat()]),
+      list(["Machine and versions", "", ...Object.entries(about.fingerprint).flat()]),
     );
   }
 
@@ -305,11 +313,16 @@
     if (cases.length) show(cases[0].run, cases[0].id);
   }
   const drawn = Promise.all([...charts.keys()].map(redraw)).then(() => Promise.all(queue.values()));
-  drawn.then(() => document.documentElement.setAttribute("data-drawn", "yes"), (error) => { throw error; });
+  drawn.then(() => {
+    charts.forEach((chart) => declutter(chart.box));
+    document.documentElement.setAttribute("data-drawn", "yes");
+    performance.mark("drawn");
+  }, (error) => { throw error; });
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
+    settle();
     if (width === window.innerWidth) return;
     width = window.innerWidth;
-    charts.forEach((chart) => { if (chart.view) chart.view.resize().runAsync().then(() => declutter(chart.box)); });
+    charts.forEach((chart) => { if (chart.view) chart.view.resize().runAsync().then(settle); });
   });
 })();

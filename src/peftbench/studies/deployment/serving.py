@@ -24,7 +24,9 @@ from peftbench.studies.base import StudyFindings
 from peftbench.studies.deployment.requests import MIXES, Request, latency_metrics, requests, slope, windows
 from peftbench.studies.deployment.servers import ModelPerTaskServer, Server, ServingParts, SharedModelServer
 from peftbench.studies.deployment.shared_servers import Mixed, MultiTaskServer, Switching
+from peftbench.studies.deployment.under_load import under_loads
 from peftbench.studies.training.evaluate import collator
+from peftbench.studies.untrained import disturbed
 
 if TYPE_CHECKING:
     from peftbench.methods.base import Method
@@ -39,8 +41,6 @@ WARM_UP: Final = 8
 """Number of lots that are answered before any is timed."""
 SWITCHES: Final = 10
 """Number of switches after each task that is loaded; their median time is reported."""
-NOISE: Final = 0.02
-"""Standard deviation of the noise that is added to an untrained adapter, so that the tasks' answers differ."""
 
 SERVERS: Final[Mapping[object, Callable[[ServingParts], Server]]] = {
     "models": partial(ModelPerTaskServer, merged=False),
@@ -58,7 +58,7 @@ ALIKE: Final = frozenset({"models", "multitask", "fusion"})
 
 
 def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
-    """Load N tasks, answer uniform and skewed requests, and return the metrics.
+    """Load N tasks, answer uniform and skewed requests and what the settings offer, and return the metrics.
 
     Raises:
         UnsupportedError: the method cannot be served in this way.
@@ -83,8 +83,18 @@ def serve(case: Case, bench: Workbench, method: Method) -> StudyFindings:
                 seed=backend.settings.seed,
             )
             answered |= latency_metrics(mix, *answer(server, windows(stream, case.batch_size), backend.device))
+        loads, starvation = None, dict[str, Metric]()
+        if backend.settings.offered_load:
+            loads, starvation = under_loads(
+                server,
+                backend.settings,
+                answered["uniform_requests_per_s"].value or 0.0,
+                tasks=count,
+                examples=EXAMPLES,
+                batch_size=case.batch_size,
+            )
         stored = Metric(_stored_bytes(parts, str(case.varied("by")), count), "B")
-    return StudyFindings({**answered, **loaded, "stored_bytes": stored})
+    return StudyFindings({**answered, **starvation, **loaded, "stored_bytes": stored}, loads=loads)
 
 
 def answer(
@@ -179,7 +189,7 @@ def _parts(case: Case, backend: Backend, method: Method, folder: Path) -> Servin
         seeded = replace(application, seed=application.seed + number)
         model = method.apply(fresh_model(), seeded)
         # Weights that were trained serve the first task as they are.
-        method.save(model if number == 0 and method.brings_weights else _disturbed(model, seeded.seed), path)
+        method.save(model if number == 0 and method.brings_weights else disturbed(model, seeded.seed), path)
         folders.append(path)
     return ServingParts(
         method=method,
@@ -202,17 +212,6 @@ def _batches(backend: Backend, task: Task) -> Callable[[Sequence[int]], Batch]:
         )
     collate = collator(task, backend.vocabulary, backend.device)
     return lambda numbers: collate([features[number % len(features)] for number in numbers])
-
-
-def _disturbed(model: torch.nn.Module, seed: int) -> torch.nn.Module:
-    """Add noise to the trainable parameters: before training, many adapters change nothing."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                noise = NOISE * torch.randn(parameter.shape, generator=generator)
-                parameter.add_(noise.to(parameter))
-    return model
 
 
 def _stored_bytes(parts: ServingParts, way: object, count: int) -> int:

@@ -42,16 +42,7 @@ class JointStudy(Study):
         Raises:
             UserError: there is only one task, or the data cannot be used.
         """
-        from peftbench.studies.training import task_data
-
-        if alone := [case.task for case in cases if len(case.tasks) == 1]:
-            raise UserError(f"{self.name} takes two tasks or more, not {alone[0]} alone: add to --peftbench-tasks")
-        if apart := [name for case in cases for name in case.tasks if backend.definitions.task(name).packable]:
-            raise UserError(
-                f"{self.name} gives each task a head on one encoder, and {apart[0]} has none of its own: "
-                "train it alone, on rows of all kinds"
-            )
-        task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
+        check_several(self.name, backend, cases)
 
     def unsupported_case(self, case: Case, backend: Backend) -> str:
         """Return the reason why the tasks cannot be trained at this precision, or ''."""
@@ -62,6 +53,24 @@ class JointStudy(Study):
         """Return that the same training was measured already, or that another learning rate is better, or ''."""
         records = list(records)
         return measured_already(case, records, self.name) or pruned(case, settings, trainings(records, self.name))
+
+
+def check_several(study: str, backend: Backend, cases: Sequence[Case]) -> None:
+    """Read all data of a study of several tasks.
+
+    Raises:
+        UserError: there is only one task, one has no head of its own, or the data cannot be used.
+    """
+    from peftbench.studies.training import task_data
+
+    if alone := [case.task for case in cases if len(case.tasks) == 1]:
+        raise UserError(f"{study} takes two tasks or more, not {alone[0]} alone: add to --peftbench-tasks")
+    if apart := [name for case in cases for name in case.tasks if backend.definitions.task(name).packable]:
+        raise UserError(
+            f"{study} gives each task a head on one encoder, and {apart[0]} has none of its own: "
+            "train it alone, on rows of all kinds"
+        )
+    task_data.check(backend, list(dict.fromkeys(task for case in cases for task in case.tasks)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from peftbench.measure.counters.dispatch import OperatorWork, observe
+from peftbench.measure.counters.dispatch import OperatorWork, longest, observe
 from peftbench.measure.counters.storages import saved_bytes
+from peftbench.records.record import OperatorShare
 
 ROWS, WIDTH = 4, 5
 
@@ -108,6 +110,24 @@ def test_composite_operators_are_taken_apart_in_every_mode(context: Callable[[],
     assert work.flops == 2 * 2 * ROWS * WIDTH * 3
     assert "aten::addmm" in work.operators
     assert "aten::linear" not in work.operators
+
+
+def test_the_time_of_operators_is_shared_out_among_them() -> None:
+    layer = nn.Linear(WIDTH, 3)
+
+    def run() -> None:
+        with torch.inference_mode():  # linear is taken apart, and has no time of its own
+            layer(torch.ones(2, ROWS, WIDTH))
+
+    work = observe(run)
+    assert {one.name: one.calls for one in work.longest} == work.operators
+    assert sum(one.share for one in work.longest) == pytest.approx(1, abs=0.001)
+    spent = Counter({f"aten::{number}": number for number in range(100)})
+    assert longest(spent, dict.fromkeys(spent, 7), most=2) == (
+        OperatorShare("aten::99", 7, 0.02),
+        OperatorShare("aten::98", 7, 0.0198),
+    )
+    assert longest(Counter(), {}) == ()
 
 
 def test_flops_of_attention_count_both_products() -> None:

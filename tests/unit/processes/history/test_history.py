@@ -90,7 +90,7 @@ def test_each_neighbouring_pair_is_compared_and_a_certain_change_is_marked(playe
     assert "+10.5 % [" in slow
     assert "slow, zz==1 -> zz==2: regressed" in out
     assert "fast," not in out
-    assert "zz==2: 1 case new: was failed before (no import)" in out
+    assert "zz==2: 1 case new: was failed before (no import)" in out.splitlines()
     assert err.count("3 cases (") == 2
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.clock import CpuClock
 from peftbench.records.ids import Case
-from peftbench.studies.deployment import serving
+from peftbench.studies.deployment import serving, under_load
 from peftbench.studies.deployment.requests import Request
 from peftbench.studies.deployment.servers import OnAnswer, Server
 from peftbench.studies.deployment.shared_servers import Mixed
@@ -192,6 +194,26 @@ def test_a_case_says_what_serving_takes(backend: Backend, study: Deployment) -> 
     one = study.conduct(served("lora", "switch", n=1), Workbench(backend, CpuClock(), ()))
     assert one.metrics["switch_s"].value is None
     assert value["stored_bytes"] - (one.metrics["stored_bytes"].value or 0) > 3 * lora
+
+
+def test_loads_are_offered_to_the_server_that_was_timed(
+    backend: Backend, study: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_load, "LEAST_S", 0.01)
+    asked = replace(backend, settings=replace(backend.settings, offered_load=("200%", "50%")))
+    found = study.conduct(served("lora", "grouped"), Workbench(asked, CpuClock(), ()))
+    assert found.loads is not None
+    capacity = found.metrics["uniform_requests_per_s"].value or 0
+    assert [point.offered_per_s / capacity for point in found.loads] == pytest.approx([0.5, 2.0])
+    for point in found.loads:
+        assert point.requests == max(20 * 5, math.ceil(0.01 * capacity))  # twelve requests are too few to tell anything
+        assert point.p50_s is not None
+        assert point.achieved_per_s > 0
+        assert 1 <= point.lot_size <= 5
+    assert found.metrics["starvation_per_s"].value in {None, *(point.offered_per_s for point in found.loads)}
+    rehearsed = study.conduct(served("lora", "grouped"), Workbench(asked.rehearsing(), CpuClock(), ()))
+    assert rehearsed.loads is None
+    assert "starvation_per_s" not in rehearsed.metrics
 
 
 @pytest.mark.parametrize("method", ["pissa", "olora"])
