@@ -1,6 +1,7 @@
 """What people are used to do with pytest and pytest-benchmark, and do with our cases too."""
 
 import json
+import re
 
 import pytest
 from tests.plugin.conftest import SMALL
@@ -28,6 +29,9 @@ def test_a_case_that_fails_early_is_one_failure_and_no_error(benches: pytest.Pyt
     result = run("-W", "error")
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*PytestBenchmarkWarning*")
+    result.stdout.fnmatch_lines(["E   ZeroDivisionError: division by zero"])
+    frames = [line for line in result.outlines if re.match(r"[\w./-]+\.py:\d+: ", line)]
+    assert [line.partition(":")[0] for line in frames] == ["bench_all.py"] * 2  # the test, and the function in it
 
 
 def test_the_users_own_warnings_are_errors_outside_a_case(benches: pytest.Pytester, run: Run) -> None:

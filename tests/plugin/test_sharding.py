@@ -67,3 +67,12 @@ def test_a_gpu_that_is_not_there_is_refused(project: pytest.Pytester) -> None:
     result = run(project, "--peftbench-gpus=7")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: peftbench: --peftbench-gpus: no GPU '7'; there are all, *"])
+
+
+def test_what_is_no_case_runs_in_the_first_part(project: pytest.Pytester, world: World) -> None:
+    del world
+    project.makepyfile(bench_other="def test_ordinary():\n    pass\n")
+    for part, passed in ((1, 3), (2, 2)):
+        methods = ("--peftbench-methods=full,lora", "--peftbench-tasks=nli,ner", "--peftbench-batch-sizes=1")
+        result = run(project, *methods, f"--peftbench-shard={part}/2")
+        result.assert_outcomes(passed=passed, deselected=5 - passed)

@@ -18,6 +18,8 @@ from peftbench.text import on_terminal, visible
 from peftbench.workloads.function import FunctionWorkload
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from peftbench.measure.time.rounds import TimedRound
@@ -49,7 +51,6 @@ class PeftCase:
         """Whether the test has called `measure`."""
         return bool(self._measured)
 
-    @warnings_only()
     def measure(self, function: Callable[[Any, Batch], object] | None = None) -> Record | None:
         """Measure the workload, or a function of your own, and return the record.
 
@@ -60,6 +61,12 @@ class PeftCase:
         Returns:
             The record, or None under --benchmark-disable, where one round is run and nothing is measured.
         """
+        __tracebackhide__ = True
+        with warnings_only():
+            return self._found(function)
+
+    def _found(self, function: Callable[[Any, Batch], object] | None) -> Record | None:
+        __tracebackhide__ = True
         self._once()
         if function is not None and not callable(function):
             problem = f"takes a function, not {shown(function)}; the workload is that of @bench, or of the marker"
@@ -86,7 +93,11 @@ class PeftCase:
         return self._shown(record)
 
     def _taken(self, workload: Benchmark, records: Sequence[Record]) -> Record:
-        """Measure a case in this process and return its record. An error is recorded, too, and raised again."""
+        """Measure a case in this process and return its record. An error is recorded, too, and raised again.
+
+        Of an error in a function of the user's, pytest shows the test and this function, not what lies between.
+        """
+        __tracebackhide__ = True
         runner, add = self.bench.runner, self._keep
         try:
             return runner.measure(
@@ -112,6 +123,8 @@ class PeftCase:
             add(runner.failed(self.case, workload, error, id=self.id))
             if isinstance(error, PoisonedError):
                 pytest.exit(on_terminal(f"peftbench: {self.id}: {error}; finished cases are kept"), returncode=1)
+            own = workload.function if isinstance(workload, FunctionWorkload) else None
+            error.__traceback__ = _from(own, error.__traceback__)
             raise
 
     def _keep(self, record: Record) -> Record:
@@ -162,6 +175,14 @@ class PeftCase:
         if record.status != "ok":
             pytest.skip(on_terminal(f"{record.status}: {record.reason}"))
         return record
+
+
+def _from(function: object, traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the frame of a function on; the whole one if the function is not in it."""
+    code, inner = getattr(function, "__code__", None), traceback
+    while inner is not None and inner.tb_frame.f_code is not code:
+        inner = inner.tb_next
+    return inner or traceback
 
 
 def _feed(benchmark: BenchmarkFixture, times_s: Sequence[float]) -> None:

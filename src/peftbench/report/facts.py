@@ -65,8 +65,9 @@ def times(found: Standings, name: str) -> str:
     others = _others(found, name)
     title = name.capitalize()
     if len(others) < FEW:
-        alone = [f"{title}: {method} takes {_of(one)} of full fine-tuning's time." for method, one in others.items()]
-        return "".join(alone)
+        told = [f"{title}: {method} takes {_of(one)} of full fine-tuning's time" for method, one in others.items()]
+        alike = any(one.mean.low <= 1 <= one.mean.high for one in others.values())
+        return "".join(f"{fact}{', and cannot be told apart from it' if alike else ''}." for fact in told)
     below = sorted((method for method, one in others.items() if one.mean.high < 1), key=_order(others))
     above = sorted((method for method, one in others.items() if one.mean.low > 1), key=_order(others), reverse=True)
     level = len(others) - len(above) - len(below)

@@ -213,6 +213,12 @@ def test_commands_print_tables_and_json(run: Run, tmp_path: Path, capsys: pytest
     path = str(tmp_path / "run.json")
     save_run(run, Path(path))
     assert main(["claims", path]) == 0
+    short = capsys.readouterr().out
+    assert main(["claims", path, "--all"]) == 0
+    longer = capsys.readouterr().out
+    assert longer.startswith(short)
+    assert longer.count("\n  ") > short.count("\n  ")  # a line for each case
+    assert main(["claims", path]) == 0
     assert "training-time" in capsys.readouterr().out
     assert main(["claims", path, "--format=json", "--target=0.99"]) == 0
     out = json.loads(capsys.readouterr().out)

@@ -29,3 +29,11 @@ def test_the_doctor_says_whether_git_diff_is_readable_in_this_repository(
     (tmp_path / ".gitattributes").write_text(f"{ATTRIBUTE}\n")
     assert main(["doctor"]) == 0
     assert 'git config diff.peftbench.textconv "peftbench show --textconv"' in capsys.readouterr().out
+
+
+def test_one_launch_has_no_spread_and_is_refused_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_measure", None)
+    assert main(["doctor", "--launches=1"]) == 2
+    assert capsys.readouterr().err.startswith("peftbench: --launches 1: must be at least 2")

@@ -222,6 +222,7 @@ def test_sentences_are_facts_with_numbers_and_at_most_five() -> None:
     ("factors", "sentence"),
     [
         ((0.5,), "takes 0.500 [0.490, 0.510] of full fine-tuning's time."),
+        ((1.01,), "takes 1.01 [0.990, 1.03] of full fine-tuning's time, and cannot be told apart from it."),
         ((1.0, 1.01), "none of 2 methods can be told apart from full fine-tuning."),
         ((0.5, 0.6), f"2 of 2 methods are {FASTER}; none is slower."),
         ((0.5, 1.0), f"1 of 2 methods is {FASTER}; 1 cannot be told apart from it."),

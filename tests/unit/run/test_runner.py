@@ -1,5 +1,6 @@
 """What becomes of a case when the device fails it, with errors and an allocator that stand in for a GPU's."""
 
+import os
 import weakref
 from dataclasses import replace
 from typing import Any
@@ -260,6 +261,30 @@ def test_a_reference_of_another_workload_with_the_same_name_is_closed_before_it_
     assert closed == ["one"]
     runner.close()
     assert closed == ["one", "two"]
+
+
+def test_a_reference_that_a_case_may_have_changed_is_built_anew(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LEFT_BEHIND", raising=False)
+    built: list[str] = []
+
+    class Watched(Inference):
+        def reference_trial(self, subject: Subject) -> Trial:
+            built.append(self.summary)
+            return super().reference_trial(subject)
+
+    class Dirty(Watched):
+        def trial(self, subject: Subject) -> Trial:
+            os.environ["LEFT_BEHIND"] = "1"
+            return super().trial(subject)
+
+    clean, dirty = Watched(name="inference", summary="clean"), Dirty(name="other", summary="dirty")
+    for workload in (clean, clean, dirty, clean):
+        record = measure(runner, workload)
+        assert bool(record.warnings) == (workload is dirty)
+    assert built == ["clean", "dirty", "clean"]
+    runner.close()
 
 
 def test_a_group_that_follows_a_released_one_releases_nothing_again(

@@ -103,6 +103,19 @@ def test_a_narrow_terminal_cuts_nothing_off(played: Pytest, said: Read, monkeypa
     assert max(map(len, out.splitlines())) <= 40
 
 
+def test_what_an_earlier_step_compared_is_not_taken_for_a_step_that_yields_nothing(
+    played: Pytest, said: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del played
+    main(["history", "--states=zz==1,zz==2", "--output=first.json"])
+    (left,) = (tmp_path / ".peftbench" / "history").glob("*.json")
+    assert left.exists()
+    monkeypatch.setattr(walk, "run", lambda _, log, **__: Ending("", 1.0, log))  # it wrote no comparison
+    said()
+    assert main(["history", "--states=zz==2,zz==3", "--output=second.json"]) == 1
+    assert "zz==2 -> zz==3: no case was compared; its output: " in said()[1]
+
+
 def test_what_is_finished_is_not_made_again_and_a_longer_chain_goes_on(played: Pytest, said: Read) -> None:
     played.fails = {"zz==3"}
     assert main(["history", STATES]) == 1
