@@ -28,6 +28,12 @@ def seed() -> None:
         torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no case say that it waited for a core: tests run beside others, on machines of all kinds."""
+    monkeypatch.setattr("peftbench.measure.time.waiting.waited_s", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def wordpiece() -> PreTrainedTokenizerFast:
     """A BERT-like tokenizer: a few whole words, else letter by letter."""

@@ -24,7 +24,7 @@ from peftbench.measure.energy.window import busy_window, energy_metrics, idle_wi
 from peftbench.measure.memory.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
 from peftbench.measure.time.clock import CudaClock, clock_for
 from peftbench.measure.trial import Mark, Trial
-from peftbench.records.gpu import HOST_BOUND_BELOW
+from peftbench.records.conditions import HOST_BOUND_BELOW
 from peftbench.workloads.backend import Backend
 from peftbench.workloads.lifecycle import left_bytes
 from peftbench.workloads.replay import executed

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from peftbench.claims.evidence import Evidence, Sample, is_adapter, value
 from peftbench.claims.intervals import Observation, added_up, log_ratio
-from peftbench.records.gpu import is_host_bound
+from peftbench.records.conditions import is_host_bound
 from peftbench.studies.training.results import ADDING, FULL, MTL
 from peftbench.studies.training.stopping import cost
 

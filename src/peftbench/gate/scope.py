@@ -66,9 +66,11 @@ def scope(base: Snapshot, new: Snapshot, under_test: Iterable[str] = ()) -> Scop
 
 
 def other_conditions(base: CaseSnapshot, new: CaseSnapshot, rule: Rule) -> str:
-    """Return why the state of the GPU makes the times of a case incomparable, or '' if it does not or is unknown."""
+    """Return why the state of the device makes the times of a case incomparable, or '' if it does not or is unknown."""
     if new.shared or base.shared:
-        return f"the GPU was shared {'in this run' if new.shared else 'in the old one'}: its record says with what"
+        return (
+            f"others used its GPU or its core {'in this run' if new.shared else 'in the old one'}: its record says how"
+        )
     old, now = base.clock_mhz, new.clock_mhz
     if not (old and now) or abs(now - old) <= rule.max_clock_difference * old:
         return ""

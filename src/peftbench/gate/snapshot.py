@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.gate.meaning import without_totals
-from peftbench.records.gpu import is_shared
+from peftbench.records.conditions import is_shared
 from peftbench.records.ids import CaseId, group_name
 from peftbench.records.jsondata import encode
 from peftbench.records.record import Record, Run, Status
@@ -55,7 +55,7 @@ class CaseSnapshot:
     clock_mhz: float | None = None
     """Clock of the GPU's multiprocessors after the rounds. Times at different clocks are not compared."""
     shared: bool = False
-    """Whether something else used the GPU. Such a time is neither compared nor accepted into a baseline."""
+    """Whether something else used the GPU or the core. Such a time is neither compared nor accepted into a baseline."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from peftbench.claims.findings import CaseFinding, Finding
 from peftbench.claims.intervals import Interval
-from peftbench.records.gpu import HOST_BOUND
+from peftbench.records.conditions import HOST_BOUND
 from peftbench.report.numbers import between
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
+from peftbench.records.conditions import HOST_BOUND, HOST_BOUND_BELOW, SHARED_CPU, SHARED_GPU, is_host_bound, shared
 from peftbench.records.estimate import LEAST_VALUES
-from peftbench.records.gpu import HOST_BOUND, HOST_BOUND_BELOW, SHARED_GPU, is_host_bound, is_shared
 from peftbench.records.record import Metric, Record, Run
 from peftbench.report import studies, variants
 from peftbench.report.numbers import counted, megabytes, milliseconds, scaled, significant
@@ -141,15 +141,11 @@ def conditions(run: Run) -> list[str]:
             f"{HOST_BOUND}: {counted(len(bound), 'case')} of {len(known)}. The GPU was busy for less than "
             f"{HOST_BOUND_BELOW:.0%} of a round, so Python and kernel launches set these times"
         )
-    shared = [record for record in run.records if is_shared(record.warnings)]
-    if shared:
-        how = dict.fromkeys(
-            warning.removeprefix(f"{SHARED_GPU}: ")
-            for record in shared
-            for warning in record.warnings
-            if is_shared([warning])
-        )
-        found.append(f"{SHARED_GPU}: {counted(len(shared), 'case')} of {len(run.records)}: {'; '.join(how)}")
+    for what in (SHARED_GPU, SHARED_CPU):
+        others = [who for record in run.records if (who := shared(record.warnings).get(what))]
+        if others:
+            how = dict.fromkeys(chain.from_iterable(others))
+            found.append(f"{what}: {counted(len(others), 'case')} of {len(run.records)}: {'; '.join(how)}")
     return found
 
 
@@ -236,8 +232,8 @@ def _trained(row: Row) -> str:
 
 
 def _status(row: Row) -> str:
-    found = {row[0].status: True, HOST_BOUND: is_host_bound(row[0]), SHARED_GPU: is_shared(row[0].warnings)}
-    return ", ".join(word for word, holds in found.items() if holds)
+    bound = [HOST_BOUND] if is_host_bound(row[0]) else []
+    return ", ".join([row[0].status, *bound, *shared(row[0].warnings)])
 
 
 COLUMNS: Final = (

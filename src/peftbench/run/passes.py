@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from peftbench.devices import compiling
@@ -17,6 +18,7 @@ from peftbench.measure.findings import ProbeFindings
 from peftbench.measure.memory.device_memory import release
 from peftbench.measure.time.anchor import Anchor
 from peftbench.measure.time.rounds import RoundPlan, Rounds, TimedRound, undisturbed, warm_up
+from peftbench.measure.time.waiting import Waiting
 from peftbench.measure.trial import nothing
 from peftbench.methods.base import head_names
 from peftbench.methods.preparation import preparation_s
@@ -116,7 +118,9 @@ class Passes:
             anchor = Anchor(self._clock, self._backend.device) if reference else None
             plan = self._plan(after=anchor.after if anchor else None)
             watch.current = "timed rounds"
+            waiting = Waiting()
             rounds, state = self._probes.rounds(lambda: take(measurement.observer(timed), reference, plan, seed=seed))
+            waits = waiting.findings()
         watch.seconds["rounds"] = rounds.timed_s
         kept = metrics.launch(rounds, session=self._session, anchor_s=anchor.median_s if anchor else None)
         tokens = workload.tokens(group)
@@ -126,7 +130,7 @@ class Passes:
             times |= metrics.compile_metric(first_s, rounds)
         return replace(
             facts,
-            metrics={**times, **trial.found(), **facts.metrics, **state.metrics, **busy.metrics, **energy.metrics},
+            metrics={**times, **trial.found(), **facts.metrics, **_together(state, waits, busy, energy)},
             launches=(kept,),
             stop=rounds.stop,
             quantiles_s=quantiles([timing.wall_s for timing in rounds.case]),
@@ -135,9 +139,7 @@ class Passes:
                 *([EAGER_COUNTERS] if trial.eager else []),
                 *facts.warnings,
                 *filter(None, [alone]),
-                *state.warnings,
-                *busy.warnings,
-                *energy.warnings,
+                *chain.from_iterable(one.warnings for one in (waits, state, busy, energy)),
             ),
             longest_kernels=busy.longest_kernels,
             timeline=energy.timeline,
@@ -244,6 +246,10 @@ def _peak(trial: Trial, memory: Mapping[str, Metric], counted: counters.Counters
         return {}
     held = sum(memory[name].value or 0 for name in ("weights_bytes", "optimizer_bytes")) + trial.cache_bytes
     return {"peak_bytes": Metric(held + counted.operators.peak_live_bytes, "B")}
+
+
+def _together(*findings: ProbeFindings) -> dict[str, Metric]:
+    return {name: metric for one in findings for name, metric in one.metrics.items()}
 
 
 def _each_once(*lines: str) -> tuple[str, ...]:

@@ -74,12 +74,16 @@ def test_accept_then_compare(record: Callable[..., Path], capsys: pytest.Capture
 
 def test_accept_says_whose_times_it_left_out(record: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     path = record("first")
-    warned = path.read_text().replace('"warnings": []', '"warnings": ["shared GPU: 1 other process"]', 2)
+    warned = path.read_text().replace('"warnings": []', '"warnings": ["shared GPU: 1 other process"]', 1)
+    warned = warned.replace('"warnings": []', '"warnings": ["shared CPU: waited for a core"]', 1)
     path.write_text(warned)
     assert main(["accept", str(path), "--why", "first"]) == 0
     out = capsys.readouterr().out
     assert "8 cases accepted" in out
-    assert "2 cases without times, since something else used the GPU (a, b): their counters are compared" in out
+    assert (
+        "2 cases without times, since something else used the GPU or the core (a, b): their counters are compared"
+        in out
+    )
 
 
 def test_a_baseline_is_not_accepted_again(record: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

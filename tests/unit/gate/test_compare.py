@@ -381,7 +381,7 @@ def test_times_at_another_clock_are_not_comparable(make_baseline: MakeSnapshot, 
     assert "a" not in suspects(base, new, Rule())
 
 
-def test_times_beside_others_on_the_gpu_are_not_comparable_unless_counters_moved(
+def test_times_beside_others_are_not_comparable_unless_counters_moved(
     make_baseline: MakeSnapshot, make_run: MakeSnapshot
 ) -> None:
     base, new = make_baseline(), make_run(dict.fromkeys("abc", math.log(1.2)))
@@ -390,7 +390,7 @@ def test_times_beside_others_on_the_gpu_are_not_comparable_unless_counters_moved
     )
     found = by_id(compare(base, new))
     assert (found["a"].verdict, found["a"].time) == ("not comparable", None)
-    assert found["a"].reason == "the GPU was shared in this run: its record says with what"
+    assert found["a"].reason == "others used its GPU or its core in this run: its record says how"
     assert [found[name].verdict for name in "bc"] == ["regressed", "regressed"]
     assert not {"a", "b"} & {*suspects(base, new, Rule())}
     paired = compare(base, new, pairs={"a": [math.log(1.2)] * 10})  # in lock-step both sides are slowed alike

@@ -127,6 +127,13 @@ def test_a_case_whose_gpu_waits_for_the_host_is_called_host_bound() -> None:
     assert "GPU busy" not in render(RUN, width=180)
 
 
+def test_a_case_that_waited_for_a_core_is_named() -> None:
+    told = "shared CPU: rounds waited for a core"
+    text = render(replace(RUN, records=(replace(FULL, warnings=(told,)), LORA)), width=180)
+    assert row(text, "full").endswith("ok, shared CPU")
+    assert "shared CPU: 1 case of 2: rounds waited for a core" in text.splitlines()
+
+
 def test_a_case_beside_others_on_its_gpu_is_named_and_the_summary_says_who() -> None:
     told = "shared GPU: 2 other compute process(es) ran on it"
     text = render(replace(RUN, records=(replace(FULL, warnings=(told, "else")), LORA, HOLE)), width=180)

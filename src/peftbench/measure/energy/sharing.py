@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from peftbench.records.gpu import SHARED_GPU
+from peftbench.records.conditions import SHARED_GPU
 from peftbench.records.record import Metric
 
 if TYPE_CHECKING:

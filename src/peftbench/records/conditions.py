@@ -1,4 +1,4 @@
-"""What a record says about its GPU: whether it waited for the host, and whether others used it."""
+"""Under which conditions a case was measured: whether its GPU waited for the host, and whether others were there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ HOST_BOUND: Final = "host-bound"
 """Word for such a case in tables and reports."""
 SHARED_GPU: Final = "shared GPU"
 """How the warnings of a case begin beside which others used its GPU. Warnings of all launches are kept."""
+SHARED_CPU: Final = "shared CPU"
+"""The same of a case that waited for a core of the CPU."""
 
 
 def busy_share(record: Record) -> float | None:
@@ -30,5 +32,15 @@ def is_host_bound(record: Record) -> bool:
 
 
 def is_shared(warnings: Iterable[str]) -> bool:
-    """Tell whether the warnings of a record say that others used its GPU."""
-    return any(warning.startswith(SHARED_GPU) for warning in warnings)
+    """Tell whether the warnings of a record say that others used its GPU or its core."""
+    return bool(shared(warnings))
+
+
+def shared(warnings: Iterable[str]) -> dict[str, list[str]]:
+    """Return what warnings say about others, by what they shared: `shared GPU` -> who they were."""
+    found: dict[str, list[str]] = {}
+    for warning in warnings:
+        what, _, who = warning.partition(": ")
+        if what in (SHARED_GPU, SHARED_CPU):
+            found.setdefault(what, []).append(who)
+    return found
