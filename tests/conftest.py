@@ -31,7 +31,7 @@ def seed() -> None:
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no case say that it waited for a core: tests run beside others, on machines of all kinds."""
-    monkeypatch.setattr("peftbench.measure.time.waiting.waited_s", lambda: None)
+    monkeypatch.setattr("peftbench.measure.waiting.waited_s", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,8 @@ from peftbench.measure.findings import ProbeFindings
 from peftbench.measure.memory.device_memory import release
 from peftbench.measure.time.anchor import Anchor
 from peftbench.measure.time.rounds import RoundPlan, Rounds, TimedRound, undisturbed, warm_up
-from peftbench.measure.time.waiting import Waiting
 from peftbench.measure.trial import nothing
+from peftbench.measure.waiting import Waiting
 from peftbench.methods.base import head_names
 from peftbench.methods.preparation import preparation_s
 from peftbench.records.estimate import quantiles

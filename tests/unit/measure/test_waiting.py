@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peftbench.measure.time import waiting
-from peftbench.measure.time.waiting import MOST, Waiting, waited_s
+from peftbench.measure import waiting
+from peftbench.measure.waiting import MOST, Waiting, waited_s
 from peftbench.records.conditions import SHARED_CPU, is_shared
 
 
@@ -55,7 +55,7 @@ def test_a_process_that_shares_its_core_is_seen_to_wait() -> None:
     others = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(2)]
     script = f"""
 import os, time
-from peftbench.measure.time.waiting import Waiting
+from peftbench.measure.waiting import Waiting
 os.sched_setaffinity(0, {{{core}}})
 looks = Waiting()
 end = time.perf_counter() + 1.0
