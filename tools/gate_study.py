@@ -132,6 +132,8 @@ class Study:
         felt: dict[str, list[float]] = defaultdict(list)
         for one in self._felt() if injections else ():
             felt[one["case"]].append(one["share"])
+        # Without times where others used the core: none is compared then.
+        launches = [case["time"]["new_launches"] for case in found["cases"] if "time" in case]
         result = {
             "key": key,
             "seconds": seconds,
@@ -140,7 +142,7 @@ class Study:
             "timed": [case["id"] for case in found["cases"] if case.get("time", {}).get("verdict") == "regressed"],
             "suite": [item["name"] for item in found["suite"] if item["verdict"] == "regressed"],
             "changes": {case["id"]: case["time"]["change"] for case in found["cases"] if "time" in case},
-            "launches": statistics.mean(case["time"]["new_launches"] for case in found["cases"] if "time" in case),
+            "launches": statistics.mean(launches) if launches else 0,
             "detectable": found["detectable"],
         }
         self._keep(result)
