@@ -42,9 +42,9 @@ def test_on_a_terminal_one_line_that_changes_with_each_pass(benches: pytest.Pyte
         assert min(found) > 0
         assert found == sorted(found)
         assert f"\r{done + 1} of 2 cases" in text
+        assert f"{case}: rounds" not in text
     assert "\r1 of 2 cases, about " in text
     assert re.search(r"\r2 of 2 cases; nli-bs2: inference [\d.]+ \(\w+\) to [\d.]+ ms", text)
-    assert ": rounds" not in text
 
 
 def _read(descriptor: int) -> bytes:
