@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from peftbench.config.percentages import percentage_or_number
+
 
 @dataclass(frozen=True, slots=True)
 class OfferedLoad:
@@ -21,14 +23,10 @@ class OfferedLoad:
         Raises:
             ValueError: the text is neither.
         """
-        number, percent, rest = text.strip().partition("%")
-        try:
-            value = float(number)
-        except ValueError:
-            value = 0.0
-        if rest or not 0 < value < math.inf:
+        value, percent = percentage_or_number(text)
+        if not 0 < value < math.inf:
             raise ValueError("must be shares of the capacity (50%) or requests a second (20), above 0")
-        return cls(value / 100 if percent else value, bool(percent))
+        return cls(value / 100 if percent else value, percent)
 
     def per_s(self, capacity_per_s: float) -> float:
         """Return the load in requests a second, given the rate at which the server answers without a pause."""

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from peftbench.config.percentages import percentage_or_number
+
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
@@ -21,14 +23,10 @@ class WarmUp:
         Raises:
             ValueError: the text is neither.
         """
-        number, percent, rest = text.strip().partition("%")
-        try:
-            value = float(number)
-        except ValueError:
-            value = -1.0
-        if rest or not 0 <= value < math.inf or (value > 100 if percent else value != int(value)):  # noqa: PLR2004
+        value, percent = percentage_or_number(text)
+        if not 0 <= value < math.inf or (value > 100 if percent else value != int(value)):  # noqa: PLR2004
             raise ValueError("must be a share of the steps (10%) or a number of steps (2000)")
-        return cls(value / 100 if percent else value, bool(percent))
+        return cls(value / 100 if percent else value, percent)
 
     def steps(self, total: int) -> int:
         """Return the number of steps, given those of the training."""
