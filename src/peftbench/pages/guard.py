@@ -17,6 +17,7 @@ from peftbench.report.diffs import Diff, DiffCase, MovedLine
 from peftbench.report.history import of_history
 from peftbench.report.numbers import counted, milliseconds
 from peftbench.report.sheets import change, of_change, why
+from peftbench.report.wording import level
 
 MOST_VERDICTS: Final = 500
 """Most cases of a comparison that the page lists."""
@@ -48,6 +49,8 @@ class ComparisonPart:
     failed: bool
     counts: str
     sensitivity: str
+    level: str
+    """How sure the intervals of changes are: `90 %`."""
     lines: Sequence[str]
     """Verdicts of the whole suite, notes, and the states at which cases became worse."""
     rows: Sequence[VerdictRow]
@@ -73,6 +76,7 @@ def comparison(named: NamedFile[Diff]) -> ComparisonPart:
         failed=diff.failed,
         counts=", ".join(f"{count} {verdict}" for verdict, count in diff.counts.items()) or "no cases",
         sensitivity="" if seen is None else f"the smallest slowdown that would be seen is {100 * seen:.1f} %",
+        level=level(diff.confidence),
         lines=lines,
         rows=[_row(case) for case in changed[:MOST_VERDICTS]],
         unchanged=len(diff.cases) - len(changed),
@@ -112,10 +116,10 @@ def _moved(line: MovedLine) -> str:
 def plots(sources: Sources) -> Iterator[Plot]:
     """Yield the charts of changes. Each leaves out cases above `MOST_DRAWN`, the least important ones."""
     rows = [row for one in sources.comparisons for row in _drawn(one)]
-    about = "Each line is the 95 % interval of a case's change in time; right of the dashed line it became slower. "
+    about = "Each line is the interval of a case's change in time; right of the dashed line it became slower. "
     yield Plot("verdicts", "What changed", f"{about}{_most('cases')}", rows, ("file",))
     rows = [row for one in sources.histories for row in _steps(one)]
-    about = "Each point is the change of a case's time from the state before, with its 95 % interval."
+    about = "Each point is the change of a case's time from the state before, with its interval."
     yield Plot("history", "Changes over states", about, rows, ("file", "case"))
     rows = [row for one in sources.baselines for row in _launches(one)]
     about = "Each point is a launch: the time of the case over that of its base step, in the session that made it."

@@ -124,6 +124,7 @@ def test_parts_without_data_are_left_out() -> None:
     page = render(content_of(Sources(comparisons=(NamedFile("d", comparison()),))))
     ids = set(re.findall(r'id="([\w-]+)"', page))
     assert "guard" in ids
+    assert "change of time [90 %]" in page  # between two bounds, each of 95 %
     assert not {"choose", "case", "learning", "serving", "merging", "claims"} & ids
 
 
