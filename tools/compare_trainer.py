@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,7 @@ from peftbench.config.settings import Settings
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.time.clock import clock_for
+from peftbench.measure.time.frames import with_room
 from peftbench.records.ids import Case
 from peftbench.studies.base import Desk
 from peftbench.studies.training.evaluate import length
@@ -87,8 +89,8 @@ def main() -> None:
     print(f"{arguments.method} on {case.task}: {arguments.steps} steps of {case.batch_size}")
     quotients = []
     for _ in range(arguments.repeats):  # in turn, so that whatever drifts hits both
-        ours = follow(course, desk, keep_best=False).trained
-        quality, step_s = _by_trainer(course, arguments.steps, arguments.lr)
+        ours = with_room(partial(follow, course, desk, keep_best=False)).trained
+        quality, step_s = with_room(partial(_by_trainer, course, arguments.steps, arguments.lr))
         ours_s, theirs_s = statistics.median(ours.step_s[WARM:]), statistics.median(step_s[WARM:])
         quotients.append(ours_s / theirs_s)
         print(f"{material.metric}: harness {ours.best.quality:.4f}, Trainer {quality:.4f}, ", end="")

@@ -6,7 +6,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 2
 
 device=${1:-cuda:0}
-python=${PYTHON:-python}
+python=${PYTHON:-$(command -v python || command -v python3)}
 logs=$(mktemp -d)
 status=0
 

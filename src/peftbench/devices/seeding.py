@@ -10,6 +10,19 @@ if TYPE_CHECKING:
     import torch
 
 
+def seed_generators(seed: int) -> None:
+    """Seed torch's generators on the CPU, and on CUDA devices once CUDA is in use.
+
+    `torch.manual_seed` also leaves word for devices that may be used later, each time with the whole stack as text.
+    That takes a millisecond in a process without a GPU.
+    """
+    import torch
+
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Within the context, torch's generators on the CPU and on `device` start from `seed`. They are put back later.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from peftbench.devices import compiling
 from peftbench.devices.environment import fingerprint
 from peftbench.devices.failures import PoisonedError, classify, context_is_alive, is_sticky, one_line
+from peftbench.devices.seeding import seed_generators
 from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.measure.memory.device_memory import leak, release
 from peftbench.measure.probes import probes_for
@@ -260,8 +261,6 @@ class Runner:
             self._passes.timed(trial)(0)
 
     def _take_passes(self, workload: Workload, case: Case, measurement: Measurement) -> Record:
-        import torch
-
         watch = measurement.watch
         with watch.during("build"):
             group = self._group_of(case)
@@ -270,7 +269,7 @@ class Runner:
             proof = None if measurement.only_time else self._proofs.of(case, subject)
             generation = self._proofs.of_generation(case, subject) if proof and workload.generates else None
         with watch.during("build"):
-            torch.manual_seed(self.backend.settings.seed)
+            seed_generators(self.backend.settings.seed)
             trial = workload.trial(subject)
         with closing(trial):
             measured = self._passes.measure(workload, trial, group, measurement=measurement, take=self._take)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 import torch
 
 from peftbench.devices.failures import classify
+from peftbench.devices.seeding import seed_generators
 from peftbench.errors import PeftbenchError, UnsupportedError, ValidityError
 from peftbench.measure.counters.checkpoint_size import CheckpointSize, checkpoint_size
 from peftbench.methods.base import is_head, place_of_plain
@@ -89,7 +90,7 @@ def check(subject: Subject) -> Validity:
     """
     start = time.perf_counter()
     with torch.random.fork_rng(cuda_devices(subject.batches)):
-        torch.manual_seed(subject.application.seed)
+        seed_generators(subject.application.seed)
         proof = _Proof.begin(subject)
         with subject.method.faults(proof.model, subject.application, "train"):
             steps = proof.train()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from peftbench.devices.seeding import seed_generators
 from peftbench.errors import UnsupportedError, ValidityError
 from peftbench.methods.peft.wrapping import decoder_of, virtual_tokens
 from peftbench.validity.check import ROWS, SIGNAL, cuda_devices
@@ -57,7 +58,7 @@ def check_generation(subject: Subject) -> GenerationValidity:
         UnsupportedError: the method cannot be applied to this model.
     """
     with torch.random.fork_rng(cuda_devices(subject.batches)), torch.no_grad():
-        torch.manual_seed(subject.application.seed)
+        seed_generators(subject.application.seed)
         proof = _Proof.begin(subject)
         with (
             subject.method.faults(proof.model, subject.application, "run"),

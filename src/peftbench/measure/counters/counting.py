@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from peftbench.devices.seeding import seed_generators
 from peftbench.measure.counters.bytecode import PythonWork, trace
 from peftbench.measure.counters.dispatch import OperatorWork, observe
 from peftbench.measure.counters.parameters import Parameters, count_parameters
@@ -84,7 +85,7 @@ def count(
 def _prepare(seed: int, reset: Callable[[], object] | None) -> None:
     if reset is not None:
         reset()
-    torch.manual_seed(seed)
+    seed_generators(seed)
     random.seed(seed)
 
 
