@@ -21,6 +21,7 @@ from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml
+from peftbench.measure.energy.pace import AHEAD, paced
 from peftbench.measure.energy.window import busy_window, energy_metrics, idle_window
 from peftbench.measure.memory.device_memory import LEAK_BYTES, leak, memory_metrics, release, step_memory
 from peftbench.measure.time.clock import CudaClock, clock_for
@@ -225,6 +226,20 @@ def test_energy_of_a_step_is_positive_or_has_a_reason(device: torch.device) -> N
         assert (metric.value is None) == bool(metric.reason)
     if busy.value is not None:
         assert busy.value.energy_j > 0
+
+
+def test_the_host_is_a_few_steps_ahead_and_never_more(device: torch.device) -> None:
+    ends = [torch.cuda.Event() for _ in range(10)]
+
+    def step(number: int) -> None:
+        spin_kernel(SPIN_CYCLES)
+        ends[number].record(torch.cuda.current_stream(device))
+
+    run = paced(step, device)
+    for number in range(len(ends)):
+        run(number)
+        assert number < AHEAD or ends[number - AHEAD].query()
+    assert not ends[-1].query()
 
 
 def test_out_of_memory_says_how_much_and_the_device_goes_on(device: torch.device) -> None:

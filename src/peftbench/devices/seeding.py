@@ -19,7 +19,7 @@ def seed_generators(seed: int) -> None:
     import torch
 
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call] # torch's own
         torch.cuda.manual_seed_all(seed)
 
 
