@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -229,7 +230,7 @@ def test_energy_of_a_step_is_positive_or_has_a_reason(device: torch.device) -> N
 
 
 def test_the_host_is_a_few_steps_ahead_and_never_more(device: torch.device) -> None:
-    ends = [torch.cuda.Event() for _ in range(10)]
+    ends: list[Any] = [torch.cuda.Event() for _ in range(10)]  # type: ignore[no-untyped-call] # torch's own
 
     def step(number: int) -> None:
         spin_kernel(SPIN_CYCLES)
