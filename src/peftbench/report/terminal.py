@@ -68,7 +68,7 @@ def head(run: Run) -> list[str]:
         reference = settings["reference"]
         lines.append(f"x base: time against the {reference} step, round by round; x full: quotient of two such ratios")
     lines += _protocol(run.settings)
-    return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
+    return [*lines, RANGES] if any(map(gives_range, run.records)) else lines
 
 
 def _told(entries: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -190,7 +190,7 @@ def _rows(records: Sequence[Record]) -> list[Row]:
     return [(record, full) for record in records]
 
 
-def _gives_range(record: Record) -> bool:
+def gives_range(record: Record) -> bool:
     """Tell whether a record has too few launches, or too few rounds in one launch, for a 95 % interval."""
     launches = record.launches
     count = launches[0].rounds if len(launches) == 1 else len(launches)
