@@ -77,7 +77,8 @@ class Task(ABC):
     """Name of the headline metric: `accuracy` or `f1`."""
     peft_task_type: str | None
     """The name of PEFT's task type; None if PEFT has none (multiple choice)."""
-    hub: HubSource
+    hub: HubSource | None = None
+    """Where its data are on the hub; None if they are not there."""
     summary: str = ""
     default: bool = True
     """Whether it is measured if no task is named. Tasks that only some models can do are measured if they are named,
