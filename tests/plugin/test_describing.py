@@ -60,3 +60,11 @@ def test_a_hook_that_is_wrong_is_one_line(run: Run, benches: pytest.Pytester, ho
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: peftbench: {said}"])
     result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_workload_that_no_collected_function_measures_is_told(run: Run) -> None:
+    asked = ("--co", "-q", "--peftbench-workloads=inference,merge,attach")
+    told = 'peftbench: no file that was collected measures merge, attach: add a benchmark function, @bench("merge")'
+    assert told.replace('"', "'") in run(*asked).outlines
+    run("--co", "--peftbench-workloads=all,inference").stdout.no_fnmatch_line("*no file that was*")
+    run("--co", "-k", "nothing", "--peftbench-workloads=inference").stdout.no_fnmatch_line("*no file that was*")
