@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from peftbench.errors import UserError
+from peftbench.errors import UserError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -120,7 +120,9 @@ class Task(ABC):
         missing = [name for name in self.fields if row.get(name) is None]
         if not missing:
             return ""
-        return f"lacks the field {missing[0]!r}; each row of task {self.name!r} has {', '.join(self.fields)}"
+        given = shown(", ".join(str(name) for name, value in row.items() if value is not None))
+        fields = ", ".join(self.fields)
+        return f"lacks the field {missing[0]!r}; each row of task {self.name!r} has {fields}, and this one {given}"
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
