@@ -99,8 +99,10 @@ def _selected(run: Snapshot, request: AcceptRequest) -> tuple[list[str], Mapping
     selected = [name for name in sorted(run.cases) if matches(name)]
     skipped = {name: _problem(run.cases[name]) for name in selected if run.cases[name].status != "ok"}
     if len(skipped) == len(selected):
+        if not run.cases:
+            raise UserError("nothing to accept: the run has no case")
         reason = "no selected case has numbers" if selected else f"no case of the run matches -k {request.keyword!r}"
-        raise UserError(f"nothing to accept: {reason}; the run has {len(run.cases)} cases: {_some(sorted(run.cases))}")
+        raise UserError(f"nothing to accept: {reason}; the run's cases: {_some(sorted(run.cases))}")
     return [name for name in selected if name not in skipped], skipped
 
 

@@ -191,7 +191,7 @@ def test_references_are_replaced_with_all_and_added_to_with_some(
         (replace(WHY, why="a\nb"), "--why: say in one line why"),
         (
             replace(WHY, keyword="lora"),
-            r"nothing to accept: no case of the run matches -k 'lora'; the run has 8 cases: a, b",
+            r"nothing to accept: no case of the run matches -k 'lora'; the run's cases: a, b",
         ),
         (replace(WHY, keyword="a and"), "-k 'a and': column 6"),
     ],
