@@ -78,7 +78,7 @@ def test_accept_says_whose_times_it_left_out(record: Callable[..., Path], capsys
     out = capsys.readouterr().out
     assert "8 cases accepted" in out
     assert (
-        "2 cases without times, since something else used the GPU or the core (a, b): their counters are compared"
+        "2 cases without new times, since something else used the GPU or the core (a, b): their counters are compared"
         in out
     )
 

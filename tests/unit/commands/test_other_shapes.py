@@ -66,6 +66,21 @@ def test_another_shape_is_refused_in_one_line_by_each_command(
     assert not run_file.with_name("all.json").exists()
 
 
+def test_a_run_that_does_not_say_where_it_was_measured_is_shown(
+    run_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The schema of a run requires no entry of fingerprint, settings and notes."""
+    data = json.loads(run_file.read_text())
+    run_file.write_text(json.dumps({**data, "fingerprint": {}, "settings": {}, "notes": {}}))
+    out = {name: str(run_file.with_name(name)) for name in ("page.html", "site", "all.json")}
+    assert main(["show", str(run_file)]) == 0
+    assert main(["report", str(run_file), "-o", out["page.html"]]) == 0
+    assert "unknown, unknown thread(s)" in Path(out["page.html"]).read_text()
+    assert main(["site", str(run_file), "-o", out["site"]]) == 0
+    assert main(["merge", str(run_file), "-o", out["all.json"]]) == 0
+    assert capsys.readouterr().out.endswith("all.json: 1 case of 1 file\n")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"seed": "x"}, "variant: seed: expected a whole number"), ({"lr": []}, "variant: lr: expected a finite number")],

@@ -103,6 +103,11 @@ def test_the_interval_of_a_mean_spans_the_rounds_of_both_sides() -> None:
     assert (found.low, found.high) == pytest.approx((found.value * 0.99 / 1.01, found.value * 1.01 / 0.99))
 
 
+def test_the_range_of_few_rounds_is_not_called_an_interval() -> None:
+    few = [replace(one, launches=(Launch("s", 5, 0.01, 0.01, 0.0),)) for one in matrix()]
+    assert answer(*few).legend[1].endswith("95 % interval over the rounds of one launch, of fewer than six their range")
+
+
 def test_a_mean_over_launches_has_students_interval() -> None:
     def launched(method: str, *xs: float) -> Record:
         return replace(case(method, math.exp(xs[1])), launches=tuple(Launch("s", 9, 0.1, 0.1, x) for x in xs))

@@ -90,7 +90,11 @@ def test_a_row_without_a_form_says_what_it_lacks(row: dict[str, Any], problem: s
     ("row", "template", "problem"),
     [
         (CHAT, None, "the tokenizer has no chat template, which messages need"),
-        (CHAT, "{{ raise_exception('no\nsystem') }}", "the chat template refuses the messages: no system"),
+        (
+            CHAT,
+            "{{ raise_exception('no\nsystem') }}",
+            "refuses the messages: no system: mend it, or give prompt and completion",
+        ),
         (
             CHAT,
             "{% if false %}{% generation %}{% endgeneration %}{% endif %}queen",
