@@ -92,8 +92,8 @@ def is_stream(path: Path) -> bool:
     """Tell whether a path is a pipe or a character device, which is written to and not replaced.
 
     Raises:
-        UserError: the path is neither that nor a plain file (a folder, a disk, a socket), is below a file or in a folder
-            that cannot be written to, or cannot be examined.
+        UserError: the path is neither that nor a plain file (a folder, a disk, a socket), is below a file, is in a
+            folder that cannot be written to, or cannot be examined.
     """
     try:
         mode = path.stat().st_mode
