@@ -1,4 +1,4 @@
-"""An architecture that is not described becomes one in ten lines of a conftest.py."""
+"""What a conftest.py adds: an architecture in ten lines, and a hook that is wrong is one line."""
 
 import pytest
 from tests.plugin.running import Run, records
@@ -45,3 +45,26 @@ def test_an_architecture_is_described_once(run: Run, benches: pytest.Pytester) -
         "*peftbench.anatomies: 'bert' is defined twice, by peftbench.methods.paper.anatomies:ALL and by conftest.py*"
     )
     result.stderr.fnmatch_lines([twice])
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ("yield PeftMethod(name='mine')", "*conftest.py, line 4: TypeError: *missing*; mend that hook"),
+        ("return 7", "peftbench.methods: conftest.py adds 7, which is no instance of Method"),
+    ],
+)
+def test_a_hook_that_is_wrong_is_one_line(run: Run, benches: pytest.Pytester, hook: str, said: str) -> None:
+    benches.makeconftest(f"from peftbench import PeftMethod\n\ndef pytest_peftbench_methods():\n    {hook}\n")
+    result = run("--co")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: peftbench: {said}"])
+    result.stderr.no_fnmatch_line("*Traceback*")
+
+
+def test_a_workload_that_no_collected_function_measures_is_told(run: Run) -> None:
+    asked = ("--co", "-q", "--peftbench-workloads=inference,merge,attach")
+    told = 'peftbench: no file that was collected measures merge, attach: add a benchmark function, @bench("merge")'
+    assert told.replace('"', "'") in run(*asked).outlines
+    run("--co", "--peftbench-workloads=all,inference").stdout.no_fnmatch_line("*no file that was*")
+    run("--co", "-k", "nothing", "--peftbench-workloads=inference").stdout.no_fnmatch_line("*no file that was*")

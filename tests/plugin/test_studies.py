@@ -9,11 +9,21 @@ from pathlib import Path
 import pytest
 from tests.plugin.running import records
 
+from peftbench.cli import main
+
 STUDIES = """
 from peftbench import bench
 
 @bench("convergence")
 def convergence(peft_case):
+    peft_case.measure()
+
+@bench("merging")
+def merging(peft_case):
+    peft_case.measure()
+
+@bench("deployment")
+def deployment(peft_case):
     peft_case.measure()
 """
 SMALL = (
@@ -127,3 +137,54 @@ def test_studies_run_only_when_they_are_asked_for(study: Study, benches: pytest.
 
 def test_without_measuring_each_training_takes_one_step(study: Study) -> None:
     study("--benchmark-disable", "--peftbench-learning-rates=1e-2", "--peftbench-seeds=1").assert_outcomes(passed=2)
+
+
+def test_a_server_under_offered_loads_is_recorded_shown_and_resumed(
+    benches: pytest.Pytester, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benches.makepyfile(bench_serving=STUDIES)
+    few = ("--benchmark-only", "--peftbench-methods=lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2")
+    more = ("--peftbench-seq-len=16", "--peftbench-serve=2", "--peftbench-requests=20", "-k", "byswitch")
+    asked = ("bench_serving.py", *few, *more, "--peftbench-workloads=deployment", "--peftbench-json=run.json")
+    refused = benches.runpytest_inprocess(*asked, "--peftbench-offered-load=50%,many")
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    refused.stderr.fnmatch_lines(["ERROR: peftbench: --peftbench-offered-load=50%,many: *"])
+    result = benches.runpytest_inprocess(*asked, "--peftbench-offered-load=1000%,50%")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["deployment  nli-bs2: offered loads*", "method *offered/s *answered/s *"])
+    (record,) = records(benches.path / "run.json").values()
+    below, above = record["loads"]
+    assert above["offered_per_s"] == pytest.approx(20 * below["offered_per_s"])
+    assert (
+        above["achieved_per_s"] < 0.9 * above["offered_per_s"] == 0.9 * record["metrics"]["starvation_per_s"]["value"]
+    )
+    assert main(["show", str(benches.path / "run.json")]) == 0
+    assert "offered loads (!: less than 90 % answered)" in capsys.readouterr().out
+    again = benches.runpytest_inprocess(*asked, "--peftbench-offered-load=50%", "--peftbench-resume")
+    assert again.ret == pytest.ExitCode.USAGE_ERROR  # other loads are another question
+    again.stderr.fnmatch_lines(["*offered_load*"])
+
+
+def test_adapters_of_two_tasks_are_merged_and_scored_and_the_end_points_are_what_they_say(
+    study: Study, benches: pytest.Pytester
+) -> None:
+    asked = ("--peftbench-workloads=merging", "--peftbench-methods=lora", "--peftbench-merge=cat,linear")
+    few = ("--peftbench-seeds=1", "--peftbench-learning-rates=1e-2", "--peftbench-json=run.json")
+    alone = study(*asked, *few)
+    assert alone.ret == pytest.ExitCode.USAGE_ERROR
+    alone.stderr.fnmatch_lines(["*peftbench: *merging*tasks*"])
+    result = study(*asked, *few, "--peftbench-tasks=nli,sentiment")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["merging  nli+sentiment-bs8*", "method*way*"])
+    found = {record["variant"]["by"]: record for record in records(benches.path / "run.json").values()}
+    assert list(found) == ["own", "cat", "linear", "heads"]
+    metric = {way: {name: one["value"] for name, one in record["metrics"].items()} for way, record in found.items()}
+    assert metric["own"]["quality_ratio"] == metric["own"]["bytes_ratio"] == 1
+    stored = {way: own["stored_bytes"] - metric["heads"]["stored_bytes"] for way, own in metric.items()}
+    assert stored["own"] == stored["cat"] == 2 * stored["linear"] > 0  # `cat` keeps the factors of both adapters
+    assert {way for way, own in metric.items() if own["merge_s"] is None} == {"own", "heads"}
+    assert len({own["training_s"] for own in metric.values()}) == 1  # trained once for all ways
+    result.stdout.fnmatch_lines(["lora *own *1.00 *1.00 *", "lora *linear *", "lora *heads *"])
+    again = study(*asked, *few, "--peftbench-tasks=nli,sentiment", "--peftbench-resume")
+    assert records(benches.path / "run.json") == {record["id"]: record for record in found.values()}
+    again.assert_outcomes(skipped=4)

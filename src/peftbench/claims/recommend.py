@@ -18,6 +18,12 @@ from peftbench.records.record import Record, Run
 from peftbench.studies.training.results import CONVERGENCE, FULL, MTL
 
 Objective = Literal["cost-to-quality", "latency", "storage"]
+NEEDS: Final[Mapping[Objective, str]] = {
+    "cost-to-quality": "trainings of full fine-tuning and of the methods, from bench_convergence.py",
+    "latency": "the workload inference of full fine-tuning and of the methods",
+    "storage": "any workload of full fine-tuning and of the methods",
+}
+"""Objective -> what the runs must hold for it."""
 OBJECTIVES: Final[tuple[Objective, ...]] = ("cost-to-quality", "latency", "storage")
 UNITS: Final = {"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 FEW: Final = 2

@@ -41,12 +41,14 @@ def run(arguments: argparse.Namespace) -> int:
     from peftbench.records.joining import merge_launches
     from peftbench.records.runfile import load_run, save_run
     from peftbench.records.shards import join_shards
+    from peftbench.report.numbers import counted
 
     runs = {str(path): load_run(path) for path in arguments.runs}
     if len(runs) < len(arguments.runs):
         raise UserError(f"{_twice(arguments.runs)}: is given twice; name each file once")
     whole, missing = (merge_launches(runs), ()) if arguments.launches else join_shards(runs)
     save_run(whole, arguments.output)
-    sys.stdout.write(f"{on_terminal(str(arguments.output))}: {len(whole.records)} cases of {len(runs)} files\n")
+    kept = f"{counted(len(whole.records), 'case')} of {counted(len(runs), 'file')}"
+    sys.stdout.write(f"{on_terminal(str(arguments.output))}: {kept}\n")
     sys.stderr.write("".join(f"missing: {on_terminal(what)}\n" for what in missing))
     return 1 if missing else 0

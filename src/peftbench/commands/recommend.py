@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from peftbench.commands.claims import add_runs, add_target
@@ -46,19 +47,22 @@ def add_parser(commands: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the ranking; return 1 if no method fits in memory."""
     from peftbench.claims.evidence import load_runs, target_of
-    from peftbench.claims.recommend import recommend
+    from peftbench.claims.recommend import OBJECTIVES, recommend
     from peftbench.report import recommendation as report
 
     runs = load_runs(arguments.runs)
-    ranked = recommend(
+    by = partial(
+        recommend,
         runs,
-        arguments.objective,
         target=target_of(arguments.target, runs),
         memory_bytes=arguments.memory,
         tasks=arguments.tasks,
     )
+    ranked = by(arguments.objective)
     if arguments.format == "json":
         sys.stdout.write(report.to_json(ranked))
+    elif not ranked:
+        sys.stdout.write(report.nothing_ranked(arguments.objective, [other for other in OBJECTIVES if by(other)]))
     else:
         sys.stdout.write(report.render(ranked, width=shutil.get_terminal_size((120, 24)).columns))
     return 0 if any(choice.fits for choice in ranked) else 1

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from peftbench.pages.page import render, require_packages
     from peftbench.pages.sources import read_sources
     from peftbench.records.fileio import is_stream, require_folder, write_atomically
+    from peftbench.report.numbers import counted
 
     if arguments.output is None and arguments.figures is None:
         raise UserError("name a page to be written (-o report.html), or a folder of figures (--figures=DIR)")
@@ -59,5 +60,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.figures is not None:
         written = write_figures(content, arguments.figures)
         why = "" if written else ", since nothing in these files can be drawn"
-        sys.stdout.write(f"{on_terminal(str(arguments.figures))}: {len(written)} files written{why}\n")
+        sys.stdout.write(f"{on_terminal(str(arguments.figures))}: {counted(len(written), 'file')} written{why}\n")
     return 0

@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the site, and say on stderr which files are left out."""
     from peftbench.pages.page import require_packages
     from peftbench.pages.site import found_in, write_site
+    from peftbench.pages.sources import Sources
+    from peftbench.report.numbers import counted
 
     if arguments.pages < 0:
         raise UserError(f"--pages {arguments.pages}: must be at least 0")
@@ -47,6 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     files = found_in(arguments.paths, but=arguments.output.resolve())
     for problem in files.left_out:
         sys.stderr.write(f"peftbench: left out: {on_terminal(problem)}\n")
+    if files.sources == Sources():
+        raise UserError("there is no run, baseline, comparison or history to show, so no site was written")
     written = write_site(files, arguments.output, title=arguments.title, pages=arguments.pages)
-    sys.stdout.write(f"{on_terminal(str(arguments.output))}: {len(written)} files written; begin with index.html\n")
+    sys.stdout.write(
+        f"{on_terminal(str(arguments.output))}: {counted(len(written), 'file')} written; begin with index.html\n"
+    )
     return 0

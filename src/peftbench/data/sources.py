@@ -14,7 +14,7 @@ from peftbench.data.jsonrows import Place
 from peftbench.data.rows import COMPRESSED, ENDINGS, READERS, class_names, read_rows
 from peftbench.errors import UserError, shown
 from peftbench.libraries import reason
-from peftbench.tasks.base import Row, Task
+from peftbench.tasks.base import HubSource, Row, Task
 
 MAX_FOUND: Final = 10
 """Names that an error lists of what a folder has instead."""
@@ -51,15 +51,17 @@ def parse_source(text: str) -> Source:
 
 
 def check_source(source: Source, task: Task, split: str = "train") -> None:
-    """Raise UserError where a folder has no file for the task and split; cheap, nothing is read."""
+    """Raise UserError where a folder has no file for the task and split, or the hub no data; nothing is read."""
     if source.folder:
         _data_file(source.folder, task.name, split)
+    elif source.kind == "hub":
+        _on_hub(task)
 
 
 def has_split(source: Source, task: Task, split: str) -> bool:
     """Tell whether there is such a split of the task; on the hub it is found out by loading it."""
     if source.folder is None:
-        return source.kind == "hub"
+        return source.kind == "hub" and task.hub is not None
     return any((source.folder / task.name / f"{split}.{ending}").is_file() for ending in ENDINGS)
 
 
@@ -109,7 +111,7 @@ def place_of(source: Source, task: Task, split: str, number: int) -> str:
 
 
 def _where(source: Source, task: Task, split: str) -> str:
-    return str(_data_file(source.folder, task.name, split)) if source.folder else f"{task.hub.path} ({split})"
+    return str(_data_file(source.folder, task.name, split)) if source.folder else f"{_on_hub(task).path} ({split})"
 
 
 def _class_names(source: Source, task: Task, split: str) -> ClassNames:
@@ -141,7 +143,7 @@ def _hub_names(rows: Any) -> ClassNames:  # noqa: ANN401 - a data set of `datase
 def _from_hub(task: Task, split: str) -> Any:  # noqa: ANN401 - as above
     import datasets
 
-    hub = task.hub
+    hub = _on_hub(task)
     try:
         rows = datasets.load_dataset(hub.path, hub.configuration, split=(hub.splits or {}).get(split, split))
         for ours, theirs in (hub.columns or {}).items():
@@ -152,6 +154,13 @@ def _from_hub(task: Task, split: str) -> Any:  # noqa: ANN401 - as above
             f"give a folder with {_expected(task.name)}"
         ) from error
     return rows
+
+
+def _on_hub(task: Task) -> HubSource:
+    """Return where the task's data are on the hub; UserError if they are not there."""
+    if task.hub is None:
+        raise UserError(f"task {task.name!r} has no data on the hub: give a folder with {_expected(task.name)}")
+    return task.hub
 
 
 def _data_file(folder: Path, task: str, split: str) -> Path:

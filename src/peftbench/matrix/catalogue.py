@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar, cast
 
 from peftbench.errors import UserError, unknown
 
@@ -56,6 +56,18 @@ BUILT_IN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """Entry-point group -> objects, each a named definition or an iterable of them, in the order of listings."""
 
 
+KINDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "peftbench.methods": "peftbench.methods.base:Method",
+        "peftbench.tasks": "peftbench.tasks.base:Task",
+        "peftbench.models": "peftbench.models.presets:Preset",
+        "peftbench.anatomies": "peftbench.methods.anatomy:Anatomy",
+        "peftbench.workloads": "peftbench.workloads.base:Benchmark",
+    }
+)
+"""Entry-point group -> the class of its definitions."""
+
+
 class Named(Protocol):
     """A definition that a catalogue can hold."""
 
@@ -92,7 +104,7 @@ class Catalogue:
         """Collect the built-in definitions, those of installed packages, and the given ones, in this order.
 
         Raises:
-            UserError: an entry point cannot be loaded, or two definitions share a name.
+            UserError: an entry point cannot be loaded, two definitions share a name, or one is of another class.
         """
         known = _collect("peftbench.anatomies", anatomies)
         return cls(
@@ -139,13 +151,21 @@ def _get(kind: str, name: str, known: Mapping[str, T]) -> T:
 def _collect(group: str, given: Iterable[T]) -> Mapping[str, T]:
     found: dict[str, T] = {}
     origin: dict[str, str] = {}
+    kind = EntryPoint(name=group, value=KINDS[group], group=group).load()
     for source, definition in _definitions(group, given):
+        if not isinstance(definition, kind):
+            raise UserError(f"{group}: {source} adds {definition!r}, which is no instance of {kind.__name__}")
         if definition.name in found:
             first = origin[definition.name]
             raise UserError(f"{group}: {definition.name!r} is defined twice, by {first} and by {source}; rename one")
         found[definition.name] = cast("T", definition)
         origin[definition.name] = source
     return MappingProxyType(found)
+
+
+def unfolded(added: Any) -> list[Any]:  # noqa: ANN401 - what others add is checked afterwards
+    """Return what an entry point or a hook adds as a list: one definition, or an iterable of them."""
+    return list(added) if isinstance(added, Iterable) and not isinstance(added, str) else [added]
 
 
 def _definitions(group: str, given: Iterable[T]) -> Iterator[tuple[str, Named]]:
@@ -158,7 +178,7 @@ def _definitions(group: str, given: Iterable[T]) -> Iterator[tuple[str, Named]]:
                 f"entry point {point.name!r} of {group} ({point.value}) cannot be loaded: "
                 f"{type(error).__name__}: {error}; mend or uninstall that package"
             ) from error
-        for definition in [loaded] if hasattr(loaded, "name") else loaded:
+        for definition in unfolded(loaded):
             yield point.value, definition
     for definition in given:
         yield "conftest.py", definition

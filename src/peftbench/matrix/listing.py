@@ -69,7 +69,7 @@ def tasks(catalogue: Catalogue) -> Iterator[Description]:
             "metric": task.metric,
             "max_length": task.max_length,
             "fields": list(task.fields),
-            "hub": task.hub.path,
+            "hub": task.hub.path if task.hub else None,
         }
 
 

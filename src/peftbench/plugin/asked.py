@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate, chain
-from typing import TYPE_CHECKING, Final
+from itertools import accumulate
+from traceback import extract_tb
+from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.config.places import is_path
 from peftbench.errors import UserError
 
 if TYPE_CHECKING:
+    import pluggy
     import pytest
 
     from peftbench.config.settings import Settings
@@ -29,19 +31,32 @@ def catalogue_of(config: pytest.Config, words: Sequence[str], *, lenient: bool) 
         lenient: Whether folders that cannot be read are passed over.
 
     Raises:
-        UserError: a folder does not exist, or holds no adapter that can be read.
+        UserError: a hook of a conftest.py raises an error or adds something else; or a folder does not exist, or holds
+            no adapter that can be read.
     """
     from peftbench.matrix.catalogue import Catalogue
 
     hook = config.hook
     catalogue = Catalogue.load(
-        methods=chain.from_iterable(hook.pytest_peftbench_methods()),
-        tasks=chain.from_iterable(hook.pytest_peftbench_tasks()),
-        models=chain.from_iterable(hook.pytest_peftbench_models()),
-        workloads=chain.from_iterable(hook.pytest_peftbench_workloads()),
-        anatomies=chain.from_iterable(hook.pytest_peftbench_anatomies()),
+        methods=_added(hook.pytest_peftbench_methods),
+        tasks=_added(hook.pytest_peftbench_tasks),
+        models=_added(hook.pytest_peftbench_models),
+        workloads=_added(hook.pytest_peftbench_workloads),
+        anatomies=_added(hook.pytest_peftbench_anatomies),
     )
     return with_folders(catalogue, words, lenient=lenient)
+
+
+def _added(hook: pluggy.HookCaller) -> list[Any]:
+    """Return the definitions that implementations of a hook return; UserError if one of them raises an error."""
+    from peftbench.matrix.catalogue import unfolded
+
+    try:
+        return [definition for added in hook() for definition in unfolded(added)]
+    except Exception as error:
+        frames = [frame for frame in extract_tb(error.__traceback__) if frame.name == hook.name]
+        place = f"{frames[-1].filename}, line {frames[-1].lineno}: " if frames else ""
+        raise UserError(f"{hook.name}: {place}{type(error).__name__}: {error}; mend that hook") from error
 
 
 def with_folders(catalogue: Catalogue, words: Sequence[str], *, lenient: bool = False) -> Catalogue:

@@ -34,11 +34,30 @@ CASES: Final = pytest.StashKey[dict[str, "Case"]]()
 An item's parameter is this id and not the case, because pytest-benchmark groups by parameters and writes them as JSON.
 """
 
+BENCHMARKED: Final = pytest.StashKey[set[str]]()
+"""Names of the workloads that collected functions measure, whether they are selected or not."""
+
 
 def remember(config: pytest.Config, cases: Sequence[Case]) -> list[str]:
     """Store cases in `CASES`; return the parameter of each case's item."""
     config.stash.setdefault(CASES, {}).update({case.id: case for case in cases})
     return [case.id for case in cases]
+
+
+def remember_workload(config: pytest.Config, name: str) -> None:
+    """Store in `BENCHMARKED` that a collected function measures a workload."""
+    config.stash.setdefault(BENCHMARKED, set()).add(name)
+
+
+def without_function(config: pytest.Config, wanted: Sequence[str]) -> str:
+    """Return a sentence about the workloads that were asked for and that no collected function measures, or ''."""
+    from peftbench.matrix.cases import ALL
+
+    lacking = [name for name in wanted if name != ALL and name not in config.stash.get(BENCHMARKED, ())]
+    if not lacking:
+        return ""
+    names = ", ".join(lacking)
+    return f"no file that was collected measures {names}: add a benchmark function, @bench({lacking[0]!r})"
 
 
 def case_of(item: pytest.Item) -> Case | None:

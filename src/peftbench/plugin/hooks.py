@@ -109,6 +109,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             mark = marks.CaseMark.of(metafunc.definition.get_closest_marker(marks.NAME))
             named = collection.is_named(metafunc.config, metafunc.definition.path)
             cases = metafunc.config.stash[BENCH].cases(mark, named=named)
+            collection.remember_workload(metafunc.config, mark.workload)
         except UserError as error:
             raise pytest.Collector.CollectError(
                 on_terminal(f"peftbench: {metafunc.function.__name__}: {error}")
@@ -135,6 +136,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Check device, model, data and journal, before any model is built."""
     bench = session.config.stash[BENCH]
     planned = collection.planned(session.items)
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if collection.BENCHMARKED in session.config.stash and not session.config.getoption(assigned.DESTINATION):
+        _tell_of_missing_functions(reporter, bench)
     if not planned or session.config.option.collectonly:
         return
     bench.collected(session.items)
@@ -144,7 +148,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         here = not (measuring and bench.delegates)
         if here and mode is not collection.Mode.SKIP:
             bench.open(planned, measuring=measuring)
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         from peftbench.matrix.ambiguity import ambiguities
 
@@ -162,6 +165,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from peftbench.plugin.progress import Progress
 
         session.config.pluginmanager.register(Progress(reporter, session.items, bench), "peftbench-progress")
+
+
+def _tell_of_missing_functions(reporter: pytest.TerminalReporter | None, bench: BenchSession) -> None:
+    """Say which workloads were asked for and are measured by no function, since nothing else would tell."""
+    if reporter is not None and (lacking := collection.without_function(reporter.config, bench.settings.workloads)):
+        from peftbench.plugin.screen import write_line
+
+        write_line(reporter, f"peftbench: {on_terminal(lacking)}")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def join(runs: Sources) -> Run:
             holders[record.id].append(name)
     if doubled := {case: names for case, names in holders.items() if len(names) > 1}:
         listed = "; ".join(f"{case} in {' and '.join(names)}" for case, names in doubled.items())
-        raise UserError(f"{len(doubled)} cases are in more than one run: {listed}")
+        raise UserError(f"a case may be in one run only: {listed}")
     first = next(iter(runs.values()))
     records = tuple(record for run in runs.values() for record in run.records)
     return replace(first, records=records, notes=_notes([run.notes for run in runs.values()]))

@@ -16,7 +16,7 @@ from peftbench.report.numbers import counted, megabytes, percentage
 from peftbench.report.page import page, written
 from peftbench.report.recommendation import score
 from peftbench.report.table import GAP, Column, drawn, filled, fitting
-from peftbench.report.terminal import blocks, foot, head, holes
+from peftbench.report.terminal import blocks, foot, gives_range, head, holes
 from peftbench.report.x_full import FULL
 from peftbench.studies.training.results import trainings
 from peftbench.text import on_terminal
@@ -144,7 +144,8 @@ def _legend(answer: Answer) -> list[str]:
     where = "one task and batch size" if found.places == 1 else f"{found.places} groups (task and batch size)"
     against = "full fine-tuning" if found.reference == FULL else "the base step"
     mean = "" if found.places == 1 else "; geometric means, and ranges over the groups"
-    over = f"over {found.launches} launches" if found.launches > 1 else "over the rounds of one launch"
+    few = ", of fewer than six their range" if any(map(gives_range, answer.run.records)) else ""
+    over = f"over {found.launches} launches" if found.launches > 1 else f"over the rounds of one launch{few}"
     part: dict[str, Any] = answer.run.notes.get(NOTE) or {}
     return [
         *([f"{where}: cost against {against}, 1.00{mean}".capitalize()] if found.quantities else []),

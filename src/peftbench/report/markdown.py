@@ -72,9 +72,11 @@ def _fitting(rows: Iterable[str], room: int) -> Iterator[str]:
 def _row(case: CaseVerdict, comparison: Comparison) -> str:
     cells = (
         case.id,
-        f"{_MARKS.get(case.verdict, '')} {case.verdict}".strip(),
+        case.verdict,
         interval(case.time) if case.time is not None else "",
         milliseconds_moved(case),
         wording.explanation(case, comparison),
     )
-    return f"| {' | '.join(map(in_markdown, cells))} |\n"
+    name, verdict, *others = map(in_markdown, cells)
+    marked = f"{_MARKS.get(case.verdict, '')} {verdict}".strip()  # a mark is markdown of ours, and is not escaped
+    return f"| {' | '.join([name, marked, *others])} |\n"

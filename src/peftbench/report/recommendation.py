@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from peftbench.claims.intervals import Interval
-from peftbench.claims.recommend import Choice
+from peftbench.claims.recommend import NEEDS, Choice, Objective
 from peftbench.report.numbers import between, significant
 from peftbench.report.page import page, written
 from peftbench.report.table import Column, drawn
@@ -14,9 +14,7 @@ from peftbench.text import as_json
 
 
 def render(ranked: Sequence[Choice], *, width: int) -> str:
-    """Return the ranking as a table, no line longer than `width`."""
-    if not ranked:
-        return "no method can be ranked: the runs lack what this objective needs, or full fine-tuning\n"
+    """Return the ranking of at least one method as a table, no line longer than `width`."""
     console = page(width=width)
     columns = [
         Column("", lambda row: str(row[0]) if row[1].fits else "-", text=True, folds=True),
@@ -27,6 +25,12 @@ def render(ranked: Sequence[Choice], *, width: int) -> str:
     ]
     console.print(drawn(columns, enumerate(ranked, start=1), lined=False))
     return written(console)
+
+
+def nothing_ranked(objective: Objective, others: Sequence[Objective]) -> str:
+    """Return a line that says what the runs lack for an objective, and for which other objectives they have enough."""
+    more = f"; they have what --objective={' or '.join(others)} needs" if others else ""
+    return f"no method can be ranked by {objective}: the runs must hold {NEEDS[objective]}{more}\n"
 
 
 def to_json(ranked: Sequence[Choice]) -> str:

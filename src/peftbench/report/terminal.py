@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -16,6 +17,8 @@ from peftbench.report.table import LINED_GAP, Column, drawn, fitting
 from peftbench.report.x_full import full_of, x_full
 from peftbench.text import on_terminal
 
+UNKNOWN: Final = "unknown"
+"""Stands for an entry of fingerprint or settings that a run file does not have."""
 RANGES: Final = "[ ]      of fewer than six rounds or launches: their range, not a 95 % interval (of three: 75 %)"
 
 Row = tuple[Record, Record | None]
@@ -51,10 +54,10 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
 
 def head(run: Run) -> list[str]:
     """Return the lines above the table: machine and noise, model and settings, versions, and the meaning of ratios."""
-    fingerprint, settings = run.fingerprint, run.settings
+    fingerprint, settings = _told(run.fingerprint), _told(run.settings)
     weights = " (random weights: times do not depend on them)" if run.notes.get("random_weights") else ""
     versions = ", ".join(f"{name} {fingerprint[name]}" for name in ("python", "torch", "transformers", "peft"))
-    device = fingerprint["device"] if settings.get("device") == "cuda" else fingerprint["cpu"]
+    device = fingerprint["device" if settings["device"] == "cuda" else "cpu"]
     noise = describe_noise(run.notes.get("noise") or {})
     lines = [
         f"machine  {device}, {fingerprint['threads']} thread(s){f'; {noise}' if noise else ''}",
@@ -64,8 +67,13 @@ def head(run: Run) -> list[str]:
     if any(_metric(record, "ratio") for record in run.records):
         reference = settings["reference"]
         lines.append(f"x base: time against the {reference} step, round by round; x full: quotient of two such ratios")
-    lines += _protocol(settings)
-    return [*lines, RANGES] if any(map(_gives_range, run.records)) else lines
+    lines += _protocol(run.settings)
+    return [*lines, RANGES] if any(map(gives_range, run.records)) else lines
+
+
+def _told(entries: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return entries of a run file; an entry that the file lacks is unknown, as its schema requires none."""
+    return defaultdict(lambda: UNKNOWN, entries)
 
 
 def _precision(settings: Mapping[str, Any]) -> str:
@@ -182,7 +190,7 @@ def _rows(records: Sequence[Record]) -> list[Row]:
     return [(record, full) for record in records]
 
 
-def _gives_range(record: Record) -> bool:
+def gives_range(record: Record) -> bool:
     """Tell whether a record has too few launches, or too few rounds in one launch, for a 95 % interval."""
     launches = record.launches
     count = launches[0].rounds if len(launches) == 1 else len(launches)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from peftbench.errors import UserError
+from peftbench.errors import UserError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,8 @@ class Task(ABC):
     """Name of the headline metric: `accuracy` or `f1`."""
     peft_task_type: str | None
     """The name of PEFT's task type; None if PEFT has none (multiple choice)."""
-    hub: HubSource
+    hub: HubSource | None = None
+    """Where its data are on the hub; None if they are not there."""
     summary: str = ""
     default: bool = True
     """Whether it is measured if no task is named. Tasks that only some models can do are measured if they are named,
@@ -119,7 +120,9 @@ class Task(ABC):
         missing = [name for name in self.fields if row.get(name) is None]
         if not missing:
             return ""
-        return f"lacks the field {missing[0]!r}; each row of task {self.name!r} has {', '.join(self.fields)}"
+        given = shown(", ".join(str(name) for name, value in row.items() if value is not None))
+        fields = ", ".join(self.fields)
+        return f"lacks the field {missing[0]!r}; each row of task {self.name!r} has {fields}, and this one {given}"
 
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.records import a_record
 
 from peftbench.cli import main
-from peftbench.records.record import CurvePoint, Metric, Record, Run
+from peftbench.records.record import CurvePoint, Metric, Run
 from peftbench.records.runfile import save_run
 
 SHARD: dict[str, Any] = {"part": 1, "parts": 2, "cases": 4, "planned": ["a"]}
@@ -15,14 +16,9 @@ SHARD: dict[str, Any] = {"part": 1, "parts": 2, "cases": 4, "planned": ["a"]}
 
 @pytest.fixture
 def run_file(tmp_path: Path) -> Path:
-    record = Record(
-        id="convergence[full-nli-bs8-seed0-lr3e-05]",
+    record = a_record(
+        "full",
         workload="convergence",
-        method="full",
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status="ok",
         metrics={"time_s": Metric(1.0, "s", noise="timed")},
         variant={"seed": 0, "lr": 3e-5},
         curve=(CurvePoint(1, 8, 0.5, 0.9, {"accuracy": 0.9}),),
@@ -68,6 +64,21 @@ def test_another_shape_is_refused_in_one_line_by_each_command(
     assert main([command, *arguments.get(command, [str(run_file)])]) == 2
     assert f"{run_file}: {said}" in capsys.readouterr().err
     assert not run_file.with_name("all.json").exists()
+
+
+def test_a_run_that_does_not_say_where_it_was_measured_is_shown(
+    run_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The schema of a run requires no entry of fingerprint, settings and notes."""
+    data = json.loads(run_file.read_text())
+    run_file.write_text(json.dumps({**data, "fingerprint": {}, "settings": {}, "notes": {}}))
+    out = {name: str(run_file.with_name(name)) for name in ("page.html", "site", "all.json")}
+    assert main(["show", str(run_file)]) == 0
+    assert main(["report", str(run_file), "-o", out["page.html"]]) == 0
+    assert "unknown, unknown thread(s)" in Path(out["page.html"]).read_text()
+    assert main(["site", str(run_file), "-o", out["site"]]) == 0
+    assert main(["merge", str(run_file), "-o", out["all.json"]]) == 0
+    assert capsys.readouterr().out.endswith("all.json: 1 case of 1 file\n")
 
 
 @pytest.mark.parametrize(

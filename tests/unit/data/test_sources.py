@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from peftbench.data.batching import batches, check_rows
-from peftbench.data.sources import HUB, SYNTHETIC, Source, check_source, fitted_task, load_rows, parse_source
+from peftbench.data.sources import HUB, SYNTHETIC, Source, check_source, fitted_task, has_split, load_rows, parse_source
 from peftbench.errors import UserError
 from peftbench.tasks.base import Batch, Row, Task, Vocabulary
 from peftbench.tasks.causal import TASKS as CAUSAL
@@ -416,6 +417,14 @@ def test_copa_of_the_hub_has_a_split_to_evaluate_on(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert load_rows(HUB, COPA, "train") == load_rows(HUB, COPA, "validation") == [{**EXAMPLES["copa"], "idx": 0}]
+
+
+def test_a_task_without_data_on_the_hub_is_one_line() -> None:
+    own = replace(NLI, name="mine", hub=None)
+    assert not has_split(HUB, own, "validation")
+    for look in (lambda: check_source(HUB, own), lambda: load_rows(HUB, own)):
+        with pytest.raises(UserError, match=r"^task 'mine' has no data on the hub: give a folder with mine/<split>"):
+            look()
 
 
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

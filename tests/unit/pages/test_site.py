@@ -132,7 +132,18 @@ def test_a_site_that_cannot_be_made_leaves_the_old_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["baselines", "public", "runs"]
 
 
-def test_a_site_of_nothing_says_so(tmp_path: Path) -> None:
+def test_a_site_of_nothing_is_refused_and_leaves_the_old_one(
+    folders: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
-    assert main(["site", str(tmp_path / "empty"), "-o", str(tmp_path / "public")]) == 0
-    assert "There is no run, baseline, comparison or history" in (tmp_path / "public/index.html").read_text()
+    (tmp_path / "empty/other.json").write_text("{}")
+    arguments = ["-o", str(tmp_path / "public")]
+    assert main(["site", str(tmp_path / "empty"), *arguments]) == 2
+    assert not (tmp_path / "public").exists()
+    left_out, refused = capsys.readouterr().err.splitlines()
+    assert left_out.startswith("peftbench: left out: empty/other.json")
+    assert refused.startswith("peftbench: there is no run, baseline, comparison or history to show")
+    assert main(["site", folders[0], *arguments]) == 0
+    before = (tmp_path / "public/index.html").read_text()
+    assert main(["site", str(tmp_path / "empty"), *arguments]) == 2
+    assert (tmp_path / "public/index.html").read_text() == before

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
+from tests.records import FINGERPRINT, SETTINGS, a_record
 from tests.unit.report.test_studies import training
-from tests.unit.report.test_terminal import FINGERPRINT, SETTINGS
 
 from peftbench.claims.standing import standings
 from peftbench.records.record import Launch, Metric, Record, Run, Status
@@ -34,13 +34,11 @@ def case(
 ) -> Record:
     """A record whose ratio to the base step has an interval of +- `width`."""
     metric = Metric(ratio, "1", noise="timed", low=ratio * (1 - width), high=ratio * (1 + width))
-    return Record(
-        id=f"{workload}[{method}-{task}-bs{size}]",
+    return a_record(
+        method,
         workload=workload,
-        method=method,
         task=task,
         batch_size=size,
-        seq_len=32,
         status=status,
         reason="" if status == "ok" else f"why {method} failed",
         metrics={} if status != "ok" else {"ratio": metric, **{key: Metric(one, "1") for key, one in metrics.items()}},
@@ -103,6 +101,11 @@ def test_the_interval_of_a_mean_spans_the_rounds_of_both_sides() -> None:
     found = standings(matrix()).methods["lora"]["training"].mean
     assert found.value == pytest.approx(0.5 ** (1 / 3))
     assert (found.low, found.high) == pytest.approx((found.value * 0.99 / 1.01, found.value * 1.01 / 0.99))
+
+
+def test_the_range_of_few_rounds_is_not_called_an_interval() -> None:
+    few = [replace(one, launches=(Launch("s", 5, 0.01, 0.01, 0.0),)) for one in matrix()]
+    assert answer(*few).legend[1].endswith("95 % interval over the rounds of one launch, of fewer than six their range")
 
 
 def test_a_mean_over_launches_has_students_interval() -> None:

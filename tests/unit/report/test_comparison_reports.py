@@ -246,6 +246,7 @@ def test_markdown_says_the_verdict_first_and_folds_the_full_table() -> None:
     assert head.startswith(r"**Failed: 1 of 4 cases regressed (train\_step\[lora-nli-bs8\]).**")
     assert [line.count(" | ") for line in head.splitlines() if line.startswith("|")] == [4] * 5
     assert "ia3" not in head
+    assert " | :red_circle: regressed | " in head
     assert "<summary>All 4 cases</summary>" in folded
     assert "ia3" in folded
     assert folded.rstrip().endswith("</details>")

@@ -108,7 +108,7 @@ def test_choices_are_an_axis_of_their_own(wordpiece: PreTrainedTokenizerFast, be
 @pytest.mark.parametrize(
     ("task", "row", "message"),
     [
-        (NLI, {"premise": "a", "label": 0}, "lacks the field 'hypothesis'; each row of task 'nli' has premise"),
+        (NLI, {"premise": "a", "label": 0}, "has premise, hypothesis, label, and this one 'premise, label'"),
         (NLI, {"premise": "a", "hypothesis": None, "label": 0}, "lacks the field 'hypothesis'"),
         (NLI, {"premise": "a", "hypothesis": 7, "label": 0}, "hypothesis must be text, not 7"),
         (NLI, {"premise": "a", "hypothesis": "\ud800", "label": 0}, "hypothesis must be text"),
