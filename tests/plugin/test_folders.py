@@ -90,9 +90,7 @@ def test_a_folder_that_cannot_be_measured_is_one_line_before_anything_runs(
     run: Run, adapters: Path, tiny_model: Path
 ) -> None:
     gone = run("--peftbench-methods=./gone")
-    gone.stderr.fnmatch_lines(
-        ["ERROR: *method folder './gone' does not exist: give a folder with adapter_config.json*"]
-    )
+    gone.stderr.fnmatch_lines(["ERROR: *method folder './gone' does not exist: give a folder with adapter_*"])
     settings_of(adapters / "bare", attention_of_tomorrow=1)
     later = run(f"--peftbench-model={tiny_model}", "--peftbench-methods=./adapters/bare")
     text = "\n".join([*later.outlines, *later.errlines])

@@ -158,10 +158,8 @@ def test_a_chat_whose_last_prompt_leaves_no_room_for_an_answer_is_named_by_file_
         (tmp_path / "sft" / f"{split}.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     with pytest.raises(UserError) as error:
         TaskData.load(open_decoder(model=str(model), data=str(tmp_path), metric="exact_match").backend, "sft")
-    told = (
-        "validation.jsonl, line 2: its prompt has 83 tokens, which leaves none for an answer; the model has positions"
-    )
-    assert f"{told} for 64: shorten the prompt, or leave the row out" in str(error.value)
+    assert "validation.jsonl, line 2: its prompt has 83 tokens, which leaves none for an answer" in str(error.value)
+    assert str(error.value).endswith("the model has positions for 64: shorten the prompt, or leave the row out")
 
 
 def test_a_language_model_is_not_trained_with_other_tasks_on_one_encoder(
