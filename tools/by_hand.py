@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import torch
 
@@ -12,7 +13,11 @@ from peftbench.measure.metrics import time_metrics
 from peftbench.measure.time.clock import Timing
 from peftbench.measure.time.frames import with_room
 from peftbench.measure.time.rounds import Rounds, TimedRound, undisturbed, warm_up
+from peftbench.records.estimate import median_estimate
 from peftbench.records.record import Metric
+
+LOOK: Final = 25
+"""Pairs of rounds after which the interval is looked at, again and again."""
 
 
 def by_hand(call: Callable[[int], object], device: torch.device) -> TimedRound:
@@ -30,7 +35,7 @@ def by_hand(call: Callable[[int], object], device: torch.device) -> TimedRound:
     return timed
 
 
-def alternated(ours: TimedRound, plain: TimedRound, *, rounds: int) -> Mapping[str, Metric]:
+def alternated(ours: TimedRound, plain: TimedRound, *, rounds: int, precision: float = 0.0) -> Mapping[str, Metric]:
     """Return the metrics of our rounds, taken in turn with plain ones; `ratio` is the quotient of the two times.
 
     Both sides run where frames have room, as cases do. Otherwise how deep a caller lies would count as a difference.
@@ -38,19 +43,20 @@ def alternated(ours: TimedRound, plain: TimedRound, *, rounds: int) -> Mapping[s
     Args:
         ours: Runs round i and returns its timing.
         plain: The same of the side that is written by hand.
-        rounds: Of each side.
+        rounds: Of each side, at most.
+        precision: Rounds end earlier at this half-width of the interval of the quotient, in log units.
     """
 
     def take() -> Rounds:
         with undisturbed():
             warm_up(ours)
             warm_up(plain)
-            return in_pairs(ours, plain, pairs=max(rounds // 2, 1))
+            return in_pairs(ours, plain, pairs=max(rounds // 2, 1), precision=precision)
 
     return time_metrics(with_room(take), phases=(), tokens=None, first_s=0)
 
 
-def in_pairs(ours: TimedRound, plain: TimedRound, *, pairs: int) -> Rounds:
+def in_pairs(ours: TimedRound, plain: TimedRound, *, pairs: int, precision: float = 0.0) -> Rounds:
     """Return a timing of each side for each pair of rounds: the geometric mean of its two.
 
     The order is ours, plain, plain, ours. So each side follows itself once and the other side once, which leaves the
@@ -62,4 +68,7 @@ def in_pairs(ours: TimedRound, plain: TimedRound, *, pairs: int) -> Rounds:
         three, four = plain(before + 1), ours(before + 1)
         for timings, (first, second) in zip(found, ((one, four), (two, three)), strict=True):
             timings.append(Timing(math.sqrt(first.wall_s * second.wall_s)))
+        taken = Rounds(case=tuple(found[0]), reference=tuple(found[1]), stop="precision")
+        if len(found[0]) % LOOK == 0 and median_estimate(taken.log_ratios).half_width <= precision:
+            return taken
     return Rounds(case=tuple(found[0]), reference=tuple(found[1]), stop="rounds")

@@ -12,6 +12,11 @@ from tests.plugin.running import Run, records
 from tests.plugin.test_studies import STUDIES
 from transformers import AutoModelForSequenceClassification
 
+from peftbench.gate.compare import compare
+from peftbench.gate.snapshot import snapshot_of
+from peftbench.records.runfile import load_run
+from peftbench.report.cause import cause
+
 
 def settings_of(folder: Path, **changes: object) -> None:
     """Change the configuration in a folder."""
@@ -47,12 +52,19 @@ def test_folders_are_measured_beside_methods_and_a_changed_one_is_not_resumed(
     told = found["inference[with_weights-nli-bs2]"]["warnings"]
     assert any(line.startswith("LORA from a folder with its weights, content ") for line in told)
     before = found["train_step[bare-nli-bs2]"]["metrics"]["trainable_body"]["value"]
+    baseline = snapshot_of(load_run(benches.path / "run.json"))
     settings_of(adapters / "bare", r=8)
     run(*asked, "--peftbench-resume").assert_outcomes(passed=2, skipped=4)
     again = json.loads((benches.path / "run.json").read_text())
     assert again["notes"]["resumed"] == 4
     after = records(benches.path / "run.json")["train_step[bare-nli-bs2]"]["metrics"]["trainable_body"]["value"]
     assert after == 2 * before
+    # A gate tells it: the same case, and what made all else grow.
+    gated = compare(baseline, snapshot_of(load_run(benches.path / "run.json")))
+    (red,) = (case for case in gated.cases if case.id == "train_step[bare-nli-bs2]")
+    assert red.verdict == "regressed"
+    assert cause(red, gated).startswith(f"100.0 % more trained parameters ({before} -> {after}: +")
+    assert {case.verdict for case in gated.cases if "bare" not in case.id} <= {"unchanged", "inconclusive"}
 
 
 def test_a_training_takes_the_learning_rate_of_the_folder_unless_one_is_asked_for(
@@ -78,7 +90,7 @@ def test_a_folder_that_cannot_be_measured_is_one_line_before_anything_runs(
     run: Run, adapters: Path, tiny_model: Path
 ) -> None:
     gone = run("--peftbench-methods=./gone")
-    gone.stderr.fnmatch_lines(["ERROR: *method folder './gone' does not exist: give a folder with adapter_config.json"])
+    gone.stderr.fnmatch_lines(["ERROR: *method folder './gone' does not exist: give a folder with adapter_*"])
     settings_of(adapters / "bare", attention_of_tomorrow=1)
     later = run(f"--peftbench-model={tiny_model}", "--peftbench-methods=./adapters/bare")
     text = "\n".join([*later.outlines, *later.errlines])

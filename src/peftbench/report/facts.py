@@ -97,6 +97,8 @@ def memory(found: Standings) -> str:
     best, worst = min(others, key=_order(others)), max(others, key=_order(others))
     if len(others) < FEW:
         return f"Memory: {best} takes {_of(others[best])} of full fine-tuning's peak bytes (exact)."
+    if others[best].mean.value == others[worst].mean.value:
+        return f"Memory: all {len(others)} methods take {_of(others[best])} of full fine-tuning's peak bytes (exact)."
     less = sum(one.mean.value < 1 for one in others.values())
     return (
         f"Memory: {less} of {len(others)} methods {'needs' if less == 1 else 'need'} less than full fine-tuning, "

@@ -200,6 +200,12 @@ def test_a_gpu_has_busy_share_and_energy() -> None:
     assert "Device: it is idle most with lora, busy for 50 % of the time." in found.sentences
 
 
+def test_methods_of_equal_memory_have_no_least_and_no_most() -> None:
+    held = {"full": 4e6, "lora": 1e6, "dora": 1e6}
+    found = answer(*(case(method, 1, peak_bytes=peak) for method, peak in held.items()))
+    assert "Memory: all 2 methods take 0.250 of full fine-tuning's peak bytes (exact)." in found.sentences
+
+
 def test_sentences_are_facts_with_numbers_and_at_most_five() -> None:
     found = answer(*matrix(), random_weights=True)
     training, inference, memory, weights, shape = found.sentences

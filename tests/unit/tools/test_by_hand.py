@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tools.by_hand import in_pairs
+from tools.by_hand import LOOK, in_pairs
 
 from peftbench.measure.time.clock import Timing
 
@@ -27,3 +27,12 @@ def test_drift_and_the_place_in_the_order_cancel_within_a_pair_of_rounds(ratio: 
     quotients = [case.wall_s / reference.wall_s for case, reference in zip(rounds.case, rounds.reference, strict=True)]
     assert quotients == pytest.approx([ratio] * 20, rel=1e-9)
     assert taken[1:].count("ours") == taken[1:].count("plain") == 40
+
+
+def test_rounds_end_when_the_interval_is_narrow_enough() -> None:
+    def side(number: int) -> Timing:
+        return Timing(1.0 + 0.001 * (number % 2))
+
+    assert len(in_pairs(side, side, pairs=1000, precision=0.01).case) == LOOK
+    assert in_pairs(side, side, pairs=1000, precision=0.01).stop == "precision"
+    assert len(in_pairs(side, side, pairs=30, precision=-1).case) == 30

@@ -191,6 +191,7 @@ def test_trained_tokens_of_a_prompt_take_places_in_the_cache(subject_of: MakeSub
 @pytest.mark.parametrize(
     ("name", "method", "reason"),
     [
+        ("prefill", "shadow", "shadow puts a cache of its own in the place of the static one that is measured"),
         (
             "decode",
             "prefix-peft",

@@ -42,7 +42,13 @@ class Questions:
 
     @classmethod
     def of(
-        cls, exchanges: Sequence[Exchange], tokenizer: PreTrainedTokenizerFast, reading: str, most_tokens: int | None
+        cls,
+        exchanges: Sequence[Exchange],
+        tokenizer: PreTrainedTokenizerFast,
+        reading: str,
+        most_tokens: int | None,
+        *,
+        positions: int | None = None,
     ) -> Self:
         """Return the questions of rows.
 
@@ -51,9 +57,10 @@ class Questions:
             tokenizer: The model's own.
             reading: How answers are read.
             most_tokens: None: as many as the longest expected answer has, and the one that ends it.
+            positions: The longest sequence that the model takes, where it says one.
 
         Raises:
-            RowError: a row has no answer that can be read so.
+            RowError: a row has no answer that can be read so, or a prompt that leaves no room for one.
         """
         read, expected = READINGS[reading], []
         for number, one in enumerate(exchanges):
@@ -61,6 +68,9 @@ class Questions:
                 raise RowError(
                     number, "has no prompt to be answered: exact_match needs prompt and completion, or messages"
                 )
+            if positions is not None and len(one.prompt) >= positions:  # of a chat: its last prompt
+                told = f"its prompt has {len(one.prompt)} tokens, which leaves none for an answer"
+                raise RowError(number, told, needs=len(one.prompt) + 1)
             if (answer := read(one.answer)) is None:
                 raise RowError(number, f"its answer holds nothing that --peftbench-answers={reading} could compare")
             expected.append(answer)

@@ -70,6 +70,8 @@ class AnswerPlan:
     """One of `choices.ANSWERS`."""
     most_tokens: int | None = None
     """Most tokens of an answer; None: those of the longest expected one."""
+    positions: int | None = None
+    """The longest sequence that the model takes, in tokens, where it says one."""
 
 
 def judged_by(task: Task, metric: str | None) -> str:
@@ -108,7 +110,10 @@ def encode_for_evaluation(
     """
     if isinstance(task, CausalTask):
         exchanges = task.exchanges(rows, tokenizer, seq_len)
-        questions = Questions.of(exchanges, tokenizer, answers.reading, answers.most_tokens) if answers else None
+        questions = None
+        if answers:
+            reading, most = answers.reading, answers.most_tokens
+            questions = Questions.of(exchanges, tokenizer, reading, most, positions=answers.positions)
         features = [one.features for one in exchanges]
         return EvaluationSet(name, features, _no_logits, partial(completion_scores, features, questions))
     if isinstance(task, SpanTask):

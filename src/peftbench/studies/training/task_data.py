@@ -65,9 +65,9 @@ class TaskData:
         task = data.fitted_task(backend.data, backend.definitions.task(name))
         tokenizer, seq_len = _tokenizer(backend), backend.seq_len(task)
         metric = judged_by(task, backend.settings.metric)
-        answers = (
-            AnswerPlan(backend.settings.answers, backend.settings.answer_tokens) if metric == EXACT_MATCH else None
-        )
+        settings = backend.settings
+        plan = AnswerPlan(settings.answers, settings.answer_tokens, backend.positions)
+        answers = plan if metric == EXACT_MATCH else None
         rows = _rows(backend, task, "train")
         train = batching.encode(backend.data, task, rows, tokenizer, seq_len, positions=backend.positions)
         batching.check_ids(train, backend.vocabulary)

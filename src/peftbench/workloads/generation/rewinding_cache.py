@@ -90,13 +90,13 @@ def filled_cache(model: torch.nn.Module, tokens: torch.Tensor, capacity: int, *,
         name: Name of the method, for the error.
 
     Raises:
-        UnsupportedError: the model did not use the cache.
+        UnsupportedError: the model did not use the cache, or put it into one of its own.
     """
     from transformers import StaticCache
 
     called: Any = model
     cache = StaticCache(config=called.config.get_text_config(decoder=True), max_cache_len=capacity)
     output = called(input_ids=tokens, past_key_values=cache, use_cache=True)
-    if not cache.is_initialized:
+    if not cache.is_initialized or output.past_key_values is not cache:
         raise UnsupportedError(f"{name} puts a cache of its own in the place of the static one that is measured")
     return cache, output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,27 @@ def test_an_answer_that_cannot_be_compared_is_named_by_file_and_line(
     with pytest.raises(UserError) as error:
         TaskData.load(bench.backend, "sft")
     assert str(error.value).startswith(f"{tmp_path / 'sft' / 'validation.jsonl'}, line 2: {problem}")
+
+
+def test_a_chat_whose_last_prompt_leaves_no_room_for_an_answer_is_named_by_file_and_line(
+    open_decoder: OpenBench, tiny_decoder: Path, tmp_path: Path
+) -> None:
+    """Its first answer is learned, so the row is a sound one. Without room its last answer would be judged as wrong."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_decoder, model)
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role[0] }} : {{ m.content }} ; {% endfor %}"
+        "{% if add_generation_prompt %}a : {% endif %}"
+    )
+    said = [("user", "queen"), ("assistant", "hearts"), ("user", "tarts " * 70), ("assistant", "day")]
+    chats = [{"messages": [{"role": role, "content": text} for role, text in said[:end]]} for end in (2, 4)]
+    (tmp_path / "sft").mkdir()
+    for split in ("train", "validation"):
+        (tmp_path / "sft" / f"{split}.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    with pytest.raises(UserError) as error:
+        TaskData.load(open_decoder(model=str(model), data=str(tmp_path), metric="exact_match").backend, "sft")
+    assert "validation.jsonl, line 2: its prompt has 83 tokens, which leaves none for an answer" in str(error.value)
+    assert str(error.value).endswith("the model has positions for 64: shorten the prompt, or leave the row out")
 
 
 def test_a_language_model_is_not_trained_with_other_tasks_on_one_encoder(
