@@ -110,6 +110,11 @@ def test_what_cannot_be_done_is_one_line_before_anything_is_trained(
     ("split", "rows", "message"),
     [
         ("validation", [], "*validation.jsonl has no rows"),
+        (
+            "validation",
+            [{"premise": "a", "hypothesis": "b", "label": 1}] * 3,
+            "*validation.jsonl: all 3 rows are of the class 'neutral', so any model that answers it is perfect; give*",
+        ),
         ("train", [{"premise": "a", "hypothesis": "b", "label": 3}], "*train.jsonl, line 1: label is 3, not one of*"),
         ("other", [{"premise": "a", "hypothesis": "b", "label": "no"}], "*other.jsonl, line 1: label is 'no', not*"),
     ],
