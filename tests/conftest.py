@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
-import string
 import sys
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tools.backbones import ARCHITECTURES, tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
-
-WORDS = ("the", "queen", "of", "hearts", "made", "some", "tarts", "all", "on", "a", "summer", "day")
 
 
 @pytest.fixture(autouse=True)
@@ -37,20 +36,18 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def wordpiece() -> PreTrainedTokenizerFast:
     """A BERT-like tokenizer: a few whole words, else letter by letter."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
+    return tokenizer(ARCHITECTURES[0])
 
-    letters = string.ascii_lowercase + string.digits + string.punctuation
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *letters, *(f"##{letter}" for letter in letters), *WORDS]
-    ids = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))  # noqa: S106 - no password
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+@pytest.fixture
+def unadorned(wordpiece: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """A tokenizer that puts nothing around a text but the token that ends it, which `encode` adds."""
+    from tokenizers import processors
+
+    found = copy.deepcopy(wordpiece)
+    found.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
+    found.eos_token = "[SEP]"
+    return found
 
 
 @pytest.fixture(scope="session")

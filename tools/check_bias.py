@@ -81,7 +81,7 @@ def main() -> None:
             return clock.time(partial(trial.run, number))
 
         plain = plain_loop(trial, subject, backend.device)
-        ratio = alternated(ours, plain, rounds=options.rounds, seed=workload_name)["ratio"]
+        ratio = alternated(ours, plain, rounds=options.rounds)["ratio"]
         found.append(
             {"workload": workload_name, "method": method, "ratio": ratio.value, "low": ratio.low, "high": ratio.high}
         )

@@ -153,7 +153,7 @@ def main() -> None:
                         return clock.time(partial(trial.run, number))
 
                     plain = make(trial.model)
-                    metrics = alternated(ours, plain, rounds=max(options.rounds // share, 10), seed=f"{name} {method}")
+                    metrics = alternated(ours, plain, rounds=max(options.rounds // share, 20))
                 ratio, time_s = metrics["ratio"], metrics["time_s"]
                 print(
                     f"{name:8} {method:12} batch size {batch_size}: ours / by hand {ratio.value:.4f} "

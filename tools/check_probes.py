@@ -20,6 +20,7 @@ from statistics import median
 import torch
 
 from peftbench.devices.device import device_named
+from peftbench.errors import UserError
 from peftbench.measure.busy.profile import busy_round
 from peftbench.measure.busy.profiling import profile_rounds
 from peftbench.measure.energy.nvml import Nvml
@@ -103,7 +104,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    device = device_named(options.device)
+    try:
+        device = device_named(options.device)
+    except UserError as error:
+        sys.exit(f"check_probes: {error}")
     found: dict[str, float] = {}
     failed = False
     for numbers in (partial(profiled, device), partial(sampled, device, options.rate)):

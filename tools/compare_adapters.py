@@ -14,6 +14,7 @@ import argparse
 import gc
 import json
 import os
+import runpy
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+FRAMES: Final = Path(__file__).resolve().parents[1] / "src" / "peftbench" / "measure" / "time" / "frames.py"
+"""Read by its path, since the other environment has no peftbench."""
 METHODS: Final = (
     "head",
     "houlsby",
@@ -144,13 +147,18 @@ def make_step(role: str, method: str, shape: dict[str, int]) -> Callable[[], Non
 
 
 def work(role: str, shape: dict[str, int]) -> None:
-    """Answer the requests on standard input."""
+    """Answer the requests on standard input.
+
+    Steps run where their frames have room, as cases do. The two libraries call each other to different depths, and one
+    of them would otherwise pay for the end of a chunk of frames.
+    """
+    with_room = runpy.run_path(str(FRAMES))["with_room"]
     step: Callable[[], None] = lambda: None  # noqa: E731
     for line in sys.stdin:
         request = line.strip()
         begin = time.perf_counter()
         if request == "step":
-            step()
+            with_room(step)
         else:
             step = make_step(role, request, shape)
             gc.collect()

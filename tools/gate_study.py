@@ -82,7 +82,8 @@ class Study:
                 sys.exit(f"the baseline could not be recorded: see {self.folder / 'log.txt'}")
             more = ["--append"] if number else []
             accept = [sys.executable, "-m", "peftbench.cli", "accept", ".peftbench/run.json", "--why=study", *more]
-            subprocess.run(accept, cwd=self.project, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - fixed words
+            if subprocess.run(accept, cwd=self.project, check=False).returncode:  # noqa: S603 - fixed words
+                sys.exit(f"the session was not accepted: start the study again, and it goes on from {self.folder}")
             self._keep({"key": f"session {number}", "seconds": seconds})
         taken = [float(result["seconds"]) for result in self._results() if result["key"].startswith("session ")]
         if not taken:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -124,19 +125,31 @@ class Trials:
                 found[str(journal.relative_to(self.folder)), record["id"]] = record
         return found
 
+    @property
+    def killed(self) -> int:
+        """Number of kills."""
+        return sum(self.kills.values())
+
     def conduct(self, count: int) -> None:
         """Kill `count` times. The last run ends by itself."""
+        self.whole()
+        while self.killed < count:
+            self.clear()
+            self.until_it_ends(count)
+
+    def whole(self) -> None:
+        """Run without a kill, to see how long that takes."""
         start_s = time.monotonic()
-        self.lasts_s = 0.0
         self._end(self.start(resume=False))
         self.lasts_s = time.monotonic() - start_s
-        while sum(self.kills.values()) < count:
-            self.clear()
-            known: Finished = {}
-            while self._killed(known) and sum(self.kills.values()) < count:
-                pass
-            if known or (self.folder / ".peftbench").exists():
-                self._end(self.start(resume=bool(known)))
+
+    def until_it_ends(self, most: float = math.inf) -> None:
+        """Run, kill the run at random moments and resume it, until it ends by itself or there were `most` kills."""
+        known: Finished = {}
+        while self.killed < most:
+            if not self._killed(known):
+                return
+        self._end(self.start(resume=bool(known)))
 
     def _killed(self, known: Finished) -> bool:
         """Start the run, kill it at a random moment and look; return whether it was killed before its end."""
@@ -148,7 +161,7 @@ class Trials:
         except subprocess.TimeoutExpired:
             deliver(process, kind, self.chance)
             self.kills[kind] += 1
-            print(f"\r{sum(self.kills.values())} kills, {len(self.faults)} faults", end="", file=sys.stderr, flush=True)
+            print(f"\r{self.killed} kills, {len(self.faults)} faults", end="", file=sys.stderr, flush=True)
         else:
             self._look_at_end(process)
             known.clear()
@@ -261,7 +274,7 @@ def main() -> int:
     print(file=sys.stderr)
     for kind, count in sorted(trials.kills.items()):
         print(f"{count:4} x {kind}")
-    print(f"{sum(trials.kills.values())} kills, {trials.ends} runs that ended, {len(trials.faults)} faults")
+    print(f"{trials.killed} kills, {trials.ends} runs that ended, {len(trials.faults)} faults")
     for fault in trials.faults:
         print(f"  {fault}")
     return 1 if trials.faults else 0

@@ -14,6 +14,7 @@ from torch import nn
 from peftbench.config.settings import Settings
 from peftbench.devices.execution import Execution
 from peftbench.devices.failures import classify, context_is_alive
+from peftbench.devices.graphs import capture
 from peftbench.devices.precision import Precision
 from peftbench.errors import UnsupportedError
 from peftbench.matrix.cases import parse_method
@@ -143,6 +144,26 @@ def test_what_waits_for_the_device_is_no_graph_and_the_device_goes_on(device: to
         trial.run(0, lambda: None)
     assert context_is_alive(device)
     nn.functional.dropout(torch.ones(4, device=device))
+
+
+def test_a_capture_that_breaks_leaves_allocator_and_generator_usable(device: torch.device) -> None:
+    batch = {"x": torch.ones(4, device=device)}
+
+    def on_batch(given: dict[str, torch.Tensor]) -> None:
+        nn.functional.dropout(given["x"])
+        torch.cuda.synchronize(device)  # a wait that torch does not report, and no capture may hold
+
+    trial = executed(Trial(nn.Linear(1, 1), lambda *_: None), Execution("graph"), on_batch, [batch], device)
+    with pytest.raises(UnsupportedError, match=r"^CUDA graph: "):
+        trial.run(0, lambda: None)
+    release(device)
+    nn.functional.dropout(torch.ones(4, device=device))
+    total = torch.zeros(1, device=device)
+    graph = capture(lambda: total.add_(1), device)
+    before = total.item()
+    graph.replay()
+    assert total.item() == before + 1
+    graph.reset()
 
 
 def test_memory_of_a_step_and_what_it_leaves_behind(device: torch.device) -> None:

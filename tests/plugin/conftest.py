@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
@@ -24,6 +25,8 @@ def inference(peft_case):
     peft_case.measure()
 """
 
+THREADS = 3
+"""Torch's threads outside of a run, which has another number."""
 SMALL = (
     "--benchmark-only",
     "--peftbench-methods=full,lora",
@@ -64,9 +67,14 @@ def benches(_libraries: None, pytester: pytest.Pytester, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def run(benches: pytest.Pytester) -> Run:
-    """Runs pytest on that project with a small matrix and further arguments."""
-    return lambda *arguments: benches.runpytest_inprocess(*SMALL, *arguments)
+def run(benches: pytest.Pytester) -> Iterator[Run]:
+    """Runs pytest on that project with a small matrix and further arguments. Torch has its threads back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    yield lambda *arguments: benches.runpytest_inprocess(*SMALL, *arguments)
+    left = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert left == THREADS
 
 
 @pytest.fixture(scope="session", autouse=True)

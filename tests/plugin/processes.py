@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.plugin.standin import FINGERPRINT
+from tests.records import a_record
 
 from peftbench.processes.launches.assignment import Assignment
 from peftbench.processes.launches.process import Command, Ending
@@ -28,14 +29,10 @@ LORA: Final = "train_step[lora-nli-bs2]"
 def made_up(method: str, *, launches: range, shift: float = 0.0, flops: int = 1000, bytecodes: int = 5000) -> Record:
     """Launches that differ by 1 % or so, in a way of their own for each method."""
     xs = [0.3 + shift + 0.01 * ((7 * number + 3 * METHODS.index(method)) % 5 - 2) for number in launches]
-    return Record(
-        id=f"train_step[{method}-nli-bs2]",
-        workload="train_step",
-        method=method,
-        task="nli",
+    return a_record(
+        method,
         batch_size=2,
         seq_len=8,
-        status="ok",
         metrics={
             "flops": Metric(flops, "FLOP"),
             "bytecodes": Metric(bytecodes, "1"),

@@ -5,9 +5,14 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from tests.plugin.running import Run, records
+
+from peftbench.matrix.catalogue import Catalogue
+from peftbench.models import building
+from peftbench.models.presets import PRESETS, ModelSource
 
 BENCHES = Path(__file__).parents[2] / "benches"
 LIFE = {"attach", "save", "load", "switch", "merge", "unmerge"}
@@ -165,6 +170,57 @@ def test_a_compiled_run_tells_what_compiling_took_and_counts_the_eager_model(
     for name in ("flops", "saved_bytes", "peak_live_bytes", "allocations", "peak_bytes"):
         assert compiled["metrics"][name] == eager["metrics"][name]
     assert "counters and peak_bytes describe the eager model" in compiled["warnings"]
+
+
+@pytest.mark.usefixtures("_compiler")
+def test_a_folders_adapter_is_trained_on_packed_examples_and_generates_compiled(
+    repository: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = ModelSource("tiny-llama", preset=next(preset for preset in PRESETS if preset.name == "tiny-llama"))
+    configs: dict[str, peft.PeftConfig] = {
+        "mine": peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM"),
+        "prompt": peft.PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM"),
+    }
+    for name, config in configs.items():
+        model = building.build_model(source, Catalogue.load().task("sft"), seed=0)
+        peft.get_peft_model(model, config).save_pretrained(name, save_embedding_layers=False)
+    backends: list[object] = []
+    compiled = torch.compile
+
+    def by_eager(model: object = None, **options: object) -> object:
+        backends.append(options.get("backend", "inductor"))
+        return compiled(model, **{**options, "backend": "eager", "mode": None})  # type: ignore[call-overload]
+
+    monkeypatch.setattr(torch, "compile", by_eager)
+    repository.runpytest_inprocess(
+        "benches/bench_generation.py",
+        "benches/bench_train_step.py",
+        "--benchmark-only",
+        "--peftbench-model=tiny-llama",
+        "--peftbench-tasks=sft",
+        "--peftbench-methods=./mine,./prompt",
+        "--peftbench-batch-sizes=2",
+        "--peftbench-seq-len=32",
+        "--peftbench-rounds=3",
+        "--peftbench-reference=none",
+        "--peftbench-prompt-tokens=6",
+        "--peftbench-cache-tokens=6",
+        "--peftbench-new-tokens=3",
+        "--peftbench-packing",
+        "--peftbench-execution=compile",
+        "--peftbench-json=run.json",
+        "-k",
+        "not merged and not disabled",
+    ).assert_outcomes(passed=4, skipped=4)
+    found = records(Path("run.json"))
+    assert {record["workload"] for record in found.values()} == {"train_step", *GENERATION}
+    for record in found.values():
+        if record["method"] == "mine":
+            assert any("from a folder with its weights" in line for line in record["warnings"])
+            assert record["metrics"]["compile_s"]["value"] > 0
+        else:
+            assert record["reason"] == "prompt puts a prompt before a sequence, not before each packed example"
+    assert backends == ["inductor"] * 4
 
 
 @pytest.mark.usefixtures("_compiler")

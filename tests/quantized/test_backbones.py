@@ -2,11 +2,15 @@
 
 import copy
 import importlib
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from peftbench.errors import UnsupportedError, UserError, ValidityError
@@ -14,6 +18,8 @@ from peftbench.matrix.catalogue import Catalogue
 from peftbench.measure.counters.parameters import count_parameters
 from peftbench.measure.memory.device_memory import parts
 from peftbench.methods.base import Application
+from peftbench.methods.peft.adapter_folder import AdapterFolder
+from peftbench.methods.peft.folder import FolderMethod
 from peftbench.methods.preparation import preparation_s
 from peftbench.tasks.causal import TASKS
 from peftbench.validity import check as validity
@@ -90,6 +96,25 @@ def test_a_checkpoint_of_qlora_is_one_of_lora() -> None:
     assert plain is not None
     assert quantised is not None
     assert plain.tensor_bytes == quantised.tensor_bytes
+
+
+@pytest.mark.filterwarnings("ignore:(Merge|Unmerge) lora module:UserWarning")
+def test_a_trained_adapter_is_put_on_a_quantised_backbone(tmp_path: Path) -> None:
+    config = LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(copy.deepcopy(DECODER), config).save_pretrained(tmp_path, save_embedding_layers=False)
+    method = FolderMethod.of("mine", AdapterFolder.read(tmp_path))
+    method.check({"quantization": "nf4"})
+    asked = replace(subject("lora", quantization="nf4"), method=method)
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    model = asked.applied_model()
+    assert (
+        type(model.get_submodule("base_model.model.model.layers.0.self_attn.q_proj.base_layer")).__name__
+        == "Linear4bit"
+    )
+    loaded = {name: tensor for name, tensor in model.state_dict().items() if "lora_" in name}
+    assert loaded.keys() == {name.replace(".weight", ".default.weight") for name in weights}
+    assert all(torch.equal(loaded[name.replace(".weight", ".default.weight")], one) for name, one in weights.items())
+    assert check(asked).steps
 
 
 def test_a_tuner_without_a_merge_trains_on_a_quantised_backbone_and_one_that_does_not_fit_says_so() -> None:

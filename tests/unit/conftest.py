@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.conftest import WORDS
+from tools.backbones import WORDS
 
 from peftbench.gate.snapshot import CaseSnapshot, Profile, Session, Snapshot
 from peftbench.tasks.base import Vocabulary

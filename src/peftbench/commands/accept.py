@@ -86,8 +86,8 @@ def _summary(path: Path, accepted: Accepted, rule: Rule) -> list[str]:
     lines += [f"  {name} not accepted: {problem}" for name, problem in accepted.skipped.items()]
     if accepted.untimed:
         lines.append(
-            f"  {counted(len(accepted.untimed), 'case')} without times, since something else used the GPU or the core "
-            f"({some(accepted.untimed)}): their counters are compared; record again where nothing else runs"
+            f"  {counted(len(accepted.untimed), 'case')} without new times, since something else used the GPU or the "
+            f"core ({some(accepted.untimed)}): their counters are compared; record again where nothing else runs"
         )
     counts = [len(baseline.launches(name)) for name in accepted.recorded if baseline.cases[name].x]
     young = sum(count < rule.min_baseline for count in counts)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
 
 from peftbench.devices.failures import is_out_of_memory
 from peftbench.errors import UnsupportedError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 SHARED_LIMIT: Final = 256
-"""Limit of recompilations if torch cannot keep models apart. All models of an architecture then share one limit."""
+"""Limit of recompilations if torch cannot keep models apart. What follows a graph break then shares one limit."""
 
 _PACKAGES: Final = ("torch._dynamo.", "torch._inductor.", "torch._functorch.")
 """Prefixes of the modules that define the exceptions of torch.compile."""
@@ -39,11 +40,26 @@ def compiled(model: torch.nn.Module, mode: str = "") -> Callable[..., Any]:
     """
     import torch
 
-    options: dict[str, Any] = {"isolate_recompiles": True} if _keeps_models_apart() else {}
+    apart = _keeps_models_apart()
+    options: dict[str, Any] = {"isolate_recompiles": True} if apart else {}
     if mode:
         options["mode"] = mode
-    function: Callable[..., Any] = torch.compile(model, **options)
+    function: Callable[..., Any] = torch.compile(model if apart else _with_code_of_its_own(model), **options)
     return function
+
+
+def _with_code_of_its_own(model: torch.nn.Module) -> Callable[..., Any]:
+    """Return a function that calls a model. An older torch keeps what it compiled by the code of a function.
+
+    Models of one class share that code. The second would run the first one's graph, or be compiled with other shapes
+    and numbers taken for variable, and its compile time would depend on what was compiled before it.
+    """
+
+    def run(*args: object, **kwargs: object) -> Any:  # noqa: ANN401 - whatever the model returns
+        return model(*args, **kwargs)
+
+    run.__code__ = run.__code__.replace(co_name=f"run_{uuid4().hex}")
+    return run
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from peftbench.devices.failures import context_is_alive, is_out_of_memory, is_sticky, one_line
-from peftbench.devices.workspaces import clear_cublas_workspaces
+from peftbench.devices.workspaces import clear_cublas_workspaces, end_allocations
 from peftbench.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -76,10 +76,10 @@ def capture(body: Callable[[], object], device: torch.device, *, cuda: Any = Non
         clear_cublas_workspaces()  # the graph asks for its own, in memory that lives as long as it does
         cuda.empty_cache()
         reserved_bytes = cuda.memory_reserved()
-        graph = cuda.CUDAGraph()
+        graph, pool = cuda.CUDAGraph(), cuda.graph_pool_handle()
         start = perf_counter()
         # The outer context puts the stream back where `torch.cuda.graph` does not: when the end of a capture fails.
-        with _explained(device, cuda), cuda.stream(side), cuda.graph(graph, stream=side):
+        with _explained(device, cuda, graph, pool), cuda.stream(side), cuda.graph(graph, pool=pool, stream=side):
             body()
         capture_s = perf_counter() - start
         clear_cublas_workspaces()  # nothing else may use, or free, the graph's
@@ -114,15 +114,18 @@ def _refusing_to_wait(cuda: Any) -> Iterator[None]:  # noqa: ANN401 - the module
 
 
 @contextmanager
-def _explained(device: torch.device, cuda: Any) -> Iterator[None]:  # noqa: ANN401 - the module, or its stand-in
-    """Within the context, turn the error of a capture into an UnsupportedError of one line."""
+def _explained(device: torch.device, cuda: Any, graph: object, pool: object) -> Iterator[None]:  # noqa: ANN401 - see above
+    """Within the context, undo what a capture that fails leaves, and turn its error into an UnsupportedError."""
     try:
         yield
     except Exception as error:
         first = _first(error)
-        if is_out_of_memory(first) or is_sticky(first):
-            raise
+        if is_sticky(first):
+            raise first from None
+        end_allocations(device, graph, pool)
         _forget_capture(device, cuda)
+        if is_out_of_memory(first):
+            raise first from None
         if not context_is_alive(device):
             raise
         raise UnsupportedError(f"CUDA graph: {one_line(first)}{_place(first)}") from error

@@ -127,16 +127,23 @@ def _refuse_changed(old: Snapshot | None, run: Snapshot, names: Iterable[str], r
         raise UserError(f"--append: session {min(twice)!r} is in the baseline already")
     comparison = compare(old, run, rule)
     wanted = set(names)
+    moved = ("regressed", "improved")
+    refused = {False: (*moved, "not comparable"), True: moved}  # by whether the case was timed beside others
     changed = [
         f"{case.id} {case.verdict}"
         for case in comparison.cases
-        if case.id in wanted and case.verdict in ("regressed", "improved", "not comparable")
+        if case.id in wanted and case.verdict in refused[run.cases[case.id].shared]
     ]
     changed += [f"{item.name} {item.verdict}" for item in comparison.suite if item.verdict == "regressed"]
     if changed:
         raise UserError(
             f"--append: only an unchanged run can be appended: {_some(changed)}; "
             "mend the change, or accept the run without --append if it is intended"
+        )
+    if all(run.cases[name].shared for name in wanted):
+        raise UserError(
+            "--append: something else used the GPU or the core while each case was timed; "
+            "run again where nothing else runs"
         )
 
 
@@ -179,7 +186,8 @@ def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str]
     """
     if old is None or old.status != "ok":
         return _replace(old, new, keys, rule)
-    return replace(old, x=_appended(old.x, new.x, keys, rule), counters=parted(old.counters, new.counters))
+    launches = old.x if new.shared else _appended(old.x, new.x, keys, rule)
+    return replace(old, x=launches, counters=parted(old.counters, new.counters))
 
 
 def _references(

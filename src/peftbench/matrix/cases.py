@@ -9,6 +9,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from peftbench.config.places import is_path
 from peftbench.errors import UserError, shown, unknown
 from peftbench.records.ids import Case, MethodSpec
 
@@ -57,13 +58,16 @@ def parse_method(text: str) -> MethodSpec:
     if len(text) > LONGEST:
         raise UserError(f"method {shown(text)} cannot be read: it is longer than {LONGEST} characters")
     found = _SPEC.fullmatch(text.strip())
+    of_a_path = "; write ? for a bracket or comma of a folder's name" if is_path(text) else ""
     if not found:
-        raise UserError(f"method {shown(text)} cannot be read: write `name` or `name(key=value,...)`")
+        raise UserError(f"method {shown(text)} cannot be read: write `name` or `name(key=value,...)`{of_a_path}")
     overrides = []
     for part in filter(None, (found["overrides"] or "").split(",")):
         key, equals, value = part.partition("=")
         if not (equals and key.strip() and value.strip()):
-            raise UserError(f"method {shown(text)}: override {shown(part)} cannot be read: write `key=value`")
+            raise UserError(
+                f"method {shown(text)}: override {shown(part)} cannot be read: write `key=value`{of_a_path}"
+            )
         overrides.append((key.strip(), _scalar(value.strip())))
     if len(dict(overrides)) < len(overrides):
         raise UserError(f"method {shown(text)}: an override is given twice")

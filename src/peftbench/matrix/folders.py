@@ -136,7 +136,10 @@ def _adapters(text: str) -> list[Path]:
         raise UserError(f"method folders {shown(text)}: no folder that matches holds {CONFIG}")
     if Path(text).is_file():
         raise UserError(f"method {shown(text)} is a file: give the folder that holds {CONFIG}")
-    raise UserError(f"method folder {shown(text)} does not exist: give a folder with {CONFIG}")
+    raise UserError(
+        f"method folder {shown(text)} does not exist: give a folder with {CONFIG}; write ? for a bracket or comma of a "
+        "folder's name"
+    )
 
 
 def _absolute(path: Path) -> Path:

@@ -13,6 +13,7 @@ from peftbench.devices.residency import RESIDENT_SHARE, free_bytes
 from peftbench.errors import UserError
 from peftbench.measure.busy.profiling import take_busy
 from peftbench.measure.energy.nvml import Nvml, Reading, sampled
+from peftbench.measure.energy.pace import paced
 from peftbench.measure.energy.sampler import Sampler, most_processes, nvml_sample, sample_metrics, timeline
 from peftbench.measure.energy.sharing import Sharing, look_for_others, neighbours
 from peftbench.measure.energy.throttle import Patience, decide, limits
@@ -187,7 +188,8 @@ class CudaProbes:
         idle = self._idle_window()
         with Sampler(partial(nvml_sample, self._nvml), self._rate_hz) as sampler:
             synchronize = partial(_synchronize, self._device)
-            busy = busy_window(self._nvml.energy_j, _unmarked(trial), synchronize, period_s=self._period_s)
+            step = paced(_unmarked(trial), self._device)
+            busy = busy_window(self._nvml.energy_j, step, synchronize, period_s=self._period_s)
         seen = most_processes(sampler.samples)
         others = Sharing(neighbours(seen, beside=self.beside) if seen else None)
         return ProbeFindings(

@@ -27,6 +27,8 @@ NOUNS: Final = {
     "python_calls": "Python calls",
 }
 """Counter -> noun for what it counts. Other counters are called by their keys, with blanks."""
+_TRAINED: Final = "trainable"
+"""What the names of counters of trained parameters begin with."""
 MOST: Final = 3
 """Most causes, operators or modules that are named in a line. The others are counted."""
 SMALL: Final = 100_000
@@ -65,13 +67,14 @@ _TOLD: Final = {
 
 
 def _guilty(case: CaseVerdict, comparison: Comparison) -> list[Change]:
-    """Return the counters that caused the verdict."""
+    """Return the counters that caused the verdict: what is trained first, since all others follow from it."""
+    found: list[Change] = []
     if case.verdict == "regressed":
-        return [change for change in case.counters if change.fails]
-    if case.verdict != "improved":
-        return []
-    rule, excluded = comparison.rule, case.time is not None and case.time.excludes(comparison.rule)
-    return [one for one in case.counters if weighs(one.name, one.after, one.before, rule, excluded=excluded)]
+        found = [change for change in case.counters if change.fails]
+    if case.verdict == "improved":
+        rule, excluded = comparison.rule, case.time is not None and case.time.excludes(comparison.rule)
+        found = [one for one in case.counters if weighs(one.name, one.after, one.before, rule, excluded=excluded)]
+    return sorted(found, key=lambda change: not change.name.startswith(_TRAINED))
 
 
 def notes(case: CaseVerdict, comparison: Comparison) -> list[str]:
@@ -123,7 +126,7 @@ def amount(change: Change, case: CaseVerdict) -> str:
     """Return the change of a counter: `1.3 % more FLOPs (4.20M -> 4.25M)`."""
     noun = NOUNS.get(change.name, change.name.replace("_", " "))
     behind = case.operators if change.name == "operator_calls" else ()
-    if change.name.startswith("trainable"):
+    if change.name.startswith(_TRAINED):
         behind = case.modules
     told = f"{_pair(change)}: {differences(behind)}" if behind else _pair(change)
     more = "more" if change.after > change.before else "fewer"

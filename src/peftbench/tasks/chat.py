@@ -92,4 +92,6 @@ def _applied(tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message], **
     try:
         return tokenizer.apply_chat_template([*messages], tokenize=True, return_dict=True, **options)
     except (TemplateError, TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
-        raise ValueError(f"the chat template refuses the messages: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split()).rstrip(".")
+        problem = f"the chat template refuses the messages: {why}: mend it, or give prompt and completion"
+        raise ValueError(problem) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
+from tests.records import a_record
 
 from peftbench.records.record import CurvePoint, Launch, Metric, Record, Run
 
@@ -43,15 +44,10 @@ def training() -> Make:
         **metrics: float,
     ) -> Record:
         varied = {"seed": seed, "lr": lr, **(variant or {})}
-        name = "-".join(f"{key}{value}" for key, value in varied.items())
-        return Record(
-            id=f"{workload}[{method}-{task}-bs8-{name}]",
+        return a_record(
+            method,
             workload=workload,
-            method=method,
             task=task,
-            batch_size=8,
-            seq_len=32,
-            status="ok",
             metrics={key.replace("__", "@"): Metric(value, "1") for key, value in metrics.items()},
             variant=varied,
             curve=curve(qualities, step_s, scores or {}),
@@ -68,14 +64,10 @@ def inference() -> Make:
         import math
 
         ratio = ratios[0]
-        return Record(
-            id=f"{workload}[{method}-nli-bs1]",
+        return a_record(
+            method,
             workload=workload,
-            method=method,
-            task="nli",
             batch_size=1,
-            seq_len=32,
-            status="ok",
             metrics={"ratio": Metric(ratio, "1", low=ratio * (1 - width), high=ratio * (1 + width))},
             launches=tuple(Launch("s", 10, 0.01, 0.01, math.log(one)) for one in ratios),
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from tests.records import a_record
 
 from peftbench.claims.findings import Finding
 from peftbench.claims.paper import CLAIMS, judge
@@ -191,16 +192,8 @@ def test_a_launch_that_only_one_of_the_two_has_is_left_out(inference: Make, run_
 
 def served(method: str, by: str, n: int, p50_s: float) -> Record:
     p50 = Metric(p50_s, "s", low=0.99 * p50_s, high=1.01 * p50_s)
-    return Record(
-        id=f"deployment[{method}-nli-bs1-by{by}-n{n}]",
-        workload="deployment",
-        method=method,
-        task="nli",
-        batch_size=1,
-        seq_len=32,
-        status="ok",
-        metrics={"uniform_p50_s": p50},
-        variant={"by": by, "n": n},
+    return a_record(
+        method, workload="deployment", batch_size=1, metrics={"uniform_p50_s": p50}, variant={"by": by, "n": n}
     )
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.records import a_record
 
 from peftbench.cli import main
 from peftbench.gate.snapshot import Snapshot
 from peftbench.gate.store import load
-from peftbench.records.record import Launch, Metric, Record, Run
+from peftbench.records.record import Launch, Metric, Run
 from peftbench.records.runfile import save_run
 
 MakeSnapshot = Callable[..., Snapshot]
@@ -35,14 +36,10 @@ def record(folder: Path, make_run: MakeSnapshot) -> Callable[..., Path]:
     ) -> Path:
         snapshot = make_run(shifts, **{"launches": 5, **kw})
         records = tuple(
-            Record(
+            a_record(
+                id_,
                 id=id_,
-                workload="train_step",
-                method=id_,
-                task="nli",
-                batch_size=8,
                 seq_len=128,
-                status="ok",
                 metrics={"flops": Metric(flops, "FLOP")},
                 launches=tuple(Launch(session, 40, 0.012, 0.01, x, 0.02) for x in case.x["new"]),
             )
@@ -81,7 +78,7 @@ def test_accept_says_whose_times_it_left_out(record: Callable[..., Path], capsys
     out = capsys.readouterr().out
     assert "8 cases accepted" in out
     assert (
-        "2 cases without times, since something else used the GPU or the core (a, b): their counters are compared"
+        "2 cases without new times, since something else used the GPU or the core (a, b): their counters are compared"
         in out
     )
 

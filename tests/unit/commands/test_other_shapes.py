@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.records import a_record
 
 from peftbench.cli import main
-from peftbench.records.record import CurvePoint, Metric, Record, Run
+from peftbench.records.record import CurvePoint, Metric, Run
 from peftbench.records.runfile import save_run
 
 SHARD: dict[str, Any] = {"part": 1, "parts": 2, "cases": 4, "planned": ["a"]}
@@ -15,14 +16,9 @@ SHARD: dict[str, Any] = {"part": 1, "parts": 2, "cases": 4, "planned": ["a"]}
 
 @pytest.fixture
 def run_file(tmp_path: Path) -> Path:
-    record = Record(
-        id="convergence[full-nli-bs8-seed0-lr3e-05]",
+    record = a_record(
+        "full",
         workload="convergence",
-        method="full",
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status="ok",
         metrics={"time_s": Metric(1.0, "s", noise="timed")},
         variant={"seed": 0, "lr": 3e-5},
         curve=(CurvePoint(1, 8, 0.5, 0.9, {"accuracy": 0.9}),),

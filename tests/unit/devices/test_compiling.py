@@ -51,7 +51,12 @@ def use(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
 
 
-def test_each_model_is_compiled_once_and_apart_from_others_of_its_class(graphs: list[Any]) -> None:
+@pytest.mark.parametrize("older", [False, True])
+def test_each_model_is_compiled_once_and_apart_from_others_of_its_class(
+    graphs: list[Any], monkeypatch: pytest.MonkeyPatch, *, older: bool
+) -> None:
+    if older:
+        monkeypatch.setattr("peftbench.devices.compiling._keeps_models_apart", lambda: False)
     models = [compiled(Scale()) for _ in range(12)]  # more than torch's limit of recompilations
     for model in (*models, *models):
         assert model(torch.ones(2)).tolist() == [2, 2]

@@ -58,6 +58,7 @@ class Cuda:
     broken: bool = False
     reserved: int = 1000
     default_generators: tuple[Generator, ...] = field(default_factory=lambda: (Generator(),))
+    pools: dict[int, str] = field(default_factory=dict)
     is_current_stream_capturing: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
@@ -85,9 +86,10 @@ class Cuda:
             self.stream_now = before
 
     @contextmanager
-    def graph(self, graph: Graph, *, stream: Lane) -> Iterator[None]:
-        """As torch's: where the end of the capture fails, the stream is not put back."""
+    def graph(self, graph: Graph, *, pool: int, stream: Lane) -> Iterator[None]:
+        """As torch's: where the end of the capture fails, neither the stream is put back nor the allocator told."""
         self.stream_now, self.capturing = stream, graph
+        self.pools[pool] = "filling"
         try:
             yield
         finally:
@@ -95,11 +97,25 @@ class Cuda:
             self.reserved += 512
             if self.broken:
                 raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+            self.pools[pool] = "in use"
+
+    def graph_pool_handle(self) -> int:
+        return len(self.pools)
+
+    def end_allocate(self, index: int, pool: int) -> None:
+        if index != DEVICE.index or self.pools[pool] != "filling":
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.pools[pool] = "in use"
+
+    def release(self, index: int, pool: int) -> None:
+        assert (index, self.pools[pool]) == (DEVICE.index, "in use")
+        self.pools[pool] = "free"
 
     def synchronize(self) -> None:
         assert self.capturing is None
 
     def empty_cache(self) -> None:
+        assert "filling" not in self.pools.values()  # torch's own assertion: captures_underway.empty()
         self.log.append("emptied")
 
     def memory_reserved(self) -> int:
@@ -126,6 +142,15 @@ class Cuda:
 @pytest.fixture(autouse=True)
 def _alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peftbench.devices.graphs.context_is_alive", lambda _: True)
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
+    """A device whose allocator is told in torch's private way, too."""
+    cuda = Cuda()
+    for name, function in (("_cuda_endAllocateToPool", cuda.end_allocate), ("_cuda_releasePool", cuda.release)):
+        monkeypatch.setattr(torch._C, name, function, raising=False)
+    return cuda
 
 
 def test_a_graph_has_a_workspace_of_its_own_that_nobody_frees(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +218,7 @@ def test_a_wait_is_found_before_the_capture_and_named_with_its_place() -> None:
     assert cuda.default_generators[0].states == 0
 
 
-def test_a_capture_that_fails_says_its_first_error_and_leaves_stream_and_generator_usable() -> None:
-    cuda = Cuda()
+def test_a_capture_that_fails_says_its_first_error_and_leaves_stream_generator_and_allocator_usable(cuda: Cuda) -> None:
     calls: list[int] = []
 
     def body() -> None:
@@ -208,6 +232,11 @@ def test_a_capture_that_fails_says_its_first_error_and_leaves_stream_and_generat
     assert "\n" not in str(caught.value)
     assert (cuda.stream_now.name, cuda.capturing) == ("main", None)
     assert cuda.default_generators[0].states == 1
+    assert cuda.pools == {0: "free"}
+    cuda.empty_cache()
+    cuda.broken = False
+    taken(cuda, lambda: cuda.work("kernel")).replay()
+    assert cuda.pools[1] == "in use"
 
 
 @pytest.mark.parametrize(
@@ -218,17 +247,23 @@ def test_a_capture_that_fails_says_its_first_error_and_leaves_stream_and_generat
     ],
 )
 @pytest.mark.parametrize("call", [1, 4])
-def test_memory_and_a_lost_context_stay_what_they_are(error: RuntimeError, call: int) -> None:
+@pytest.mark.parametrize("broken", [False, True])
+def test_memory_and_a_lost_context_stay_what_they_are(
+    error: RuntimeError, call: int, cuda: Cuda, *, broken: bool
+) -> None:
     calls: list[int] = []
 
     def body() -> None:
         calls.append(1)
         if len(calls) == call:
+            cuda.broken = broken and call == 4
             raise error
 
     with pytest.raises(type(error)) as caught:
-        taken(Cuda(), body)
-    assert not isinstance(caught.value, UnsupportedError)
+        taken(cuda, body)
+    assert caught.value is error
+    if isinstance(error, torch.OutOfMemoryError):
+        cuda.empty_cache()  # torch frees what a capture used that was ended, together with its graph
 
 
 def test_an_error_of_the_work_itself_is_no_matter_of_graphs() -> None:

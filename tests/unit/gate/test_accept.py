@@ -155,8 +155,12 @@ def test_times_beside_others_on_the_gpu_are_not_accepted_and_counters_are(
         assert (case.x, case.time_s, case.shared) == ({}, None, False)
         assert case.counters == run.cases["a"].counters
         assert found.baseline.cases["b"].x
-    with pytest.raises(UserError, match="a not comparable"):
-        accept(make_baseline(), run, replace(WHY, append=True))
+    appended = accept(make_baseline(), run, replace(WHY, append=True))
+    assert appended.untimed == ("a",)
+    assert [list(appended.baseline.cases[name].x) for name in "ab"] == [list("0123"), list("1234")]
+    assert appended.baseline.sessions["4"].shift == pytest.approx(0, abs=0.003)
+    with pytest.raises(UserError, match="--append: something else used the GPU or the core"):
+        accept(make_baseline(), run, replace(WHY, append=True, keyword="a"))
 
 
 def test_cases_without_numbers_are_told_and_vanished_ones_stay_unless_pruned(

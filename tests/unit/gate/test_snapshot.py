@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.records import a_record
 
 from peftbench.errors import UserError
 from peftbench.gate import load
@@ -33,14 +34,8 @@ LAUNCHES = (
     Launch("s1", 42, 0.014, reference_s=0.011, x=0.24, anchor_s=0.02),
     Launch("s2", 41, 0.013),
 )
-RECORD = Record(
-    id="train_step[lora-nli-bs8]",
-    workload="train_step",
-    method="lora",
-    task="nli",
-    batch_size=8,
+RECORD = a_record(
     seq_len=128,
-    status="ok",
     metrics={
         "flops": Metric(1000, "FLOP"),
         "time_s": Metric(0.013, "s", noise="timed"),

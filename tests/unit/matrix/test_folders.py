@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from peftbench.config.parsing import comma_separated
 from peftbench.errors import UserError
 from peftbench.matrix.cases import matrix, select_methods
 from peftbench.matrix.catalogue import Catalogue
@@ -74,6 +77,14 @@ def test_the_place_of_a_folder_is_not_in_its_name_or_digest(catalogue: Catalogue
     assert with_folders(catalogue, ["b/mine"]).method("mine").identity != found[0].identity
 
 
+def test_other_weights_of_the_same_size_are_another_content(catalogue: Catalogue) -> None:
+    saved("a/mine", "b/mine")
+    for place, value in (("a", 0.0), ("b", 1.0)):
+        save_file({"x": np.full(3, value)}, f"{place}/mine/adapter_model.safetensors")
+    found = [with_folders(catalogue, [f"{place}/mine"]).method("mine") for place in "ab"]
+    assert found[0].identity != found[1].identity
+
+
 def test_long_names_are_cut_and_stay_apart() -> None:
     paths = [Path(f"/x/{'long' * 20}-{letter}-{'tail' * 9}") for letter in "ab"]
     names = [*names_of([paths], ["other"], here=Path("/y")).values()]
@@ -92,6 +103,8 @@ def test_folders_that_cannot_be_read_are_passed_over_in_lock_step_only(catalogue
     ("word", "files", "told"),
     [
         ("./gone", {}, "method folder './gone' does not exist: give a folder with adapter_config.json"),
+        ("./a,b", {"a,b/adapter_config.json": "{}"}, "write ? for a bracket or comma of a folder's name"),
+        ("./a (2)", {"a (2)/adapter_config.json": "{}"}, "write ? for a bracket or comma of a folder's name"),
         ("./none/*", {"none/a/config.json": "{}"}, "no folder that matches holds adapter_config.json"),
         ("./a", {"a/config.json": "{}"}, "has no adapter_config.json"),
         ("./a/adapter_config.json", {"a/adapter_config.json": "{}"}, "is a file: give the folder"),
@@ -117,6 +130,14 @@ def test_folders_that_cannot_be_read_are_passed_over_in_lock_step_only(catalogue
             },
             "lr must be a number above 0, not 'fast'",
         ),
+        (
+            "./a",
+            {
+                "a/adapter_config.json": '{"peft_type": "LORA"}',
+                "a/training_params.json": '{"optimizer_kwargs": {"lr": 1e999}}',
+            },
+            "lr must be a number above 0, not inf",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(word: str, files: dict[str, str], told: str, catalogue: Catalogue) -> None:
@@ -124,5 +145,11 @@ def test_what_cannot_be_read_is_one_line(word: str, files: dict[str, str], told:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text)
     with pytest.raises(UserError, match=r"^[^\n]*$") as caught:
-        with_folders(catalogue, [word])
+        with_folders(catalogue, comma_separated(word))
     assert told in str(caught.value)
+
+
+def test_a_question_mark_stands_for_what_a_list_of_methods_keeps_for_itself(catalogue: Catalogue) -> None:
+    saved("runs/a, b (2)")
+    words = comma_separated("./runs/a? b ?2?")
+    assert with_folders(catalogue, words).folders[words[0]] == ("a_b_2",)

@@ -1,6 +1,6 @@
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
@@ -118,6 +118,13 @@ def test_a_window_of_steps_is_sampled_and_its_neighbours_are_told(monkeypatch: p
     monkeypatch.setattr("peftbench.measure.energy.window.SETTLE_S", 0.0)
     monkeypatch.setattr("peftbench.measure.energy.window.LEAD_IN_PERIODS", 0)
     monkeypatch.setattr("peftbench.measure.probes._synchronize", lambda _: None)
+    paces: list[torch.device] = []
+
+    def paced(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        paces.append(device)
+        return step
+
+    monkeypatch.setattr("peftbench.measure.probes.paced", paced)
     probes = CudaProbes(torch.device("cpu"), rate_hz=100.0)
     probes._nvml = Listing(None, "no counter")
     steps: list[int] = []
@@ -130,6 +137,7 @@ def test_a_window_of_steps_is_sampled_and_its_neighbours_are_told(monkeypatch: p
     trial = Trial(torch.nn.Linear(1, 1), step)
     found = probes.energy(trial, tokens=8)
     assert len(steps) > 1
+    assert paces == [torch.device("cpu")]
     assert found.metrics["energy_j"].reason == "no counter"
     assert (found.metrics["process_peak_bytes"].value, found.metrics["neighbours"].value) == (77, 1)
     assert "1 other compute process(es)" in found.warnings[0]

@@ -8,6 +8,9 @@ from itertools import islice, product
 from random import Random
 from typing import Any
 
+from tests import records
+from tests.records import FINGERPRINT, a_record
+
 from peftbench.measure.energy.nvml import Reading
 from peftbench.measure.energy.sampler import timeline
 from peftbench.pages.sources import NamedFile, Sources
@@ -26,28 +29,7 @@ from peftbench.records.record import (
 )
 from peftbench.report.diffs import Diff, DiffCase, MovedLine, SuiteLine, TimeLine, read_diff
 
-FINGERPRINT = {
-    "python": "3.11.7",
-    "torch": "2.13.0",
-    "transformers": "5.23.0",
-    "peft": "0.21.2",
-    "peftbench": "0.4.0",
-    "cpu": "A Processor",
-    "device": "cpu",
-    "threads": "1",
-}
-SETTINGS: dict[str, Any] = {
-    "device": "cpu",
-    "threads": 1,
-    "reference": "base",
-    "dtype": "float32",
-    "autocast": False,
-    "compile": False,
-    "seed": 0,
-    "model": "tiny",
-    "seq_len": None,
-    "data": "synthetic",
-}
+SETTINGS: dict[str, Any] = {**records.SETTINGS, "threads": 1, "autocast": False, "compile": False, "seed": 0}
 METHODS = ("full", "head", "bitfit", "lora", "dora", "rslora", "ia3", "adalora", "prefix", "ln-tuning", "vera", "oft")
 TASKS = ("nli", "sentiment", "paraphrase", "ner", "qa", "copa")
 RATIOS = {"full": 1.3, "lora": 1.1, "houlsby": 1.2, "ia3": 1.15}
@@ -63,14 +45,11 @@ def case(workload: str, method: str, task: str, batch_size: int, draw: Random) -
     time_s = draw.uniform(0.005, 0.02) * batch_size
     sizes = {name: draw.randrange(10**6, 10**8) for name in ("weights_bytes", "optimizer_bytes", "peak_live_bytes")}
     counts = ("operator_calls", "saved_bytes", "allocations", "python_calls", "bytecodes", "checkpoint_bytes")
-    return Record(
-        id=f"{workload}[{method}-{task}-bs{batch_size}]",
+    return a_record(
+        method,
         workload=workload,
-        method=method,
         task=task,
         batch_size=batch_size,
-        seq_len=32,
-        status="ok",
         metrics={
             "time_s": timed(time_s),
             "first_s": Metric(2 * time_s, "s", noise="timed"),
@@ -166,14 +145,9 @@ def training(method: str, seed: int, qualities: tuple[float, ...], step_s: float
         CurvePoint(step=10 * place, examples=80 * place, time_s=step_s * place, quality=quality, flops=1e9 * place)
         for place, quality in enumerate(qualities, start=1)
     )
-    return Record(
-        id=f"convergence[{method}-nli-bs8-seed{seed}-lr0.001]",
+    return a_record(
+        method,
         workload="convergence",
-        method=method,
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status="ok",
         metrics={"peak_bytes": Metric(5e6, "B", noise="sampled"), "trainable_body": Metric(1000, "1")},
         variant={"seed": seed, "lr": 0.001},
         curve=curve,
@@ -213,14 +187,9 @@ def loads(capacity_per_s: float) -> tuple[LoadPoint, ...]:
 def deployments() -> tuple[Record, ...]:
     """Return two ways to serve 1, 4 and 8 tasks."""
     return tuple(
-        Record(
-            id=f"deployment[{method}-nli-bs8-by{way}-n{count}]",
+        a_record(
+            method,
             workload="deployment",
-            method=method,
-            task="nli",
-            batch_size=8,
-            seq_len=32,
-            status="ok",
             metrics={
                 **{
                     f"{mix}_p{percent}_s": Metric(base_s * (1 + count * slope) * factor, "s", noise="timed")
@@ -240,14 +209,10 @@ def deployments() -> tuple[Record, ...]:
 def merges() -> tuple[Record, ...]:
     """Return ways to keep three tasks, with two seeds."""
     return tuple(
-        Record(
-            id=f"merging[{method}-nli+ner-bs8-seed{seed}-by{way}]",
+        a_record(
+            method,
             workload="merging",
-            method=method,
             task="nli+ner",
-            batch_size=8,
-            seq_len=32,
-            status="ok",
             metrics={
                 "quality_ratio": Metric(left + 0.01 * seed, "1", better="higher", noise="sampled"),
                 "worst_quality_ratio": Metric(left - 0.1, "1", better="higher", noise="sampled"),
@@ -278,16 +243,7 @@ def small_run() -> Run:
             ("train_step", "inference"), ("nli", "ner"), (2, 8), ("full", "lora", "houlsby", "ia3")
         )
     ]
-    hole = Record(
-        id="train_step[poly-nli-bs8]",
-        workload="train_step",
-        method="poly",
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status="unsupported",
-        reason="poly needs task ids, which this task does not have",
-    )
+    hole = a_record("poly", status="unsupported", reason="poly needs task ids, which this task does not have")
     notes = {"noise": {"load_1min": 0.5}, "random_weights": True}
     settings = {**SETTINGS, "target": "97%", "learning_rates": [0.001]}
     looked_at = "train_step[lora-nli-bs8]"

@@ -4,6 +4,7 @@ from statistics import median
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.records import a_record
 
 from peftbench.errors import UserError
 from peftbench.records.joining import join, merge_launches, merge_metrics, merge_records
@@ -11,14 +12,11 @@ from peftbench.records.record import Launch, Metric, Record, Run
 
 
 def record(name: str = "a", *, status: str = "ok", x: float = 0.0, flops: float = 10.0) -> Record:
-    return Record(
+    return a_record(
         id=name,
-        workload="train_step",
-        method="lora",
-        task="nli",
         batch_size=1,
         seq_len=8,
-        status=status,  # type: ignore[arg-type] # one of the Literal's words
+        status=status,
         reason="" if status == "ok" else "no memory",
         metrics={"time_s": Metric(1 + x, "s", noise="timed"), "flops": Metric(flops, "FLOP")},
         launches=(Launch("day", 10, 1 + x, x=x),),

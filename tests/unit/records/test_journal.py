@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.records import a_record
 
 from peftbench.errors import UserError
 from peftbench.records.journal import Journal, read, readable, salvage
@@ -19,16 +20,8 @@ HEADER = {"settings": {"seed": 0, "dtype": "float32"}, "fingerprint": {"torch": 
 
 
 def record(name: str, status: str = "ok") -> Record:
-    return Record(
-        id=name,
-        workload="train_step",
-        method="lora",
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status=status,  # type: ignore[arg-type] # a test's own text
-        metrics={"time_s": Metric(0.5, "s", low=0.4, high=0.6)},
-        launches=(Launch("s", 3, 0.5),),
+    return a_record(
+        id=name, status=status, metrics={"time_s": Metric(0.5, "s", low=0.4, high=0.6)}, launches=(Launch("s", 3, 0.5),)
     )
 
 

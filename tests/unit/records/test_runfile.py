@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.records import a_record
 
 from peftbench.errors import UserError
 from peftbench.records.record import (
@@ -63,14 +64,8 @@ runs = st.builds(
     notes=st.just({}),
 )
 
-RECORD = Record(
-    id="train_step[lora-nli-bs8]",
-    workload="train_step",
-    method="lora",
-    task="nli",
-    batch_size=8,
+RECORD = a_record(
     seq_len=128,
-    status="ok",
     metrics={"flops": Metric(2**60 + 1, "FLOP"), "energy_j": Metric(None, "J", reason="no NVML on a CPU")},
     launches=(Launch(session="2026-01-02-elm", rounds=40, time_s=0.01, reference_s=0.008, x=0.22),),
     operators={"aten::mm": 24},

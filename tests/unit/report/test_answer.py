@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
+from tests.records import FINGERPRINT, SETTINGS, a_record
 from tests.unit.report.test_studies import training
-from tests.unit.report.test_terminal import FINGERPRINT, SETTINGS
 
 from peftbench.claims.standing import standings
 from peftbench.records.record import Launch, Metric, Record, Run, Status
@@ -34,13 +34,11 @@ def case(
 ) -> Record:
     """A record whose ratio to the base step has an interval of +- `width`."""
     metric = Metric(ratio, "1", noise="timed", low=ratio * (1 - width), high=ratio * (1 + width))
-    return Record(
-        id=f"{workload}[{method}-{task}-bs{size}]",
+    return a_record(
+        method,
         workload=workload,
-        method=method,
         task=task,
         batch_size=size,
-        seq_len=32,
         status=status,
         reason="" if status == "ok" else f"why {method} failed",
         metrics={} if status != "ok" else {"ratio": metric, **{key: Metric(one, "1") for key, one in metrics.items()}},

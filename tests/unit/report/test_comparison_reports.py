@@ -66,6 +66,16 @@ def test_each_verdict_is_told_in_one_line() -> None:
     assert wording.message(GONE, FOUND) == "missing: is not in this run"
 
 
+def test_parameters_that_are_trained_are_the_first_cause_of_what_follows_from_them() -> None:
+    names = ("flops", "saved_bytes", "peak_live_bytes", "peak_bytes", "trainable_body", "total_parameters")
+    counters = tuple(Change(name, 1000, 1500, fails=True) for name in names)
+    case = replace(LORA, time=None, counters=counters, modules=(Change("q_proj", 500, 1000),))
+    first = "50.0 % more trained parameters (1000 -> 1500: +500 q_proj), 50.0 % more FLOPs (1000 -> 1500), "
+    assert cause(case, FOUND).startswith(first)
+    fewer = replace(case, verdict="improved", counters=tuple(Change(name, 1500, 1000) for name in names))
+    assert cause(fewer, FOUND).startswith("33.3 % fewer trained parameters (1500 -> 1000: +500 q_proj), 33.3 % fewer F")
+
+
 SAVED = Change("saved_bytes", 4_200_000, 4_254_600, fails=True)
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import re
 
+from tests.records import FINGERPRINT, SETTINGS, a_record
+
 from peftbench.records.record import CurvePoint, LoadPoint, Metric, Record, Run
 from peftbench.report import terminal
-
-FINGERPRINT = {"cpu": "A Processor", "device": "cpu", "threads": "1", "python": "3.11", "torch": "2", "peft": "0"}
 
 
 def training(method: str, seed: int, qualities: tuple[float, ...], *, lr: float = 3e-5) -> Record:
@@ -13,14 +13,9 @@ def training(method: str, seed: int, qualities: tuple[float, ...], *, lr: float 
         CurvePoint(step=10 * n, examples=80 * n, time_s=2.0 * n + seed / 10, quality=quality, flops=1e9 * n)
         for n, quality in enumerate(qualities, start=1)
     ]
-    return Record(
-        id=f"convergence[{method}-nli-bs8-seed{seed}-lr{lr}]",
+    return a_record(
+        method,
         workload="convergence",
-        method=method,
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status="ok",
         metrics={"peak_bytes": Metric(3e8, "B")},
         variant={"seed": seed, "lr": lr},
         curve=tuple(points),
@@ -28,8 +23,7 @@ def training(method: str, seed: int, qualities: tuple[float, ...], *, lr: float 
 
 
 def rendered(*records: Record, width: int = 160) -> str:
-    settings = {"model": "m", "dtype": "float32", "data": "d", "reference": "base", "target": "90%"}
-    run = Run(fingerprint={**FINGERPRINT, "transformers": "5"}, settings=settings, records=records)
+    run = Run(fingerprint=FINGERPRINT, settings={**SETTINGS, "target": "90%"}, records=records)
     return terminal.render(run, width=width)
 
 
@@ -73,14 +67,9 @@ def test_a_cost_that_is_open_on_both_sides_has_no_sign_of_one() -> None:
 
 
 def test_ways_to_serve_are_a_row_each_and_nothing_is_too_wide() -> None:
-    record = Record(
-        id="deployment[lora-nli-bs1-byswitch-n4]",
+    record = a_record(
         workload="deployment",
-        method="lora",
-        task="nli",
         batch_size=1,
-        seq_len=32,
-        status="ok",
         metrics={
             "uniform_p50_s": Metric(0.0123, "s"),
             "bytes_per_task": Metric(1.5e6, "B"),
@@ -95,14 +84,8 @@ def test_ways_to_serve_are_a_row_each_and_nothing_is_too_wide() -> None:
 
 
 def test_a_load_is_a_row_and_what_was_left_unanswered_is_no_number() -> None:
-    record = Record(
-        id="deployment[lora-nli-bs8-bygrouped-n4]",
+    record = a_record(
         workload="deployment",
-        method="lora",
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status="ok",
         metrics={"uniform_p50_s": Metric(0.0123, "s"), "starvation_per_s": Metric(125.0, "request/s")},
         variant={"by": "grouped", "n": 4},
         loads=(
@@ -121,14 +104,9 @@ def test_a_load_is_a_row_and_what_was_left_unanswered_is_no_number() -> None:
 
 def test_a_way_to_merge_is_a_row_over_seeds() -> None:
     def merged(way: str, seed: int, left: float, merge_s: float | None) -> Record:
-        return Record(
-            id=f"merging[lora-nli+ner-bs8-seed{seed}-by{way}]",
+        return a_record(
             workload="merging",
-            method="lora",
             task="nli+ner",
-            batch_size=8,
-            seq_len=32,
-            status="ok",
             metrics={
                 "quality_ratio": Metric(left, "1"),
                 "worst_quality_ratio": Metric(left / 2, "1"),

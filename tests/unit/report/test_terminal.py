@@ -1,21 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from tests.records import FINGERPRINT, SETTINGS, a_record
 
 from peftbench.records.record import Launch, Metric, Record, Run
 from peftbench.report.numbers import megabytes, milliseconds, scaled, significant
 from peftbench.report.terminal import holes, render
-
-FINGERPRINT = {
-    "cpu": "A Processor @ 2.80GHz",
-    "device": "cpu",
-    "threads": "1",
-    "python": "3.11",
-    "torch": "2.13.0",
-    "transformers": "5.23.0",
-    "peft": "0.21.2",
-}
-SETTINGS = {"model": "tiny", "device": "cpu", "dtype": "float32", "data": "synthetic", "reference": "base"}
 
 
 def record(method: str, time_s: float, ratio: float) -> Record:
@@ -28,14 +18,8 @@ def record(method: str, time_s: float, ratio: float) -> Record:
             "optimizer_s": time_s / 4,
         }.items()
     }
-    return Record(
-        id=f"train_step[{method}-nli-bs8]",
-        workload="train_step",
-        method=method,
-        task="nli",
-        batch_size=8,
-        seq_len=32,
-        status="ok",
+    return a_record(
+        method,
         metrics={
             **timed,
             "ratio": Metric(ratio, "1", noise="timed"),
@@ -49,16 +33,7 @@ def record(method: str, time_s: float, ratio: float) -> Record:
 
 
 FULL, LORA = record("full", 0.0124, 2.0), record("lora", 0.0092, 1.5)
-HOLE = Record(
-    id="train_step[poly-nli-bs8]",
-    workload="train_step",
-    method="poly",
-    task="nli",
-    batch_size=8,
-    seq_len=32,
-    status="unsupported",
-    reason="needs task ids, which this task does not have",
-)
+HOLE = a_record("poly", status="unsupported", reason="needs task ids, which this task does not have")
 RUN = Run(
     fingerprint=FINGERPRINT,
     settings=SETTINGS,
@@ -86,7 +61,7 @@ def test_rows_are_compared_with_full_by_the_quotient_of_ratios() -> None:
 
 def test_the_head_says_where_the_numbers_come_from() -> None:
     text = render(RUN, width=160)
-    assert "A Processor @ 2.80GHz, 1 thread(s); load 0.50, CPU pressure 1.2 %" in text
+    assert "A Processor, 1 thread(s); load 0.50, CPU pressure 1.2 %" in text
     assert "tiny (random weights: times do not depend on them), float32, data synthetic" in text
     assert "train_step  nli, batch size 8, 32 tokens" in text
     assert "3 cases in 2.0 s (0.67 s a case); of this in timed rounds 60 %, validity 10 %" in text

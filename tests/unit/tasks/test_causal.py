@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,17 +37,6 @@ MARKED = (
 )
 
 
-@pytest.fixture
-def talking(wordpiece: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """A tokenizer that puts nothing around a text but the token that ends it, which `encode` adds."""
-    from tokenizers import processors
-
-    tokenizer = copy.deepcopy(wordpiece)
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
-    tokenizer.eos_token = "[SEP]"
-    return tokenizer
-
-
 def learned(row: dict[str, Any], tokenizer: PreTrainedTokenizerFast, seq_len: int = 64) -> list[str]:
     (feature,) = SFT.encode([row], tokenizer, seq_len)
     assert len(feature["input_ids"]) == len(feature["labels"]) == len(feature["token_type_ids"]) <= seq_len
@@ -58,23 +46,23 @@ def learned(row: dict[str, Any], tokenizer: PreTrainedTokenizerFast, seq_len: in
     return list(map(str, tokenizer.convert_ids_to_tokens(kept)))
 
 
-def test_the_completion_and_its_end_are_learned(talking: PreTrainedTokenizerFast) -> None:
-    assert learned(ROW, talking) == ["some", "tarts", "[SEP]"]
-    assert learned(ROW, talking, seq_len=4) == ["some"]
-    assert learned({**ROW, "completion": ""}, talking) == ["[SEP]"]
-    assert learned({"text": "the queen made"}, talking) == ["the", "queen", "made", "[SEP]"]
+def test_the_completion_and_its_end_are_learned(unadorned: PreTrainedTokenizerFast) -> None:
+    assert learned(ROW, unadorned) == ["some", "tarts", "[SEP]"]
+    assert learned(ROW, unadorned, seq_len=4) == ["some"]
+    assert learned({**ROW, "completion": ""}, unadorned) == ["[SEP]"]
+    assert learned({"text": "the queen made"}, unadorned) == ["the", "queen", "made", "[SEP]"]
 
 
-def test_a_token_across_the_border_is_learned(talking: PreTrainedTokenizerFast) -> None:
-    assert learned({"prompt": "the qu", "completion": "een made"}, talking) == ["queen", "made", "[SEP]"]
+def test_a_token_across_the_border_is_learned(unadorned: PreTrainedTokenizerFast) -> None:
+    assert learned({"prompt": "the qu", "completion": "een made"}, unadorned) == ["queen", "made", "[SEP]"]
 
 
 @pytest.mark.parametrize("template", [PLAIN, MARKED], ids=["compared", "marked"])
-def test_all_that_the_assistant_says_is_learned(template: str, talking: PreTrainedTokenizerFast) -> None:
-    talking.chat_template = template
-    assert learned(CHAT, talking) == ["hearts", "tarts", ";", "day", ";"]
-    (one,) = SFT.exchanges([CHAT], talking, 64)  # type: ignore[attr-defined] # the task's own
-    assert talking.decode(one.prompt) == "u : queen ; a : hearts tarts ; u : summer ; a :"
+def test_all_that_the_assistant_says_is_learned(template: str, unadorned: PreTrainedTokenizerFast) -> None:
+    unadorned.chat_template = template
+    assert learned(CHAT, unadorned) == ["hearts", "tarts", ";", "day", ";"]
+    (one,) = SFT.exchanges([CHAT], unadorned, 64)  # type: ignore[attr-defined] # the task's own
+    assert unadorned.decode(one.prompt) == "u : queen ; a : hearts tarts ; u : summer ; a :"
     assert one.answer == "day"
 
 
@@ -102,7 +90,11 @@ def test_a_row_without_a_form_says_what_it_lacks(row: dict[str, Any], problem: s
     ("row", "template", "problem"),
     [
         (CHAT, None, "the tokenizer has no chat template, which messages need"),
-        (CHAT, "{{ raise_exception('no\nsystem') }}", "the chat template refuses the messages: no system"),
+        (
+            CHAT,
+            "{{ raise_exception('no\nsystem') }}",
+            "refuses the messages: no system: mend it, or give prompt and completion",
+        ),
         (
             CHAT,
             "{% if false %}{% generation %}{% endgeneration %}{% endif %}queen",
@@ -121,13 +113,13 @@ def test_a_row_without_a_form_says_what_it_lacks(row: dict[str, Any], problem: s
     ],
 )
 def test_a_row_that_cannot_be_tokenised_says_why_in_one_line(
-    row: dict[str, Any], template: str | None, problem: str, talking: PreTrainedTokenizerFast
+    row: dict[str, Any], template: str | None, problem: str, unadorned: PreTrainedTokenizerFast
 ) -> None:
-    talking.chat_template = template
+    unadorned.chat_template = template
     if row == {"text": "queen"}:
-        talking.eos_token = None
+        unadorned.eos_token = None
     with pytest.raises(RowError) as error:
-        SFT.encode([ROW, row], talking, 5)
+        SFT.encode([ROW, row], unadorned, 5)
     assert problem in str(error.value)
     assert "\n" not in str(error.value)
     assert error.value.number == 1

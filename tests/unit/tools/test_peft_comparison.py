@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.records import a_record
 from tools import peft_comparison
 from tools.peft_comparison import Counted, Measured, Published
 
@@ -19,7 +20,7 @@ from peftbench.methods.base import Application
 from peftbench.methods.peft.folder import FolderMethod
 from peftbench.models import building
 from peftbench.models.presets import Preset, resolve
-from peftbench.records.record import Metric, Record, Run
+from peftbench.records.record import Metric, Run
 
 LLAMA: Final = Preset(
     name="small",
@@ -154,14 +155,11 @@ def test_times_of_a_run_are_ratios_to_lora_and_have_an_order(tmp_path: Path) -> 
     methods = peft_comparison.methods_of(tmp_path, rows, Catalogue.load())
     assert [method.name for method in methods.values()][1:] == ["lora.b", "vera.b", "full"]
     records = tuple(
-        Record(
-            id=f"train_step[{method.name}-sft-bs4]",
-            workload="train_step",
-            method=method.name,
+        a_record(
+            method.name,
             task="sft",
             batch_size=4,
             seq_len=768,
-            status="ok",
             metrics={"time_s": Metric(2.0 - at / 4, "s"), "peak_bytes": Metric(8.0 + at, "B")},
         )
         for at, method in enumerate(methods.values())

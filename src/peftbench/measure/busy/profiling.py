@@ -43,7 +43,7 @@ def profile_rounds(trial: Trial, device: torch.device, *, phases: Sequence[str],
     wanted = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     wait = _waiter(device)
     with scratch_folder() as folder:
-        with profile(activities=wanted) as profiler:
+        with profile(activities=wanted, acc_events=True) as profiler:  # there is one cycle; torch warns without it
             with record_function(PROBE):
                 torch.ones(1, device=device).add_(1)
             wait()

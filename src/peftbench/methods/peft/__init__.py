@@ -19,7 +19,6 @@ METHODS: Final = (*lora.METHODS, *tuners.METHODS, *prompts.METHODS, *several_tas
 
 EXCLUDED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "SHADOW": "wraps the layers of decoders, and no gradient reaches what it puts behind the last one",
         "XLORA": "mixes LoRAs that were trained before",
     }
 )

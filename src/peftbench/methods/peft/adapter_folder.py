@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,7 @@ class AdapterFolder:
     """`adapter_model.safetensors`, where there is one."""
     training: AdapterTraining
     digest: str
-    """Follows from the contents of both JSON files and the size of the weights, not from the place of the folder."""
+    """Follows from the contents of both JSON files and of the weights, not from the place of the folder."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -69,8 +70,7 @@ class AdapterFolder:
             raise UserError(f"{path / CONFIG}: no configuration of PEFT: it must have a peft_type, such as LORA")
         training = _object(path / TRAINING) if (path / TRAINING).exists() else {}
         weights = _weights(path)
-        size = weights.stat().st_size if weights else None
-        text = json.dumps([config, training, size], sort_keys=True)
+        text = json.dumps([config, training, _digest(weights) if weights else None], sort_keys=True)
         return cls(
             path=path,
             config=config,
@@ -124,6 +124,12 @@ def _weights(folder: Path) -> Path | None:
         raise UserError(f"{path}: cannot be read, the file is cut short or broken: {reason(error)}") from None
 
 
+def _digest(path: Path) -> str:
+    """Return what follows from each byte of a file: an adapter that was trained on has weights of the same size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _training(params: Mapping[str, Any], path: Path) -> AdapterTraining:
     for name in params:
         if name not in _OF_A_TRAINING:
@@ -154,6 +160,6 @@ def _number(params: Mapping[str, Any], name: str, path: Path) -> float | None:
         return None
     least = "0 or more" if name == "weight_decay" else "above 0"
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    if not numeric or not (value >= 0 if name == "weight_decay" else value > 0):
+    if not numeric or not math.isfinite(value) or not (value >= 0 if name == "weight_decay" else value > 0):
         raise UserError(f"{path}: optimizer_kwargs: {name} must be a number {least}, not {shown(value)}")
     return float(value)

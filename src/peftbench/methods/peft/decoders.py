@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from peftbench.methods.peft.contexts import example_as_context
@@ -12,6 +12,7 @@ from peftbench.methods.peft.targets import Targets, no_layers
 from peftbench.tasks.base import Head
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 ADAPTED_ATTENTIONS: Final = ("gpt2", "llama", "mistral")
@@ -27,6 +28,15 @@ def _every_attention(model: PreTrainedModel, tuner: str) -> Targets:
     """Put a prompt into every layer; PEFT has no default. LLaMA-Adapter leaves out the two lowest of 32."""
     del tuner
     return Targets({"adapter_layers": model.config.get_text_config().num_hidden_layers})
+
+
+def _last_update(model: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
+    """Yield what advances the shadow behind the last layer: no layer is left that would read it."""
+    from peft.tuners.shadow.layers import ShadowLayer
+
+    *_, last = (module for module in model.modules() if isinstance(module, ShadowLayer))
+    yield from last.shadow_update_transform.parameters()
+    yield from last.shadow_update_gate.parameters()
 
 
 METHODS: Final = (
@@ -58,5 +68,17 @@ METHODS: Final = (
         projects="PEFT scales what is trained back within its bounds in each forward pass",
         needs_task_type=True,
         resumes=False,
+    ),
+    PeftMethod(
+        name="shadow",
+        family="peft",
+        tuner="SHADOW",
+        summary="a small decoder beside the layers, whose state is injected into each of them",
+        source="peft.ShadowConfig",
+        targets=no_layers,
+        refuses=ONLY_LANGUAGE_MODELS,
+        mergeable=False,
+        needs_task_type=True,
+        idle=_last_update,
     ),
 )

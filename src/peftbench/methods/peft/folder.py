@@ -14,12 +14,13 @@ from peftbench.methods.peft import EXCLUDED, METHODS
 from peftbench.methods.peft.adapter_folder import CONFIG, TRAINING, AdapterFolder
 from peftbench.methods.peft.kin import OPTIMIZERS, kin_of, require_optimizer, torch_optimizer
 from peftbench.methods.peft.library import faults_as
-from peftbench.methods.peft.limits import require_room
+from peftbench.methods.peft.limits import require_sequences
 from peftbench.methods.peft.loading import filled
 from peftbench.methods.peft.method import PeftMethod
 from peftbench.methods.peft.overrides import RESERVED, checked, culprit_of, without_effect
 from peftbench.methods.peft.quantizing import parted
 from peftbench.methods.peft.targets import structure
+from peftbench.methods.peft.understanding import understood
 from peftbench.methods.peft.wrapping import config_class, peft_task_type, with_head
 
 if TYPE_CHECKING:
@@ -137,8 +138,7 @@ class FolderMethod(PeftMethod):
         with faults_as(culprit_of(application), f"configure {self.told}"), without_effect(self.name, overrides):
             task_type = peft_task_type(self.name, model, application.task, needed=self.needs_task_type)
             config = config_class(self.tuner)(task_type=task_type, **settings)
-        if config.is_prompt_learning:
-            require_room(self.name, config, application)
+        require_sequences(self.name, config, application)
         config.inference_mode = bool(self.untrainable)
         return self._with_modules(config, model)
 
@@ -217,8 +217,9 @@ class FolderMethod(PeftMethod):
         """Return the folder's configuration, changed by overrides, without what follows from task and model."""
         from peft import PromptLearningConfig
 
-        kind = _understood(self.folder)
-        if overrides and self.folder.weights:
+        kind = understood(self.folder)
+        _, given = parted(self.name, self.quantization, overrides)
+        if given and self.folder.weights:
             raise UserError(
                 f"{self.name}: overrides do not fit weights that are trained: give {self.folder.path} alone"
             )
@@ -228,7 +229,6 @@ class FolderMethod(PeftMethod):
         if self.folder.weights and own.get("init_lora_weights") == "eva":
             own["init_lora_weights"] = True  # what EVA starts from is in the weights
         known = {item.name for item in dataclasses.fields(kind)}
-        _, given = parted(self.name, self.quantization, overrides)
         return {**{k: v for k, v in own.items() if k in known}, **checked(self.name, kind, given)}
 
     def _with_modules(self, config: PeftConfig, model: PreTrainedModel) -> PeftConfig:
@@ -239,30 +239,6 @@ class FolderMethod(PeftMethod):
         mine = [one for one in wanted if one not in heads and any(name.split(".")[-1] == one for name in names)]
         config.modules_to_save = [*heads, *mine] or None
         return config
-
-
-def _understood(folder: AdapterFolder) -> type[PeftConfig]:
-    """Return the class of a folder's configuration.
-
-    Raises:
-        UserError: the installed PEFT does not know the tuner, or an entry that is set.
-    """
-    import peft
-
-    path, saved = folder.path / CONFIG, folder.config.get("peft_version")
-    by = f"PEFT {saved} saved it" if saved else "a later PEFT may have saved it"
-    advice = f"{by}, {peft.__version__} is installed"
-    try:
-        kind = config_class(folder.tuner)
-    except UnsupportedError:
-        raise UserError(f"{path}: the installed PEFT has no tuner {folder.tuner!r}: {advice}") from None
-    fields = {item.name for item in dataclasses.fields(kind)} | RESERVED | {"runtime_config"}
-    for name, value in folder.config.items():
-        if name not in fields and value not in (None, False, "", [], {}):
-            raise UserError(
-                f"{path}: the installed PEFT does not know {name!r} of a {folder.tuner} configuration: {advice}"
-            )
-    return kind
 
 
 def _completed(settings: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:

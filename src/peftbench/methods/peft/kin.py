@@ -50,16 +50,18 @@ def _has(found: object, mark: object) -> bool:
 
 
 def require_optimizer(folder: AdapterFolder) -> None:
-    """Raise UserError where the optimizer of a folder's training is none that is known."""
+    """Raise UserError where the optimizer of a folder's training is none that a training step can call."""
     import torch
 
-    name = folder.training.optimizer
+    name, known = folder.training.optimizer, f"a class of torch.optim, such as AdamW, or one of {', '.join(OPTIMIZERS)}"
+    if name in OPTIMIZERS:
+        return
     kind = getattr(torch.optim, name, None)
-    if name not in OPTIMIZERS and not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        raise UserError(
-            f"{folder.path / TRAINING}: unknown optimizer_type {name!r}: a class of torch.optim, such as AdamW, or "
-            f"one of {', '.join(OPTIMIZERS)}"
-        )
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+        raise UserError(f"{folder.path / TRAINING}: unknown optimizer_type {name!r}: {known}")
+    closure = inspect.signature(kind.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UserError(f"{folder.path / TRAINING}: optimizer_type {name} runs the model itself: give {known}")
 
 
 def torch_optimizer(

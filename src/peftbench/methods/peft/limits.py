@@ -1,11 +1,11 @@
-"""The bounds of a configuration: dimensions of the adapted layers, and positions of the model."""
+"""The bounds of a configuration: dimensions of the adapted layers, positions of the model, packed examples."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from peftbench.errors import UserError
+from peftbench.errors import UnsupportedError, UserError
 from peftbench.methods.peft.overrides import culprit_of
 
 if TYPE_CHECKING:
@@ -15,14 +15,30 @@ if TYPE_CHECKING:
     from peftbench.methods.peft.layers import Layers
 
 
-def require_room(method: str, config: PeftConfig, application: Application) -> None:
-    """Check that text and prompt together fit the model's positions.
+def require_sequences(method: str, config: PeftConfig, application: Application) -> None:
+    """Check that a configuration can do with the sequences to come: packed or not, and as long as they are.
 
     Raises:
-        UnsupportedError, with overrides UserError: they do not.
+        UnsupportedError: they are packed, and it adapts a sequence as a whole.
+        UnsupportedError, with overrides UserError: text and prompt together do not fit the model's positions.
     """
+    if application.packed and (why := _why_not_packed(config)):
+        raise UnsupportedError(f"{method} {why}")
+    if config.is_prompt_learning:
+        _require_room(method, cast("Any", config).num_virtual_tokens, application)
+
+
+def _why_not_packed(config: PeftConfig) -> str:
+    """Return what a configuration does to a sequence as a whole, or ''."""
+    if config.is_prompt_learning:
+        return "puts a prompt before a sequence, not before each packed example"
+    if getattr(config, "alora_invocation_tokens", None):
+        return "works from one invocation of a sequence on, not from each packed example's"
+    return ""
+
+
+def _require_room(method: str, prompt: int, application: Application) -> None:
     tokens, positions = application.tokens, application.positions
-    prompt = cast("Any", config).num_virtual_tokens
     if tokens is not None and positions is not None and tokens + prompt > positions:
         room = positions - prompt
         advice = f"give --peftbench-seq-len={room} or less" if room > 0 else "give fewer num_virtual_tokens"

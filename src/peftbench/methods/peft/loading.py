@@ -22,13 +22,15 @@ def filled(model: Any, weights: Path) -> None:  # noqa: ANN401 - PEFT's model
 
     Raises:
         UserError: the file cannot be read.
-        UnsupportedError: it holds other tensors than the model, or of another shape.
-        ValidityError: PEFT did not load one of them.
+        UnsupportedError: it holds other tensors than the model, or of another shape or kind.
+        ValidityError: one holds numbers that are not finite, or PEFT did not load it.
     """
     import torch
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     found, _ = read(weights)
+    if broken := next((name for name, tensor in found.items() if not tensor.isfinite().all()), None):
+        raise ValidityError(f"{weights}: {broken} holds numbers that are not finite: its training has failed")
     expected: Mapping[str, torch.Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
     heads = head_names(model.get_base_model())
     drawn = {name: one for name, one in expected.items() if name not in found and is_head(name, heads)}
@@ -41,6 +43,10 @@ def filled(model: Any, weights: Path) -> None:  # noqa: ANN401 - PEFT's model
             raise ValidityError(f"{weights}: {name} was not loaded")
 
 
+def _kind(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def _require_same(
     path: Path, found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], heads: frozenset[str]
 ) -> None:
@@ -51,6 +57,8 @@ def _require_same(
             f"({len(different)} of {len(expected)} tensors differ)"
         )
     for name, tensor in found.items():
+        if tensor.is_floating_point() != expected[name].is_floating_point():
+            raise UnsupportedError(f"{path}: {name} is {_kind(tensor)}, here {_kind(expected[name])}")
         wanted = list(expected[name].shape)
         if list(tensor.shape) != wanted:
             what = "a head for other classes" if is_head(name, heads) else "a backbone of another shape"

@@ -15,7 +15,7 @@ from peftbench.methods.base import Application, Method
 from peftbench.methods.peft.contexts import read_nothing
 from peftbench.methods.peft.layers import NO_LAYERS, Layers
 from peftbench.methods.peft.library import faults_as, quiet
-from peftbench.methods.peft.limits import check_dimensions, require_room
+from peftbench.methods.peft.limits import check_dimensions, require_sequences
 from peftbench.methods.peft.overrides import as_peft_has_it, checked, culprit_of, nothing_else, without_effect
 from peftbench.methods.peft.quantizing import parted, quantise_backbone, remark
 from peftbench.methods.peft.targets import Choice, queries_and_values, structure
@@ -23,6 +23,7 @@ from peftbench.methods.peft.wrapping import (
     config_class,
     disabled_with_head,
     is_prompt,
+    none_idle,
     peft_task_type,
     tell_task,
     with_head,
@@ -80,6 +81,8 @@ class PeftMethod(Method):
     """Whether training can go on from a checkpoint; if not, a loaded model only infers."""
     frozen: str = ""
     """Adapter parameters whose name has this in it are not trained, though PEFT would train them."""
+    idle: Callable[[torch.nn.Module], Iterator[torch.nn.Parameter]] = none_idle
+    """Yields parameters that PEFT would train though no output depends on them. They are frozen."""
     regulariser: str = ""
     """The tuner's method that returns the term added to the loss in training."""
     own_optimizer: Callable[[torch.nn.Module, Optimization], torch.optim.Optimizer] | None = None
@@ -163,10 +166,7 @@ class PeftMethod(Method):
         with faults_as(culprit_of(application), f"configure {self.name}"), without_effect(self.name, overrides):
             task_type = peft_task_type(self.name, model, application.task, needed=self.needs_task_type)
             config = kind(task_type=task_type, **settings)
-        if config.is_prompt_learning:
-            if application.packed:
-                raise UnsupportedError(f"{self.name} puts a prompt before a sequence, not before each packed example")
-            require_room(self.name, config, application)
+        require_sequences(self.name, config, application)
         return with_head(config, model)
 
     def apply(self, model: PreTrainedModel, application: Application) -> torch.nn.Module:
@@ -291,6 +291,8 @@ class PeftMethod(Method):
             for name, parameter in model.named_parameters():
                 if self.frozen in name:
                     parameter.requires_grad_(False)  # noqa: FBT003 torch's own name
+        for parameter in self.idle(model):
+            parameter.requires_grad_(False)  # noqa: FBT003
         return model
 
     def _require_mergeable(self) -> None:

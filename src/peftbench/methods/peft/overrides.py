@@ -74,17 +74,18 @@ def without_effect(method: str, overrides: Mapping[str, object]) -> Iterator[Non
 
 def overridable(config_class: type) -> dict[str, tuple[object, ...]]:
     """Return the fields that can be written as a scalar or as `a+b`, each with the types that it takes."""
-    hints = typing.get_type_hints(config_class)
     fields = {
-        field.name: tuple(
-            hint
-            for hint in (*_alternatives(hints[field.name]), _UNDECLARED.get(field.name, type(None)))
-            if _described(hint)
-        )
-        for field in dataclasses.fields(config_class)
-        if field.name not in RESERVED
+        name: tuple(hint for hint in (*hints, _UNDECLARED.get(name, type(None))) if _described(hint))
+        for name, hints in types_of(config_class).items()
+        if name not in RESERVED
     }
     return {name: alternatives for name, alternatives in fields.items() if alternatives}
+
+
+def types_of(config_class: type) -> dict[str, tuple[object, ...]]:
+    """Return the fields of a configuration, each with the types that it takes."""
+    hints = typing.get_type_hints(config_class)
+    return {field.name: _alternatives(hints[field.name]) for field in dataclasses.fields(config_class)}
 
 
 def _alternatives(hint: object) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ from peftbench.studies.training.evaluate import (
     collator,
     encode_for_evaluation,
     judged_by,
+    length,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ class TaskData:
     tests: tuple[EvaluationSet, ...]
     """Further sets. They are evaluated at the end and never trained on."""
     collate: Callable[[Sequence[Features]], Batch]
+
+    @property
+    def longest(self) -> int:
+        """The largest number of tokens of an example, in training or evaluation."""
+        sets = (self.train, self.validation.features, *(test.features for test in self.tests))
+        return max(length(features) for examples in sets for features in examples)
 
     def first_batches(self, batch_size: int) -> tuple[Batch, ...]:
         """Return the first training examples as up to `BATCHES` batches, from which some methods start."""

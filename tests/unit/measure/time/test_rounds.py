@@ -3,6 +3,7 @@ import gc
 import math
 import random
 import sys
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -151,6 +152,23 @@ def test_nothing_disturbs_rounds_and_everything_is_given_back() -> None:
         assert gc.isenabled()
     finally:
         sys.settrace(before)
+
+
+def test_cyclic_garbage_is_collected_before_rounds_which_would_otherwise_hold_its_memory() -> None:
+    class Cycle:
+        own: object = None
+
+    cycle = Cycle()
+    cycle.own = cycle
+    left = weakref.ref(cycle)
+    gc.disable()
+    try:
+        del cycle
+        assert left() is not None
+        with undisturbed():
+            assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_a_launch_keeps_medians() -> None:

@@ -23,7 +23,7 @@ from peftbench.workloads.subject import Subject
 BY_NAME = {method.name: method for method in METHODS}
 SFT = TASKS[0]
 CATALOGUE = Catalogue.load()
-LEFT_OUT = {"qlora", "loftq", "head", "bitfit", "mtl", "shadow", "xlora", "arrow", "qalora"}
+LEFT_OUT = {"qlora", "loftq", "head", "bitfit", "mtl", "xlora", "arrow", "qalora"}
 """Quantised backbones have tests of their own. The others: nothing to train, several tasks, no gradient, trained LoRAs
 that are not there, another quantisation."""
 IDS = [[1, 9, 7, 8, 5, 6, 2, 0], [1, 4, 7, 8, 3, 2, 0, 0], [1, 5, 7, 8, 9, 9, 9, 2]]

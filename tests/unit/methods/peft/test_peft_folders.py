@@ -11,8 +11,9 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from peftbench.errors import UnsupportedError, UserError
+from peftbench.errors import UnsupportedError, UserError, ValidityError
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.methods.base import Application
 from peftbench.methods.optimization import Optimization
@@ -168,6 +169,42 @@ def test_weights_of_another_backbone_or_task_are_one_line(
     assert told == "its weights were trained for SEQ_CLS, and ner is TOKEN_CLS"
     with pytest.raises(UserError, match=r"overrides do not fit weights"):
         method.check({"r": 2})
+    method.check({"quantization": "nf4"})  # of the backbone, whose shape stays as it is
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "told"),
+    [
+        (lambda tensor: tensor * float("nan"), ValidityError, "holds numbers that are not finite: its training has"),
+        (lambda tensor: tensor.to(torch.int32), UnsupportedError, "lora_A.weight is int32, here float32"),
+    ],
+    ids=["nan", "integers"],
+)
+def test_numbers_that_no_training_leaves_are_not_loaded(
+    broken: Callable[[torch.Tensor], torch.Tensor],
+    error: type[Exception],
+    told: str,
+    tmp_path: Path,
+    encoder: Make,
+    application: Callable[..., Application],
+) -> None:
+    trained(encoder(), tmp_path, peft.LoraConfig(r=4, target_modules=["query"]))
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    save_file(
+        {name: broken(tensor) if "lora_A" in name else tensor for name, tensor in weights.items()},
+        tmp_path / "adapter_model.safetensors",
+    )
+    method = FolderMethod.of("mine", AdapterFolder.read(tmp_path))
+    with pytest.raises(error, match=rf"^[^\n]*adapter_model.safetensors: [^\n]*{told}[^\n]*$"):
+        method.apply(encoder(), application())
+
+
+def test_a_prompt_from_a_folder_is_not_put_before_packed_examples(
+    write: Write, encoder: Make, application: Callable[..., Application]
+) -> None:
+    method = write({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4})
+    with pytest.raises(UnsupportedError, match="mine puts a prompt before a sequence, not before each packed example"):
+        method.apply(encoder(), replace(application(), packed=True))
 
 
 @pytest.mark.parametrize(
@@ -176,7 +213,12 @@ def test_weights_of_another_backbone_or_task_are_one_line(
         ({"peft_type": "NEXT"}, None, "the installed PEFT has no tuner 'NEXT': PEFT 99.0 saved it"),
         ({"hyper": 3}, None, "the installed PEFT does not know 'hyper' of a LORA configuration"),
         ({"layers_pattern": "h"}, None, "PEFT cannot read"),
+        ({"peft_type": "lora"}, None, "has no tuner 'lora': PEFT 99.0 saved it, "),
+        ({"peft_type": "lora"}, None, "is 'LORA' meant?"),
+        ({"r": "four"}, None, "adapter_config.json: r must be a number, not 'four'"),
+        ({"lora_dropout": [0.1]}, None, "adapter_config.json: lora_dropout must be a number, not [0.1]"),
         ({}, {"optimizer_type": "Adamm"}, "unknown optimizer_type 'Adamm'"),
+        ({}, {"optimizer_type": "LBFGS"}, "optimizer_type LBFGS runs the model itself: give a class of torch.optim"),
     ],
 )
 def test_what_peft_does_not_understand_is_one_line(

@@ -37,6 +37,7 @@ class Pytest:
 
     def run(self, command: Command, log: Path, *, more: Sequence[str]) -> Ending:
         given = dict(word.removeprefix("--peftbench-").split("=", 1) for word in more)
+        assert command.arguments[1] == "-P"  # the folder in which a history is walked is no source of modules
         self.options = list(command.arguments[command.arguments.index("pytest") + 1 :])
         self.steps.append(f"{given['against']} -> {given['candidate']}")
         if given["candidate"] in self.fails:

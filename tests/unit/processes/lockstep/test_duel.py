@@ -1,21 +1,25 @@
 """How many pairs of which cases are run, and what comes of them: numbers that are drawn, no processes."""
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pytest
 
 from peftbench.gate.constants import Rule
 from peftbench.gate.verdict import Comparison
 from peftbench.measure.time.clock import Timing
 from peftbench.measure.time.rounds import Rounds
+from peftbench.processes.launches.assignment import Assignment
 from peftbench.processes.launches.launcher import Target
 from peftbench.processes.launches.process import Command
 from peftbench.processes.lockstep.duel import EXTRA_PAIRS, Duel, Pair, against
-from peftbench.processes.lockstep.pair import PairedCase, State
+from peftbench.processes.lockstep.pair import PairedCase, Side, State
 from peftbench.records.record import Metric, Record, Run
 
 COUNT = 5
@@ -124,3 +128,29 @@ def test_a_slowdown_of_3_percent_is_found_in_9_of_10_and_nothing_else() -> None:
     regressed = [case.id for comparison in found for case in comparison.cases if case.verdict == "regressed"]
     assert sum(name in slow for name in regressed) > 0.9 * 3 * len(found)
     assert sum(name not in slow for name in regressed) <= 1
+
+
+def test_which_process_of_a_pair_starts_first_is_drawn_for_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first has the machine to itself while it imports, and its memory is laid out first."""
+    first: list[str] = []
+
+    @contextmanager
+    def running(state: State, assignment: Assignment) -> Iterator[Side]:
+        pair, name = Path(assignment.folder).name.split("-")
+        assert name == state.name
+        if len(first) < int(pair):
+            first.append(name)
+        yield cast("Side", None)
+
+    monkeypatch.setattr("peftbench.processes.lockstep.duel.running", running)
+    monkeypatch.setattr("peftbench.processes.lockstep.duel.run_pair", lambda *_, **__: ())
+    orders = []
+    for session in ("one", "one", "other"):
+        first.clear()
+        base, new = (State(name=name, command=Command(arguments=(), folder=Path())) for name in ("base", "new"))
+        duel = Duel(base=base, new=new, folder=Path(), session=session, say=lambda _: None)
+        for number in range(1, 41):
+            duel._pair([], number, frozenset())
+        assert 10 < first.count("base") < 30
+        orders.append(list(first))
+    assert orders[0] == orders[1] != orders[2]

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from tests.records import a_record
 
 from peftbench.config.choices import COMBINATIONS
 from peftbench.config.settings import Settings
@@ -27,7 +28,7 @@ from peftbench.methods.peft.combining import (
 )
 from peftbench.methods.peft.method import PeftMethod
 from peftbench.records.ids import Case
-from peftbench.records.record import Metric, Record
+from peftbench.records.record import Metric
 from peftbench.studies.merging import merged, own_adapters
 from peftbench.studies.merging.own_adapters import rates
 from peftbench.studies.merging.study import Merging
@@ -39,14 +40,10 @@ from peftbench.workloads.subject import Subject
 OpenBench = Callable[..., Workbench]
 
 
-EARLIER = Record(
+EARLIER = a_record(
     id="a",
     workload="merging",
-    method="lora",
     task="nli+sentiment",
-    batch_size=8,
-    seq_len=32,
-    status="ok",
     metrics={"lr@nli": Metric(1e-3, "1")},
     variant={"seed": 0, "by": "own"},
 )

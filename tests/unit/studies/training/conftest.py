@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
 from itertools import cycle
@@ -17,18 +16,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-@pytest.fixture(scope="session")
-def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, wordpiece: PreTrainedTokenizerFast) -> Path:
+@pytest.fixture
+def tiny_decoder(tmp_path: Path, unadorned: PreTrainedTokenizerFast) -> Path:
     """A folder with a Llama of 2 layers of 32 and its tokenizer, which puts nothing around a text."""
-    from tokenizers import processors
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    folder = tmp_path_factory.mktemp("decoder")
-    tokenizer = copy.deepcopy(wordpiece)
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B")
-    tokenizer.eos_token = "[SEP]"
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=len(unadorned),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -38,9 +32,9 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory, wordpiece: PreTrained
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+        LlamaForCausalLM(config).save_pretrained(tmp_path)
+    unadorned.save_pretrained(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from peftbench.devices.precision import Precision
-from peftbench.errors import UserError
+from peftbench.errors import UnsupportedError, UserError
 from peftbench.matrix.cases import parse_method
 from peftbench.matrix.catalogue import Catalogue
 from peftbench.records.ids import Case
@@ -107,6 +107,17 @@ def test_a_prompt_is_answered_and_judged_by_tokens_with_an_adapter(
         assert "exact_match" not in found.metrics
     answering = open_decoder(epochs=0.1, eval_every=1, metric="exact_match")
     assert single.train_once(training_case("prompt-tuning", "sft"), answering, None).metrics["exact_match"].value == 0
+
+
+def test_a_training_refuses_what_adapts_a_sequence_as_a_whole_where_examples_share_one_or_there_is_no_room(
+    open_decoder: OpenBench, training_case: Callable[..., Case]
+) -> None:
+    bench, room = open_decoder(packing=True, seq_len=24), open_decoder(seq_len=50, pad_to_length=True)
+    for method in ("prompt-tuning", "cpt", "alora(alora_invocation_tokens=5)"):
+        with pytest.raises(UnsupportedError, match=r"not (before|from) each packed example"):
+            single.train_once(training_case(method, "sft"), bench, None)
+    with pytest.raises(UnsupportedError, match="puts 20 tokens before 50, and the model has positions for 64"):
+        single.train_once(training_case("prompt-tuning", "sft"), room, None)
 
 
 @pytest.mark.parametrize(

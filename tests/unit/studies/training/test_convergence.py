@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+from tests.records import a_record
 
 from peftbench.config.settings import Settings
 from peftbench.errors import UserError
@@ -29,14 +30,12 @@ def study(catalogue: Catalogue) -> Convergence:
 
 
 def record(case: Case, quality: float, workload: str = "convergence") -> Record:
-    return Record(
+    return a_record(
+        str(case.method),
         id=case.id,
         workload=workload,
-        method=str(case.method),
         task=case.task,
         batch_size=case.batch_size,
-        seq_len=32,
-        status="ok",
         variant=dict(case.variant),
         curve=(CurvePoint(step=1, examples=8, time_s=1.0, quality=quality),),
     )
