@@ -192,4 +192,4 @@ def test_a_terminal_of_any_encoding_gets_a_readable_list(encoding: str) -> None:
     head, line, *rows = result.stdout.decode(encoding).splitlines()
     assert head.split()[:2] == ["task", "classes"]
     assert set(line.strip()) == {"\u2500" if encoding == "utf-8" else "-"}
-    assert rows[0].split()[:2] == ["nli", "3"]
+    assert rows[0].split()[:2] == ["nli", "entailment,"]
