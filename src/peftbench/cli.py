@@ -19,9 +19,29 @@ USAGE_ERROR: Final = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status; an error of the user is one line on stderr."""
+    """Run a command and return the exit status; an error of the user or of the system is one line on stderr."""
     with readable(sys.stdout, sys.stderr):
-        return _main(arguments)
+        try:
+            try:
+                return _main(arguments)
+            finally:
+                sys.stdout.flush()  # not at the end of Python, where an error is a traceback
+        except BrokenPipeError:  # `peftbench ... | head`
+            _discard_unwritten()
+            return 0
+        except OSError as error:
+            where = f"{error.filename}" if error.filename else "standard output cannot be written"
+            sys.stderr.write(f"peftbench: {on_terminal(f'{where}: {error.strerror or error}')}\n")
+            _discard_unwritten()
+            return USAGE_ERROR
+
+
+def _discard_unwritten() -> None:
+    """Send what stdout still holds to nowhere, if it cannot be written where it should go."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(arguments: Sequence[str] | None) -> int:
@@ -35,9 +55,6 @@ def _main(arguments: Sequence[str] | None) -> int:
     except PeftbenchError as error:
         sys.stderr.write(f"peftbench: {on_terminal(str(error))}\n")
         return USAGE_ERROR
-    except BrokenPipeError:  # `peftbench ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 if __name__ == "__main__":

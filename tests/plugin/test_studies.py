@@ -17,14 +17,6 @@ from peftbench import bench
 @bench("convergence")
 def convergence(peft_case):
     peft_case.measure()
-
-@bench("merging")
-def merging(peft_case):
-    peft_case.measure()
-
-@bench("deployment")
-def deployment(peft_case):
-    peft_case.measure()
 """
 SMALL = (
     "--peftbench-methods=pfeiffer,full",
@@ -110,6 +102,11 @@ def test_what_cannot_be_done_is_one_line_before_anything_is_trained(
     ("split", "rows", "message"),
     [
         ("validation", [], "*validation.jsonl has no rows"),
+        (
+            "validation",
+            [{"premise": "a", "hypothesis": "b", "label": 1}] * 3,
+            "*validation.jsonl: all 3 rows are of the class 'neutral', so any model that answers it is perfect; give*",
+        ),
         ("train", [{"premise": "a", "hypothesis": "b", "label": 3}], "*train.jsonl, line 1: label is 3, not one of*"),
         ("other", [{"premise": "a", "hypothesis": "b", "label": "no"}], "*other.jsonl, line 1: label is 'no', not*"),
     ],
@@ -142,10 +139,10 @@ def test_without_measuring_each_training_takes_one_step(study: Study) -> None:
 def test_a_server_under_offered_loads_is_recorded_shown_and_resumed(
     benches: pytest.Pytester, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    benches.makepyfile(bench_serving=STUDIES)
+    benches.makepyfile(bench_serving=STUDIES.replace("convergence", "deployment"))
     few = ("--benchmark-only", "--peftbench-methods=lora", "--peftbench-tasks=nli", "--peftbench-batch-sizes=2")
     more = ("--peftbench-seq-len=16", "--peftbench-serve=2", "--peftbench-requests=20", "-k", "byswitch")
-    asked = ("bench_serving.py", *few, *more, "--peftbench-workloads=deployment", "--peftbench-json=run.json")
+    asked = ("bench_serving.py", *few, *more, "--peftbench-json=run.json")
     refused = benches.runpytest_inprocess(*asked, "--peftbench-offered-load=50%,many")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["ERROR: peftbench: --peftbench-offered-load=50%,many: *"])
@@ -168,7 +165,8 @@ def test_a_server_under_offered_loads_is_recorded_shown_and_resumed(
 def test_adapters_of_two_tasks_are_merged_and_scored_and_the_end_points_are_what_they_say(
     study: Study, benches: pytest.Pytester
 ) -> None:
-    asked = ("--peftbench-workloads=merging", "--peftbench-methods=lora", "--peftbench-merge=cat,linear")
+    benches.makepyfile(bench_studies=STUDIES.replace("convergence", "merging"))
+    asked = ("--peftbench-methods=lora", "--peftbench-merge=cat,linear")
     few = ("--peftbench-seeds=1", "--peftbench-learning-rates=1e-2", "--peftbench-json=run.json")
     alone = study(*asked, *few)
     assert alone.ret == pytest.ExitCode.USAGE_ERROR

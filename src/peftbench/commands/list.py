@@ -136,7 +136,7 @@ COLUMNS: Final[Mapping[str, Sequence[Column]]] = {
     ),
     "tasks": (
         _text("name", "task"),
-        _number("classes", "classes"),
+        _text("labels", "classes", folds=True),
         _text("metric"),
         _number("max_length", "max tokens"),
         _text("fields", folds=True),

@@ -79,7 +79,7 @@ def fitted_task(source: Source, task: Task) -> Task:
         try:
             return task.named(names[fields[-1]])
         except UserError as error:
-            raise UserError(f"{_where(source, task, 'train')}, {fields[-1]}: {error}") from None
+            raise UserError(f"{origin(source, task, 'train')}, {fields[-1]}: {error}") from None
     return task.fitted(row for _, row in _raw_rows(source, task, "train") if isinstance(row, Mapping))
 
 
@@ -91,7 +91,7 @@ def load_rows(source: Source, task: Task, split: str = "train", limit: int | Non
     """
     if source.kind == "synthetic":
         raise ValueError("synthetic examples are made without rows")
-    where = _where(source, task, split)
+    where = origin(source, task, split)
     rows: list[Row] = []
     for place, row in islice(_raw_rows(source, task, split), limit):
         if not isinstance(row, Mapping):
@@ -107,10 +107,11 @@ def load_rows(source: Source, task: Task, split: str = "train", limit: int | Non
 def place_of(source: Source, task: Task, split: str, number: int) -> str:
     """Return where the row is that `load_rows` returns at an index: file or data set, and line or row."""
     place, _ = next(islice(_raw_rows(source, task, split), number, None))
-    return f"{_where(source, task, split)}, {place}"
+    return f"{origin(source, task, split)}, {place}"
 
 
-def _where(source: Source, task: Task, split: str) -> str:
+def origin(source: Source, task: Task, split: str) -> str:
+    """Return where the rows of a split are: the file, or the data set on the hub. The source is not synthetic."""
     return str(_data_file(source.folder, task.name, split)) if source.folder else f"{_on_hub(task).path} ({split})"
 
 

@@ -66,6 +66,7 @@ def tasks(catalogue: Catalogue) -> Iterator[Description]:
             "summary": task.summary,
             "head": str(task.head),
             "classes": len(task.labels) or None,
+            "labels": list(task.labels),
             "metric": task.metric,
             "max_length": task.max_length,
             "fields": list(task.fields),

@@ -134,7 +134,8 @@ def _without_rows(answer: Answer) -> list[str]:
     if not measured:
         return [f"No case has numbers: {counted(len(answer.run.records), 'case')}, none of them ok."]
     if len(answer.found.methods) == 1:
-        with_full = "" if measured == [FULL] else ": with full in --peftbench-methods its costs are against full"
+        timed = measured != [FULL] and any("ratio" in record.metrics for record in answer.run.records)
+        with_full = ": with full in --peftbench-methods its costs are against full" if timed else ""
         return [f"One method was measured ({measured[0]}), so nothing is compared{with_full}."]
     return [f"One method has numbers ({measured[0]}), so nothing is compared."] if len(measured) == 1 else []
 

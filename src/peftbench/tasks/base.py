@@ -124,6 +124,11 @@ class Task(ABC):
         fields = ", ".join(self.fields)
         return f"lacks the field {missing[0]!r}; each row of task {self.name!r} has {fields}, and this one {given}"
 
+    def undecided(self, rows: Sequence[Row]) -> str:
+        """Return the reason why a score on these rows, each without a problem, cannot rank models, or ''."""
+        del rows
+        return ""
+
     @abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
         """Tokenise rows with the model's own fast tokenizer. No example is longer than `seq_len` tokens.

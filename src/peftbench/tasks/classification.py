@@ -35,6 +35,13 @@ class ClassificationTask(Task):
         label = self.fields[-1]
         return super().problem(row) or text_problem(row, self.texts) or class_problem(label, row[label], self.labels)
 
+    def undecided(self, rows: Sequence[Row]) -> str:
+        """Return that all rows are of one class, which a constant answer gets right, or ''."""
+        (only, *others) = {class_id(row[self.fields[-1]], self.labels) for row in rows}
+        if others or only is None:
+            return ""
+        return f"all {len(rows)} rows are of the class {self.labels[only]!r}, so any model that answers it is perfect"
+
     def encode(self, rows: Sequence[Row], tokenizer: PreTrainedTokenizerFast, seq_len: int) -> list[Features]:
         """Tokenise the texts. If a pair is too long, the longer text is cut first."""
         first, *rest = ([row[name] for row in rows] for name in self.texts)

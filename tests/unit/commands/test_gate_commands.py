@@ -304,15 +304,36 @@ def test_the_commands_import_no_torch_and_help_no_numpy(record: Callable[..., Pa
     assert idle.stderr.strip() == "[]"
 
 
-def test_a_closed_pipe_is_no_error(record: Callable[..., Path]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_no_error(
+    record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     path = str(record("run"))
     code = (
         "import os, sys; from peftbench.cli import main\n"
         "r, w = os.pipe(); os.dup2(w, 1); os.close(w); os.close(r)\n"
         "sys.exit(main(sys.argv[1:]))"
     )
+    for arguments in (["compare", path, path], ["--help"]):
+        result = _python(code, *arguments)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_one_line(
+    record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, unbuffered: str
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    path = str(record("run"))
+    code = (
+        "import os, sys; from peftbench.cli import main\n"
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 1); sys.exit(main(sys.argv[1:]))"
+    )
     result = _python(code, "compare", path, path)
-    assert (result.returncode, result.stderr) == (0, "")
+    told = "peftbench: standard output cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (2, told)
 
 
 def test_one_writer_at_a_time(record: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

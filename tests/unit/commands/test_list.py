@@ -51,6 +51,11 @@ def test_everything_is_listed(kind: str, capsys: pytest.CaptureFixture[str]) -> 
     assert names == list(getattr(Catalogue.load(), kind))
 
 
+def test_tasks_name_their_classes_since_data_must_have_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "tasks"]) == 0
+    assert "negative" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_table_fits_the_terminal(
@@ -187,4 +192,4 @@ def test_a_terminal_of_any_encoding_gets_a_readable_list(encoding: str) -> None:
     head, line, *rows = result.stdout.decode(encoding).splitlines()
     assert head.split()[:2] == ["task", "classes"]
     assert set(line.strip()) == {"\u2500" if encoding == "utf-8" else "-"}
-    assert rows[0].split()[:2] == ["nli", "3"]
+    assert rows[0].split()[:2] == ["nli", "entailment,"]

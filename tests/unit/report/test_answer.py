@@ -54,6 +54,11 @@ def cells(text: str, method: str) -> list[str]:
     return next(line.split() for line in text.splitlines() if line.startswith(method))
 
 
+MERGED = replace(
+    case("lora", 1.0, workload="merging", task="nli+ner"),
+    metrics={"quality": Metric(0.9, "1"), "checkpoint_bytes": Metric(9.0, "B")},
+    variant={"seed": 0, "by": "own"},
+)
 GROUPS: Sequence[tuple[str, int]] = (("nli", 1), ("nli", 8), ("ner", 1))
 """Full costs 2, 4 and 8 base steps in these."""
 
@@ -162,6 +167,7 @@ def test_without_full_times_are_against_the_base_step_and_it_is_said() -> None:
     [
         ([case("lora", 1.0)], "One method was measured (lora), so nothing is compared: with full in"),
         ([case("full", 1.0)], "One method was measured (full), so nothing is compared.\n"),
+        ([MERGED], "One method was measured (lora), so nothing is compared.\n"),  # a study that full is not part of
         ([case("full", 1.0), case("lora", 1, status="failed")], "One method has numbers (full), so nothing is"),
         ([case("lora", 1, status="invalid")], "No case has numbers: 1 case, none of them ok."),
     ],

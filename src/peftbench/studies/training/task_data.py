@@ -96,7 +96,8 @@ def check(backend: Backend, tasks: Sequence[str]) -> None:
 
     Raises:
         UserError: the weights are random, the data is synthetic, a task has no such metric, or a split is missing, is
-            empty or holds rows that cannot be used (labels outside the range, another label set); says where.
+            empty or holds rows that cannot be used (labels outside the range, another label set), or the validation set
+            is of one class; says where.
     """
     if backend.model.random_weights:
         raise UserError(
@@ -111,7 +112,9 @@ def check(backend: Backend, tasks: Sequence[str]) -> None:
         judged_by(task, backend.settings.metric)
         _rows(backend, task, "train")
         for what, source, split in [(VALIDATION, backend.data, VALIDATION), *test_sets(backend, task)]:
-            data.load_rows(source, task, split, backend.settings.eval_rows)
+            rows = data.load_rows(source, task, split, backend.settings.eval_rows)
+            if what == VALIDATION and (reason := task.undecided(rows)):
+                raise UserError(f"{data.origin(source, task, split)}: {reason}; give rows of at least two classes")
             used.add(what)
     if unused := [what for what in backend.settings.test_data if what not in used]:
         raise UserError(f"--peftbench-test-data={unused[0]}: no such set for {', '.join(tasks)}")
