@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from tests.records import FINGERPRINT
 from tests.unit.pages.specimens import (
-    FINGERPRINT,
     SETTINGS,
     comparison,
     deployments,
