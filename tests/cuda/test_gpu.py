@@ -240,7 +240,6 @@ def test_a_failed_assertion_on_the_device_is_poison() -> None:
 import torch
 from peftbench.devices.execution import Execution
 from peftbench.devices.failures import classify, context_is_alive
-from peftbench.devices.graphs import capture
 device = torch.device("cuda", 0)
 try:
     torch.zeros(4, device=device)[torch.tensor([9], device=device)].sum().item()

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from peftbench.config.options import flag_name
 from peftbench.config.settings import Settings, options
+from peftbench.records.ids import CaseId
 from peftbench.records.record import Record, Run
 
 MEASURED: Final = {"seed": "seed", "lr": "learning_rates", "n": "serve"}
@@ -35,7 +36,8 @@ def command(record: Record, run: Run) -> str:
     if record.stop == "rounds" and record.launches:
         asked["rounds"] = record.launches[0].rounds
     words = [_option(name, value) for name, value in asked.items()]
-    chosen = [] if record.function == record.workload else ["-k", record.function]
+    function = CaseId(record.id).function
+    chosen = [] if function == record.workload else ["-k", function]
     return shlex.join(["pytest", "benches/", "--benchmark-only", *words, *chosen])
 
 

@@ -92,8 +92,8 @@ def is_stream(path: Path) -> bool:
     """Tell whether a path is a pipe or a character device, which is written to and not replaced.
 
     Raises:
-        UserError: the path is neither that nor a plain file (a folder, a disk, a socket), is below a file, or cannot be
-            examined.
+        UserError: the path is neither that nor a plain file (a folder, a disk, a socket), is below a file, is in a
+            folder that cannot be written to, or cannot be examined.
     """
     try:
         mode = path.stat().st_mode
@@ -107,21 +107,24 @@ def is_stream(path: Path) -> bool:
     if not stat.S_ISREG(mode):
         kind = "folder" if stat.S_ISDIR(mode) else "socket" if stat.S_ISSOCK(mode) else "disk"
         raise UserError(f"{path}: is a {kind}; name the file to be written")
+    require_folder(Path(os.path.realpath(path)).parent, of=path)  # a new file takes the place of the old one
     return False
 
 
 def require_folder(folder: Path, *, of: Path) -> None:
-    """Refuse a folder that can be neither used nor made, since it, or what should hold it, is no folder.
+    """Refuse a folder that can be neither used nor made, since it, or what should hold it, is no folder or read-only.
 
     Args:
         folder: The folder.
         of: What should be written, for the message.
 
     Raises:
-        UserError: names what is no folder.
+        UserError: names what is no folder, or cannot be written to.
     """
     for part in (folder, *folder.parents):
         if os.path.isdir(part):  # noqa: PTH112 - a path that must not be examined is no error here
+            if not os.access(part, os.W_OK):
+                raise UserError(f"{of}: cannot be written: {part.absolute()} is read-only; name another place")
             return
         if os.path.lexists(part):
             raise UserError(f"{of}: cannot be written: {part} is no folder; name another place")

@@ -90,6 +90,15 @@ class CaseId:
     def _parameters(self) -> str:
         return self.text.partition("[")[2].removesuffix("]")
 
+    def own_parameters(self, case: str) -> str:
+        """Return the parameters that the test has beside its case, `2` of `hidden[lora-nli-bs8-2]`; '' if it has none.
+
+        Args:
+            case: Method and group of the case, as in its id: `lora-nli-bs8`. The case must have no variant.
+        """
+        before, found, after = f"-{self._parameters}-".partition(f"-{case}-")
+        return "-".join(filter(None, (before[1:], after[:-1]))) if found else ""
+
     def method_among(self, names: Iterable[str]) -> str:
         """Return the longest of some names that can be the case's method, or ''; `lora-fa` is not `lora`."""
         parameters = f"-{self._parameters}"

@@ -161,8 +161,13 @@ class Record:
 
     @property
     def function(self) -> str:
-        """Name of the benchmark function: the test's name without parameters."""
-        return CaseId(self.id).function
+        """Benchmark function: the test's name with the parameters of its own, `hidden[2]`, without those of the case.
+
+        Cases of one function are compared with each other. What a test varies itself makes them different functions.
+        """
+        name = CaseId(self.id)
+        own = "" if self.variant else name.own_parameters(f"{self.method}-{self.group}")
+        return f"{name.function}[{own}]" if own else name.function
 
     @property
     def group(self) -> str:

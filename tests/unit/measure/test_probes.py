@@ -1,6 +1,6 @@
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
@@ -119,7 +119,12 @@ def test_a_window_of_steps_is_sampled_and_its_neighbours_are_told(monkeypatch: p
     monkeypatch.setattr("peftbench.measure.energy.window.LEAD_IN_PERIODS", 0)
     monkeypatch.setattr("peftbench.measure.probes._synchronize", lambda _: None)
     paces: list[torch.device] = []
-    monkeypatch.setattr("peftbench.measure.probes.paced", lambda step, device: paces.append(device) or step)
+
+    def paced(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        paces.append(device)
+        return step
+
+    monkeypatch.setattr("peftbench.measure.probes.paced", paced)
     probes = CudaProbes(torch.device("cpu"), rate_hz=100.0)
     probes._nvml = Listing(None, "no counter")
     steps: list[int] = []

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peftbench.errors import UserError
-from peftbench.records.fileio import locked, parse_json, read_json, read_text, write_atomically
+from peftbench.records.fileio import is_stream, locked, parse_json, read_json, read_text, write_atomically
 
 
 def _exit_status(code: str, path: Path) -> int:
@@ -220,3 +220,13 @@ def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
     except UserError as error:
         assert str(error).startswith("f:")  # noqa: PT017 - most texts are refused, some are not
         assert len(str(error).splitlines()) == 1  # noqa: PT017
+
+
+@pytest.mark.parametrize("name", ["run.json", "new/run.json"])
+def test_a_folder_that_is_read_only_is_told_before_anything_is_measured(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    monkeypatch.setattr(os, "access", lambda part, _: part != tmp_path)  # as on a read-only disk, for root too
+    with pytest.raises(UserError, match=rf"run\.json: cannot be written: {tmp_path} is read-only; name another place$"):
+        is_stream(tmp_path / name)

@@ -26,6 +26,13 @@ def test_an_id_is_taken_apart_as_it_was_written_whatever_a_test_adds(case: Case,
     assert not found.is_of_batch_size(case.batch_size * 10)
 
 
+@given(cases.filter(lambda case: not case.variant), st.sampled_from(["", "7", "-1", "lora-2"]))
+def test_what_a_test_varies_itself_is_what_is_left_of_its_id(case: Case, own: str) -> None:
+    for text in (f"{own}-{case.id}", f"{case.id}-{own}") if own else (case.id,):
+        assert CaseId(f"hidden[{text}]").own_parameters(case.id) == own
+    assert CaseId(f"hidden[{case.id}-1]").own_parameters(f"{case.id}0") == ""
+
+
 def test_a_task_is_not_another_that_ends_like_it() -> None:
     assert not CaseId("f[lora-ner-bs2]").is_of_task("nli")
     assert CaseId("f[lora-nli-bs2]").method_among(["full"]) == ""

@@ -167,6 +167,24 @@ def test_functions_that_share_a_workloads_name_are_compared_each_with_its_own_fu
     ]
 
 
+def test_what_a_test_varies_itself_has_a_block_and_a_full_of_its_own() -> None:
+    found = [
+        replace(one, id=f"hidden[{one.method}-nli-bs8-{layer}]", workload="<lambda>", metrics=metrics)
+        for layer, ratio in ((1, 1.0), (2, 4.0))
+        for one, metrics in (
+            (FULL, {"ratio": Metric(ratio, "1", noise="timed")}),
+            (LORA, {"ratio": Metric(ratio / 2, "1", noise="timed")}),
+        )
+    ]
+    text = render(replace(RUN, records=tuple(found)), width=160)
+    assert "<lambda> (hidden[1])  nli, batch size 8" in text
+    assert "<lambda> (hidden[2])  nli, batch size 8" in text
+    assert [line.split()[1:3] for line in text.splitlines() if line.startswith("lora")] == [
+        ["0.50", "0.50"],
+        ["2.00", "0.50"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -21,7 +21,7 @@ def by_products(heads: int, key_heads: int) -> tuple[int, int, int]:
         product = counted.get_total_flops()
         result = scores.softmax(-1) @ value
         forward = counted.get_total_flops()
-        result.sum().backward()
+        torch.autograd.backward(result.sum())
     return product, forward, counted.get_total_flops() - forward
 
 
