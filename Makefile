@@ -20,15 +20,17 @@ RUN := .peftbench/gated.json
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benches/ --benchmark-only $(ARGS)
 
-# The tests of real pytest runs and the others run side by side, on a core each. ARGS are for both.
+# The tests run side by side, on a core each: those of real pytest runs with some rooms, and the other rooms, so that
+# both take as long. ARGS are for both.
+BESIDE := tests/unit/commands tests/unit/pages tests/unit/processes tests/unit/tools
 test: $(VENV)/.installed-test
 	$(MAKE) --no-print-directory --jobs=2 $(if $(filter output-sync,$(.FEATURES)),--output-sync) test-plugin test-unit
 
 test-plugin: $(VENV)/.installed-test
-	$(BIN)/python -m pytest tests/plugin tests/cuda $(ARGS)
+	$(BIN)/python -m pytest $(BESIDE) tests/plugin tests/cuda $(ARGS)
 
 test-unit: $(VENV)/.installed-test
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest tests/unit $(BESIDE:%=--ignore=%) $(ARGS)
 
 # Without a browser or npm the tests are skipped, and say so; in CI (PEFTBENCH_BROWSER_REQUIRED=1) they fail.
 browser: $(VENV)/.installed-browser

@@ -90,6 +90,21 @@ def test_every_word_stands_for_one_class() -> None:
     )
 
 
+def test_the_table_of_rooms_names_each_folder_in_the_order_of_the_layers() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+    table = text[text.index("## The rooms") : text.index("## On top of")]
+    rooms = [
+        room for line in re.findall(r"^\| `.*", table, re.MULTILINE) for room in re.findall(r"`(\w[\w/]*)/`", line)
+    ]
+    source = ROOT / "src/peftbench"
+    folders = {str(path.parent.relative_to(source)) for path in source.rglob("__init__.py")} - {"."}
+    assert {room for room in folders if not any(f"{one}/".startswith(f"{room}/") for one in rooms)} == set()
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    places = {name: place for place, layer in enumerate(contracts[0]["layers"]) for name in layer.split(" | ")}
+    order = [places[room.partition("/")[0]] for room in rooms]
+    assert order == sorted(order)
+
+
 def test_every_page_of_the_site_is_reached_from_its_first_page() -> None:
     entries = re.findall(r"^[a-z][a-z0-9/-]*$", (ROOT / "docs/index.md").read_text(), flags=re.MULTILINE)
     pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}

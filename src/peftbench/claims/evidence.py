@@ -110,9 +110,9 @@ class Evidence:
         """Return the training of a method on one task with one seed, or None."""
         return self._singles.get((method, group, seed))
 
-    def singles(self, of: Callable[[str], bool]) -> list[Training]:
-        """Return the trainings on one task of the methods for which `of` is true."""
-        return [one for one in self._singles.values() if of(one.method)]
+    def singles(self, of: Callable[[str], bool] | None = None) -> list[Training]:
+        """Return the trainings on one task of the methods for which `of` is true; None: of all methods."""
+        return [one for one in self._singles.values() if of is None or of(one.method)]
 
     def adapters(self) -> list[Training]:
         """Return the trainings of all adapters on one task each."""

@@ -135,7 +135,7 @@ def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     del tasks
     ratios = _relative(samples.cost_ratios(evidence, what="time_s", of=lambda method: method != FULL))
     goals = "seconds of steps to the target, against full"
-    lost = {method: _missed(evidence, method) for method in {one.method for one in evidence.singles(_any)}}
+    lost = {method: _missed(evidence, method) for method in {one.method for one in evidence.singles()}}
     if FULL not in lost:
         return {}
     scored = {}
@@ -156,16 +156,12 @@ def _by_cost(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
     return scored
 
 
-def _any(method: str) -> bool:
-    return bool(method)
-
-
 def _with_quality(scored: Mapping[str, _Scored], evidence: Evidence) -> dict[str, _Scored]:
     """Return scores of an objective that knows no quality, with what the trainings say about the target.
 
     Where nothing was trained towards a target, methods are ranked by the objective alone.
     """
-    judged = {one.method for one in evidence.singles(_any) if evidence.goal(one.group) is not None}
+    judged = {one.method for one in evidence.singles() if evidence.goal(one.group) is not None}
     found = {}
     for method, one in scored.items():
         missed = _missed(evidence, method, "the target") if method in judged else UNTRAINED if judged else ""
@@ -212,7 +208,9 @@ def _by_latency(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
         active = scored[method].score if method in scored else None
         if active is None or math.exp(seen.value) < active.value:
             scored[method] = _Scored(_factor(seen), f"{math.exp(seen.value):.2f} times the plain model's, once merged")
-    return _with_full(scored, evidence, "the plain model")
+    if scored and any(record.method == FULL for record in evidence.records):
+        scored[FULL] = _Scored(Observation.exactly(1.0), "the plain model")
+    return scored
 
 
 def _by_storage(evidence: Evidence, tasks: int) -> dict[str, _Scored]:
@@ -259,9 +257,3 @@ def _relative(found: samples.Samples) -> dict[str, Observation]:
 def _factor(seen: Observation) -> Observation:
     low, high = math.exp(seen.low), math.exp(seen.high) if seen.high < math.inf else math.inf
     return Observation(math.exp(seen.value), low, high, seen.censored)
-
-
-def _with_full(scored: dict[str, _Scored], evidence: Evidence, reason: str) -> dict[str, _Scored]:
-    if scored and any(record.method == FULL for record in evidence.records):
-        scored[FULL] = _Scored(Observation.exactly(1.0), reason)
-    return scored

@@ -100,12 +100,13 @@ def report(found: Run, machine: Machine, rule: Rule, threads: int, budget_min: f
 
 
 def _measure(folder: Path, launches: int, more: Sequence[str]) -> None:
+    from peftbench.processes.launches.process import plugin_option
+
     (folder / "bench_doctor.py").write_text(BENCH, encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\npython_files = bench_*.py\n", encoding="utf-8")
-    plugin = [] if _installed() else ["-p", "peftbench.plugin"]
     done = subprocess.run(  # noqa: S603 - this interpreter
         [
-            *(sys.executable, "-m", "pytest", str(folder), *plugin, "-q", "--benchmark-only", *MATRIX, *more),
+            *(sys.executable, "-m", "pytest", str(folder), *plugin_option(), "-q", "--benchmark-only", *MATRIX, *more),
             *(f"--peftbench-launches={launches}", f"--peftbench-json={folder / 'run.json'}"),
             *(f"--rootdir={folder}", f"--config-file={folder / 'pytest.ini'}"),
         ],
@@ -113,9 +114,3 @@ def _measure(folder: Path, launches: int, more: Sequence[str]) -> None:
     )
     if not (folder / "run.json").exists():
         raise UserError(f"nothing was measured (pytest ended with status {done.returncode}); see above")
-
-
-def _installed() -> bool:
-    from importlib.metadata import entry_points
-
-    return any(point.value == "peftbench.plugin" for point in entry_points(group="pytest11"))

@@ -34,6 +34,13 @@ def check_rows(
 
     With a tokenizer the first of them are tokenised as well.
 
+    Args:
+        source: where the rows come from; only a folder is read.
+        task: as the catalogue has it; it is fitted to the data here.
+        tokenizer: the model's own.
+        seq_len: most tokens of an example.
+        positions: the longest sequence that the model takes, where it says one.
+
     Raises:
         UserError: no file for the task, or a row that cannot be used; says where.
     """
@@ -138,7 +145,11 @@ def encode(
 def placed(
     source: Source, task: Task, split: str, *, numbers: Sequence[int] | None = None, positions: int | None = None
 ) -> Iterator[None]:
-    """Within the context, in which rows are tokenised, the error of one says where the row stands (see `encode`)."""
+    """Within the context, in which rows are tokenised, the error of one says where the row stands (see `encode`).
+
+    Raises:
+        UserError: a row cannot be tokenised; says which, and what to do.
+    """
     try:
         yield
     except RowError as error:

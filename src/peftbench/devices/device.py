@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from peftbench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import torch
 
@@ -69,12 +69,11 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(count))
 
 
-def choose_gpus(wanted: Sequence[str], visible: Callable[[], Sequence[str]] = visible_gpus) -> tuple[str, ...]:
+def choose_gpus(wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the UUIDs of the GPUs that were named, each once.
 
     Args:
         wanted: Words: `all`, indices as this process sees them, or UUIDs (`GPU-...`, `MIG-...`), which are not checked.
-        visible: Returns the UUIDs of the visible GPUs. It is called only if a word is no UUID.
 
     Raises:
         UserError: there is no such GPU, or one is named twice.
@@ -84,7 +83,7 @@ def choose_gpus(wanted: Sequence[str], visible: Callable[[], Sequence[str]] = vi
         if word.startswith(("GPU-", "MIG-")):
             found.append(word)
             continue
-        there = visible()
+        there = visible_gpus()
         if word == "all" and there:
             found += there
         elif word.isdecimal() and int(word) < len(there):

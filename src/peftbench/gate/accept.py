@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from peftbench.errors import UserError
 from peftbench.gate import decision
@@ -17,6 +18,8 @@ from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
 
 Logs = Mapping[str, tuple[float, ...]]
 """Session, oldest first -> one value of each launch, a logarithm of a ratio of times."""
+MOST_NAMED: Final = 5
+"""Most cases that an error names. The others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +154,9 @@ def _problem(case: CaseSnapshot) -> str:
     return f"{case.status}: {case.reason}" if case.reason else case.status
 
 
-def _some(names: list[str], most: int = 5) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _some(names: list[str]) -> str:
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _shift(before: Snapshot, run: Snapshot, names: Iterable[str], rule: Rule) -> float:

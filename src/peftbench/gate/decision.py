@@ -134,7 +134,16 @@ def shifts(base: Moments, new: Moments, common: Array, rule: Rule, kinds: Array 
 
 
 def tested(estimate: Array, spread: Array, df: Array, *, base_count: Array, new_count: Array, rule: Rule) -> Shifts:
-    """Return estimates with their probabilities and bounds, for a t distributed error."""
+    """Return estimates with their probabilities and bounds, for a t distributed error.
+
+    Args:
+        estimate: Shift of each case in log units, the common shift taken off. Shape [cases], as of all arrays here.
+        spread: Standard deviation between launches, in log units.
+        df: Degrees of freedom of the spread.
+        base_count: Launches of each case in the baseline.
+        new_count: Launches of each case in the run.
+        rule: The constants.
+    """
     error = spread * _error_factor(base_count, new_count)
     tolerance, margin = np.log1p(rule.tolerance), stdtrit(df, rule.confidence) * error
     return Shifts(
@@ -156,7 +165,13 @@ def _error_factor(base_count: Array, new_count: Array) -> Array:
 
 
 def upper_tail(excess: Array, error: Array, df: Array) -> Array:
-    """Return the probability of a t distributed number at least this far above 0."""
+    """Return the probability of a t distributed number at least this far above 0.
+
+    Args:
+        excess: How far above 0, in log units; of any shape, as the others.
+        error: Standard error, in log units. Without any, the result is 0, 1/2 or 1.
+        df: Degrees of freedom.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):  # without spread the ratio is infinite, or 0 / 0
         ratio = np.where(excess == 0, 0.0, excess / error)
     tail: Array = stdtr(df, -ratio)

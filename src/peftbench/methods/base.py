@@ -56,7 +56,8 @@ class Method(ABC):
 
     `apply` gets a fresh model with its task head, on the device on which it will run, and may change it in place.
     Afterwards exactly the parameters that the method trains, and the head's, require a gradient. Everything else
-    works on the model that `apply` returned.
+    works on the model that `apply` returned. What a method cannot do (merge, be switched off, hold two adapters, ...)
+    raises UnsupportedError, which says why.
     """
 
     name: str

@@ -67,7 +67,11 @@ def require_same_names(path: Path, found: Iterable[str], expected: Iterable[str]
 
 
 def copy_into(parameter: torch.nn.Parameter, tensor: torch.Tensor, path: Path, name: str) -> None:
-    """Copy a tensor of a file into a parameter of the same shape; its dtype and device stay the parameter's."""
+    """Copy a tensor of a file into a parameter of the same shape; its dtype and device stay the parameter's.
+
+    Raises:
+        UserError: the shapes differ; names `path` and `name`.
+    """
     if parameter.shape != tensor.shape:
         raise UserError(f"{path}: {name} has shape {list(tensor.shape)}, the model's has {list(parameter.shape)}")
     parameter.copy_(tensor)

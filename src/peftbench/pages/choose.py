@@ -47,10 +47,9 @@ class CaseRow:
     def keys(self) -> dict[str, str]:
         """What the case is selected by: the values of `KEYS`, and its method and id."""
         record = self.record
-        named = record.workload if record.function == record.workload else f"{record.workload} ({record.function})"
         return {
             "run": self.run,
-            "workload": named,
+            "workload": terminal.named(record),
             "task": f"{record.task}, {record.seq_len} tokens",
             "batch": str(record.batch_size),
             "method": record.method,

@@ -18,6 +18,7 @@ from peftbench.pages.guard import ComparisonPart
 from peftbench.pages.overview import AnswerTable, Headline
 from peftbench.pages.plots import Plot
 from peftbench.pages.sources import NamedFile, Sources
+from peftbench.pages.trends import machine_of
 from peftbench.records.record import Run, differences
 from peftbench.report import terminal
 from peftbench.report.numbers import counted
@@ -114,9 +115,7 @@ def _title(runs: Sequence[NamedFile[Run]]) -> str:
 
 
 def _named(run: Run) -> str:
-    device = run.settings.get("device", "")
-    machine = run.fingerprint.get("device" if device == "cuda" else "cpu", device)
-    return f"{run.settings.get('model', 'a model')} on {machine}"
+    return f"{run.settings.get('model', 'a model')} on {machine_of(run.settings, run.fingerprint)}"
 
 
 def _run(named: NamedFile[Run]) -> RunPart:

@@ -61,10 +61,10 @@ class Details:
     command: str
 
 
-def details(runs: Sequence[NamedFile[Run]], most: int = MOST_CASES) -> list[Details]:
+def details(runs: Sequence[NamedFile[Run]]) -> list[Details]:
     """Return the details of the first cases of all runs; cases of studies count, too."""
     found = [(run, record) for run in runs for record in run.content.records]
-    return [_details(run, record) for run, record in found[:most]]
+    return [_details(run, record) for run, record in found[:MOST_CASES]]
 
 
 def _details(run: NamedFile[Run], record: Record) -> Details:

@@ -15,8 +15,8 @@ from peftbench.records.history import History
 from peftbench.report.cause import NOUNS
 from peftbench.report.diffs import Diff, DiffCase, MovedLine
 from peftbench.report.history import of_history
-from peftbench.report.numbers import counted, milliseconds
-from peftbench.report.sheets import change, of_change, why
+from peftbench.report.numbers import counted
+from peftbench.report.sheets import change, of_change, times, why
 from peftbench.report.wording import level
 
 MOST_VERDICTS: Final = 500
@@ -98,12 +98,11 @@ def most_important_first(cases: Sequence[DiffCase]) -> list[DiffCase]:
 
 
 def _row(case: DiffCase) -> VerdictRow:
-    before, after = case.base_s, case.new_s
     return VerdictRow(
         id=case.id,
         verdict=case.verdict,
         change=change(of_change(case)),
-        times="" if before is None or after is None else f"{milliseconds(before)} -> {milliseconds(after)}",
+        times=times(case.base_s, case.new_s),
         why=why(case),
         moved=[_moved(line) for line in (*case.counters, *case.operators, *case.modules)],
     )

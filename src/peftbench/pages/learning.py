@@ -10,6 +10,7 @@ from typing import Any, Final
 from peftbench.claims.evidence import Evidence, value
 from peftbench.claims.intervals import Interval, Observation, interval
 from peftbench.config.target import HIGHEST
+from peftbench.pages.loads import series_of
 from peftbench.pages.plots import Plot
 from peftbench.records.record import Record
 from peftbench.report.numbers import megabytes, milliseconds, significant
@@ -97,17 +98,13 @@ def _curve(method: str, group: str, found: Sequence[Training]) -> Iterator[dict[
         }
 
 
-def _series(record: Record) -> str:
-    return f"{record.method} by {record.variant.get('by', '?')}"
-
-
 def _latencies(record: Record) -> Iterator[dict[str, Any]]:
     for mix, words in MIXES.items():
         middle, most = value(record, f"{mix}_p50_s"), value(record, f"{mix}_p95_s")
         if middle is not None and most is not None and record.variant.get("n") is not None:
             yield {
                 "group": f"{record.group}, {words}",
-                "series": _series(record),
+                "series": series_of(record),
                 "tasks": record.variant["n"],
                 "ms": 1e3 * middle,
                 "p95": 1e3 * most,
@@ -119,5 +116,5 @@ def _held(record: Record) -> Mapping[str, Any] | None:
     size = value(record, "resident_bytes")
     if size is None or record.variant.get("n") is None:
         return None
-    place = {"group": record.group, "series": _series(record), "tasks": record.variant["n"]}
+    place = {"group": record.group, "series": series_of(record), "tasks": record.variant["n"]}
     return {**place, "mb": size / 1e6, "shown": f"{megabytes(size)} MB"}

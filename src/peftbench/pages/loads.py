@@ -25,6 +25,11 @@ def plot(records: Sequence[Record]) -> Plot:
     )
 
 
+def series_of(record: Record) -> str:
+    """Return method and way to serve, of which a chart has a line."""
+    return f"{record.method} by {record.variant.get('by', '?')}"
+
+
 def _rows(record: Record) -> Iterator[dict[str, Any]]:
     starved = False
     for point in record.loads or ():
@@ -37,7 +42,7 @@ def _rows(record: Record) -> Iterator[dict[str, Any]]:
         answered = f"{significant(point.achieved_per_s)} of {significant(point.offered_per_s)} requests/s answered"
         yield {
             "group": f"{record.group}, {record.variant.get('n', '?')} tasks",
-            "series": f"{record.method} by {record.variant.get('by', '?')}",
+            "series": series_of(record),
             "offered": point.offered_per_s,
             "ms": 1e3 * middle_s,
             "p95": 1e3 * upper_s,

@@ -20,7 +20,6 @@ from peftbench.report.page import page, written
 from peftbench.report.sheet import Row, Sheet
 from peftbench.report.table import Column
 from peftbench.report.wording import level
-from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
     from peftbench.gate.snapshot import CaseSnapshot, Snapshot
@@ -99,11 +98,7 @@ def _appendix(answer: Answer, width: int) -> str:
     """Return the tables of the studies in a run, which need more than a row for each record, and the answer."""
     run = answer.run
     console = page(width=width)
-    for title, table, notes in studies.tables(run, width):
-        console.print(f"\n{on_terminal(title)}")
-        console.print(table)
-        for note in notes:
-            console.print(f"  {on_terminal(note)}")
+    studies.write(run, console, width)
     return written(console) + (f"\n{answer.render(width=width)}" if answer.compares else "")
 
 
@@ -172,7 +167,7 @@ def _changes(diff: Diff) -> Sequence[Column]:
         CASE,
         Column("verdict", _word("verdict"), text=True),
         Column(f"change [{level(diff.confidence)}]", change),
-        Column("ms", lambda row: _moved(row.get("base_s"), row.get("new_s"))),
+        Column("ms", lambda row: times(row.get("base_s"), row.get("new_s"))),
         Column("why", lambda row: str(row["why"]), rank=0, text=True, folds=True),
     )
 
@@ -204,7 +199,8 @@ def why(case: DiffCase) -> str:
     return "; ".join(dict.fromkeys(filter(None, parts)))
 
 
-def _moved(before: float | None, after: float | None) -> str:
+def times(before: float | None, after: float | None) -> str:
+    """Return two times in milliseconds, given in seconds: `12.4 -> 13.1`; '' if one is not known."""
     return "" if before is None or after is None else f"{milliseconds(before)} -> {milliseconds(after)}"
 
 

@@ -33,8 +33,10 @@ from peftbench.studies.training.results import (
     trainings,
 )
 from peftbench.studies.training.stopping import Cost, Goal, cost
+from peftbench.text import on_terminal
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from peftbench.records.record import Record, Run
@@ -82,6 +84,16 @@ def tables(run: Run, width: int) -> Iterator[tuple[str, Table, list[str]]]:
     for group in dict.fromkeys(one.group for one in ways):
         mine = [one for one in ways if one.group == group]
         yield f"{MERGING}  {group}", _table(merging.columns(mine), len(mine), width), merging.notes(mine)
+
+
+def write(run: Run, console: Console, width: int) -> None:
+    """Write the tables of all studies in a run onto a page, each below a blank line."""
+    for title, table, notes in tables(run, width):
+        console.print()
+        console.print(on_terminal(title), style="bold")
+        console.print(table)
+        for note in notes:
+            console.print(f"  {on_terminal(note)}")
 
 
 def _of_members(members: Sequence[Training], goal: Goal | None, width: int) -> Table:

@@ -38,12 +38,7 @@ def render(run: Run, *, width: int, color: bool = False) -> str:
         console.print(drawn(columns, _rows(records)))
         for reason in holes(records):
             console.print(on_terminal(reason))
-    for title, table, notes in studies.tables(run, width):
-        console.print()
-        console.print(on_terminal(title), style="bold")
-        console.print(table)
-        for note in notes:
-            console.print(f"  {on_terminal(note)}")
+    studies.write(run, console, width)
     for reason in holes(filter(studies.has_table, run.records)):
         console.print(on_terminal(reason))
     console.print()
@@ -118,12 +113,13 @@ def blocks(records: Iterable[Record]) -> list[tuple[str, list[Record]]]:
     for record in records:
         found.setdefault((record.workload, record.function, record.group, variants.lengths(record)), []).append(record)
     return [
-        (f"{_named(members[0])}  {members[0].task}, batch size {members[0].batch_size}, {lengths}", members)
+        (f"{named(members[0])}  {members[0].task}, batch size {members[0].batch_size}, {lengths}", members)
         for (*_, lengths), members in found.items()
     ]
 
 
-def _named(record: Record) -> str:
+def named(record: Record) -> str:
+    """Return the workload of a record, with the benchmark function if that is called otherwise."""
     return record.workload if record.function == record.workload else f"{record.workload} ({record.function})"
 
 

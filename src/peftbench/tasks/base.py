@@ -139,14 +139,28 @@ class Task(ABC):
 
     @abstractmethod
     def synthetic(self, count: int, vocabulary: Vocabulary, seq_len: int, seed: int) -> list[Features]:
-        """Make `count` examples from a seed alone. Lengths vary. The first example has exactly `seq_len` tokens."""
+        """Make `count` examples from a seed alone. Lengths vary. The first example has exactly `seq_len` tokens.
+
+        Args:
+            count: Number of examples.
+            vocabulary: Token ids that the model knows.
+            seq_len: Most tokens of an example.
+            seed: Equal seeds make equal examples.
+        """
 
     @abstractmethod
     def collate(self, features: Sequence[Features], vocabulary: Vocabulary, *, pad_to: int | None = None) -> Batch:
-        """Make one batch of examples with their labels, padded to the longest of them or to `pad_to` tokens."""
+        """Make one batch of examples with their labels, padded to the longest of them or to `pad_to` tokens.
+
+        Tensors have the shape [examples, tokens], or [examples, choices, tokens] for multiple choice.
+        """
 
     def packed(self, features: Sequence[Features], seq_len: int) -> list[Features]:
-        """Return examples of up to `seq_len` tokens that hold several each."""
+        """Return examples of up to `seq_len` tokens that hold several each.
+
+        Raises:
+            UserError: examples of this task cannot share a sequence.
+        """
         del features, seq_len
         raise UserError(f"--peftbench-packing: task {self.name!r} has no examples that could share a sequence")
 

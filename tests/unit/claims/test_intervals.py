@@ -90,3 +90,7 @@ def test_a_cost_that_was_never_completed_is_known_from_one_side() -> None:
     assert added_up([done, done]) == Cost(4.0)
     assert added_up([done, lost]) == Cost(10.0, censored=True)
     assert added_up([done, None]) is added_up([]) is None
+
+
+def test_an_end_that_is_not_known_stays_so_whatever_the_range() -> None:
+    assert interval([Observation(0.5)], SCORES) == Interval(0.5, -math.inf, math.inf)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from peftbench.devices.device import device_named, visible_gpus
+from peftbench.devices.device import choose_gpus, device_named, visible_gpus
 from peftbench.errors import UserError
 
 
@@ -67,3 +67,24 @@ def test_gpus_are_named_as_cuda_visible_devices_takes_them(monkeypatch: pytest.M
     pretend_gpus(monkeypatch, 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-bbbb")
     assert visible_gpus() == ("MIG-bbbb",)
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (["all"], ("GPU-aaaa-0", "GPU-aaaa-1")),
+        (["1"], ("GPU-aaaa-1",)),
+        (["1", "0"], ("GPU-aaaa-1", "GPU-aaaa-0")),
+        (["GPU-elsewhere", "MIG-x"], ("GPU-elsewhere", "MIG-x")),
+    ],
+)
+def test_gpus_are_chosen_by_index_or_uuid(
+    words: list[str], chosen: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_gpus(monkeypatch, 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"aaaa-{index}"))
+    assert choose_gpus(words) == chosen
+    with pytest.raises(UserError, match="names a GPU twice"):
+        choose_gpus([*words, words[-1]])
+    with pytest.raises(UserError, match="no GPU '2'; there are all, indices 0 to 1, and UUIDs"):
+        choose_gpus(["2"])

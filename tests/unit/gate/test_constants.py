@@ -3,6 +3,22 @@ import pytest
 from peftbench.errors import UserError
 from peftbench.gate.constants import Rule
 
+LEAST = {
+    "launches": 1,
+    "more-launches": 0,
+    "launches-alone": 0,
+    "siblings": 1,
+    "session-launches": 1,
+    "full-baseline": 2,
+    "min-baseline": 2,
+    "min-cases": 2,
+    "prior-launches": 0,
+    "file-bytes": 0,
+}
+"""Constant that is a whole number -> its least value."""
+TOGETHER = {"full-baseline": "min-baseline=2,", "min-baseline": "full-baseline=1000,"}
+"""Constant -> what must be given with its bounds."""
+
 
 def test_every_constant_has_a_name_and_a_line_of_help() -> None:
     constants = {constant.name: constant for constant in Rule.constants()}
@@ -38,3 +54,15 @@ def test_the_named_constants_are_replaced_and_the_last_value_counts() -> None:
 def test_a_bad_value_is_refused_in_one_line_by_name(text: str, message: str) -> None:
     with pytest.raises(UserError, match=rf"^{message}[^\n]*$"):
         Rule.read(text)
+
+
+@pytest.mark.parametrize(("name", "least"), LEAST.items())
+def test_a_whole_number_reaches_to_its_bounds_and_not_beyond(name: str, least: int) -> None:
+    assert set(LEAST) == {constant.name for constant in Rule.constants() if constant.type is int}
+    most = 2**40 if name == "file-bytes" else 1000
+    for value in (least, most):
+        rule = Rule.read(f"{TOGETHER.get(name, '')}{name}={value}")
+        assert getattr(rule, name.replace("-", "_")) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(UserError, match=f"{name} {value}: must be from {least} to {most}"):
+            Rule.read(f"{TOGETHER.get(name, '')}{name}={value}")

@@ -3,11 +3,12 @@
 import copy
 from collections.abc import Mapping
 from functools import cache
-from typing import Final
+from typing import Any, Final
 from unittest.mock import create_autospec
 
 import pytest
 import torch
+from tools.backbones import ARCHITECTURES
 from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification, PreTrainedModel
 
 from peftbench.methods.base import NO_OVERRIDES, Application, Method
@@ -30,95 +31,46 @@ FITTING: Mapping[str, Mapping[str, Scalar]] = {
 """Overrides that make a method fit a hidden size of 32, by method."""
 
 
+SMALL: Mapping[str, Mapping[str, Any]] = {one.model_type: one.config for one in ARCHITECTURES}
 EXPERTS: Mapping[str, object] = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16}
-GROUPED: Mapping[str, object] = {"num_key_value_heads": 2, "head_dim": 12, "pad_token_id": 0}
-ENCODER_DECODER: Mapping[str, object] = {"d_model": 32, "eos_token_id": 2, "pad_token_id": 0}
+GROUPED: Mapping[str, object] = {"num_key_value_heads": 2, "head_dim": 12}
+"""Fewer keys than queries, whose width is not the hidden size over their number."""
 
 SHAPES: Mapping[str, Mapping[str, object]] = {
-    "albert": {"num_hidden_layers": 4, "num_hidden_groups": 2, "embedding_size": 8},
-    "bart": {
-        **ENCODER_DECODER,
-        "encoder_layers": 2,
-        "decoder_layers": 3,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 2,
-        "encoder_ffn_dim": 48,
-        "decoder_ffn_dim": 48,
-    },
-    "deberta-v2": {
-        "relative_attention": True,
-        "pos_att_type": ["p2c", "c2p"],
-        "position_buckets": 4,
-        "share_att_key": True,
-        "norm_rel_ebd": "layer_norm",
-        "position_biased_input": False,
-    },
-    "distilbert": {"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4},
-    "electra": {"embedding_size": 8},
+    "albert": {"num_hidden_layers": 4, "num_hidden_groups": 2},
+    "bart": {"decoder_layers": 3, "decoder_attention_heads": 2},
+    "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
+    "deberta-v2": {"position_buckets": 4},
+    "eurobert": GROUPED,
     "gemma": GROUPED,
     "gemma2": {**GROUPED, "sliding_window": 4},
     "gemma3_text": {**GROUPED, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0},
+    "gemma3": {
+        "text_config": {**SMALL["gemma3"]["text_config"], **GROUPED, "initializer_range": 0.2, "pad_token_id": 0}
+    },
+    # Feed-forward after attention, not beside it: both have the same anatomy.
+    "gpt_neox": {"use_parallel_residual": False},
     "llama": GROUPED,
     "mistral": {**GROUPED, "sliding_window": 4},
+    "mixtral": {**GROUPED, "num_local_experts": 2},
     "modernbert": {
-        "pad_token_id": 0,
         "local_attention": 4,
         "layer_types": ["full_attention", "sliding_attention"],
         "attention_dropout": 0.1,
         "mlp_dropout": 0.1,
     },
-    "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
-    "eurobert": GROUPED,
-    "gemma3": {
-        "text_config": {
-            "vocab_size": 100,
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "intermediate_size": 48,
-            "initializer_range": 0.2,
-            **GROUPED,
-        },
-        "vision_config": {
-            "hidden_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 16,
-            "image_size": 28,
-            "patch_size": 14,
-        },
-    },
-    "gpt_bigcode": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 40, "pad_token_id": 0},
-    "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]], "pad_token_id": 0},
-    # Feed-forward after attention, not beside it: both have the same anatomy.
-    "gpt_neox": {"use_parallel_residual": False, "pad_token_id": 0},
-    "mbart": {
-        **ENCODER_DECODER,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
-        "encoder_attention_heads": 4,
-        "decoder_attention_heads": 4,
-        "encoder_ffn_dim": 48,
-        "decoder_ffn_dim": 48,
-    },
-    "mixtral": {**GROUPED, "num_local_experts": 2},
-    "olmo2": {"num_key_value_heads": 2, "pad_token_id": 0},
-    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "pad_token_id": 0},
-    "phi3": {"num_key_value_heads": 2, "pad_token_id": 0},
+    "mt5": {"d_kv": 6},
+    "olmo2": {"num_key_value_heads": 2},
     "qwen2_moe": {**GROUPED, **EXPERTS, "shared_expert_intermediate_size": 16},
-    "qwen3_moe": {**GROUPED, **EXPERTS},
-    "rembert": {"input_embedding_size": 16},
-    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
-    "smollm3": {"num_key_value_heads": 2, "pad_token_id": 0},
-    "stablelm": {"num_key_value_heads": 2, "pad_token_id": 0},
-    "umt5": {**ENCODER_DECODER, "eos_token_id": 2, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4},
-    "mt5": {**ENCODER_DECODER, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4},
-    "qwen2": {"num_key_value_heads": 2, "pad_token_id": 0},
     "qwen3": GROUPED,
-    "t5": {**ENCODER_DECODER, "d_kv": 6, "d_ff": 48, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0},
+    "qwen3_moe": {**GROUPED, **EXPERTS},
+    "roc_bert": {"enable_pronunciation": False, "enable_shape": False},
+    "smollm3": {"num_key_value_heads": 2},
+    "stablelm": {"num_key_value_heads": 2},
+    "t5": {"d_kv": 6},
+    "umt5": {**SMALL["t5"], "d_kv": 6, "eos_token_id": 2},
 }
-"""What a tiny configuration of an architecture needs beside what it shares with BERT's, or other than that."""
+"""What a tiny configuration of an architecture needs beside that of tools/backbones.py, or other than that."""
 
 EAGER: Final = ("deberta", "deberta-v2", "gemma2", "gpt_neo", "megatron-bert", "mpnet", "rembert")
 """Architectures that transformers has only this attention of."""
@@ -129,17 +81,22 @@ def prototype(
     model_type: str, attention: str, changes: tuple[tuple[str, object], ...], *, choices: bool
 ) -> PreTrainedModel:
     shape = {
-        "vocab_size": 100,
+        "vocab_size": 160,
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 64,
-        "max_position_embeddings": 40,
+        "max_position_embeddings": 64,
+        "pad_token_id": 0,
+        **SMALL.get(model_type, {}),
+        "eos_token_id": 2,
         "initializer_range": 0.2,
         "num_labels": 3,
         **SHAPES.get(model_type, {}),
         **dict(changes),
     }
+    if shape["pad_token_id"] is None:
+        shape["pad_token_id"] = 0  # a model of classes needs one
     config = AutoConfig.for_model(model_type, **shape)
     auto = AutoModelForMultipleChoice if choices else AutoModelForSequenceClassification
     with torch.random.fork_rng():

@@ -102,26 +102,9 @@ def test_a_row_is_a_method_over_all_groups() -> None:
     assert cells(text, "ia3") == ["ia3", "1.20!", "1.20-1.20", "1.00*", "1.00-1.00", "3.00!", "1.0*"]
 
 
-def test_the_interval_of_a_mean_spans_the_rounds_of_both_sides() -> None:
-    found = standings(matrix()).methods["lora"]["training"].mean
-    assert found.value == pytest.approx(0.5 ** (1 / 3))
-    assert (found.low, found.high) == pytest.approx((found.value * 0.99 / 1.01, found.value * 1.01 / 0.99))
-
-
 def test_the_range_of_few_rounds_is_not_called_an_interval() -> None:
     few = [replace(one, launches=(Launch("s", 5, 0.01, 0.01, 0.0),)) for one in matrix()]
     assert answer(*few).legend[1].endswith("95 % interval over the rounds of one launch, of fewer than six their range")
-
-
-def test_a_mean_over_launches_has_students_interval() -> None:
-    def launched(method: str, *xs: float) -> Record:
-        return replace(case(method, math.exp(xs[1])), launches=tuple(Launch("s", 9, 0.1, 0.1, x) for x in xs))
-
-    found = standings([launched("full", 0.0, 0.0, 0.0), launched("lora", 0.1, 0.2, 0.3)])
-    mean = found.methods["lora"]["training"].mean
-    half = 4.302652729696142 * 0.1 / math.sqrt(3)  # the 97.5 % quantile of t with two degrees of freedom
-    assert (mean.low, mean.high) == pytest.approx((math.exp(0.2 - half), math.exp(0.2 + half)))
-    assert found.launches == 3
 
 
 def test_an_end_that_is_not_known_is_null_for_programs() -> None:
@@ -130,15 +113,6 @@ def test_an_end_that_is_not_known_is_null_for_programs() -> None:
 
     _, lora = answer(launched("full", 0.0), launched("lora", 0.1)).to_json()["methods"]
     assert (lora["training"]["low"], lora["training"]["high"]) == (None, None)  # equal launches tell no spread
-
-
-def test_marks_need_intervals_that_lie_apart() -> None:
-    wide = [case("full", 1.0), case("lora", 0.98, width=0.05), case("ia3", 0.97, width=0.05)]
-    found = standings(wide)
-    assert found.quantities[0].name == "training"
-    assert list(map(set, found.extremes(found.quantities[0]))) == [set(), set()]
-    apart = standings([*wide, case("dora", 1.5)])
-    assert list(map(set, apart.extremes(apart.quantities[0]))) == [{"full", "lora", "ia3"}, {"dora"}]
 
 
 def test_a_method_that_lacks_cases_is_shown_and_not_compared() -> None:

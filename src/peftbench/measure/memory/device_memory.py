@@ -105,6 +105,12 @@ def step_memory(trial: Trial, device: torch.device, nvml: Nvml, resident: Reside
 
     The caller must `release` the device before. What is resident, and idle, is subtracted from the allocator's peaks,
     exactly from the allocated and up to a segment (20 MiB) from the reserved bytes. NVML's readings include it.
+
+    Args:
+        trial: The case, ready to run. Its representative round is measured.
+        device: The GPU on which the trial runs.
+        nvml: Reads the memory of the whole GPU and of this process.
+        resident: What is on the device and not of the trial; None: nothing is.
     """
     resident = resident or ResidentMemory()
     from torch import cuda

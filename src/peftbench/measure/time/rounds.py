@@ -68,7 +68,14 @@ class Rounds:
 
 
 def interleave(case: TimedRound, reference: TimedRound | None, plan: RoundPlan, *, seed: str) -> Rounds:
-    """Time rounds of `case` and `reference` in alternation; each round draws from `seed` which of the two is first."""
+    """Time rounds of `case` and `reference` in alternation; each round draws from `seed` which of the two is first.
+
+    Args:
+        case: Runs and times one round, given its index.
+        reference: The same of the reference; None: the case runs alone.
+        plan: Says when the rounds end, and what runs after each.
+        seed: Equal seeds give equal orders.
+    """
     order = random.Random(seed)
     timed: tuple[list[Timing], list[Timing]] = ([], [])
     log_values: list[float] = []  # in order of size, so that each look at the median sorts almost nothing

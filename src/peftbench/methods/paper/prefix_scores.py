@@ -24,7 +24,16 @@ class PrefixedMPNetAttention(PrefixedAttention):
         output_attentions: bool = False,  # noqa: FBT001, FBT002 # as transformers has it
         **arguments: object,
     ) -> tuple[Tensor, ...]:
-        """Compute what `MPNetSelfAttention.forward` does, with the prefix before keys and values."""
+        """Compute what `MPNetSelfAttention.forward` does, with the prefix before keys and values.
+
+        Args:
+            prefix: Keys and values of the prefix, [2, prefix, key size].
+            hidden_states: Shape [batch, tokens, hidden size].
+            attention_mask: Added to the scores; None: nothing is masked.
+            position_bias: Shape [batch, heads, tokens, tokens], added to the scores. The prefix has none.
+            output_attentions: Whether the weights are returned beside the output.
+            arguments: What later releases of transformers pass; it is not used.
+        """
         del arguments
         inner: Any = self.inner
         shape = (*hidden_states.shape[:-1], inner.num_attention_heads, -1)
@@ -55,7 +64,17 @@ class PrefixedDisentangledAttention(PrefixedAttention):
         relative_pos: Tensor | None = None,
         rel_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute what `DisentangledSelfAttention.forward` does, with the prefix before keys and values."""
+        """Compute what `DisentangledSelfAttention.forward` does, with the prefix before keys and values.
+
+        Args:
+            prefix: Keys and values of the prefix, [2, prefix, key size].
+            hidden_states: Shape [batch, tokens, hidden size].
+            attention_mask: True where a token may be looked at; shape [batch, 1, tokens, tokens].
+            output_attentions: Whether the weights are returned beside the output.
+            query_states: Where queries come from; None: `hidden_states`.
+            relative_pos: Distances between tokens.
+            rel_embeddings: Their embeddings.
+        """
         inner: Any = self.inner
         batch, length = hidden_states.shape[0], prefix.shape[1]
         states = (hidden_states if query_states is None else query_states, hidden_states, hidden_states)

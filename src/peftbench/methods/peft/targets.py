@@ -58,7 +58,11 @@ def keys_values_and_feed_forward(model: PreTrainedModel, tuner: str) -> Targets:
 
 
 def norms(model: PreTrainedModel, tuner: str) -> Targets:
-    """Train what PEFT trains by default; else every normalisation layer."""
+    """Train what PEFT trains by default; else every normalisation layer.
+
+    Raises:
+        UnsupportedError: the model has none.
+    """
     if known := _default(model, tuner):
         return known
     found = [name for name, module in backbone(model) if type(module).__name__.endswith("Norm")]
@@ -102,7 +106,11 @@ def no_layers(model: PreTrainedModel, tuner: str) -> Targets:
 
 
 def key_value_prefix(model: PreTrainedModel, tuner: str) -> Targets:
-    """Adapt no layer, but make sure that the backbone takes keys and values from outside."""
+    """Adapt no layer, but make sure that the backbone takes keys and values from outside.
+
+    Raises:
+        UnsupportedError: it takes none.
+    """
     import inspect
 
     del tuner

@@ -38,6 +38,9 @@ def peft_task_type(method: str, model: PreTrainedModel, task: Task, *, needed: b
         model: The plain model.
         task: What it learns.
         needed: Whether the tuner works in PEFT's models for one task only, not in its general one.
+
+    Raises:
+        UnsupportedError: the tuner needs PEFT's model for question answering, and the model has token types.
     """
     if task.head is not Head.QUESTION_ANSWERING:
         return task.peft_task_type

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
-from peftbench.processes.git import GitError, git
-from peftbench.processes.lockstep.revision import Repository
+from peftbench.processes.git import GitError
+from peftbench.processes.lockstep.revision import SHORT, Repository
 from peftbench.processes.lockstep.states import Asked, parts
 from peftbench.records.history import Stage
-from peftbench.text import masked, visible
+from peftbench.text import masked
 
 _COMMA: Final = re.compile(r",(?![^\[]*\])(?!\s*[<>=!~])")
 """Comma that separates two states, unlike those in `peft[a,b]` and `peft>=0.19,<0.20`."""
 LEAST: Final = 2
 """Fewest states of a history, because a step needs two."""
-_SHORT: Final = 12
-"""Digits of a hash that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +83,14 @@ def revisions(text: str, every: int, folder: Path) -> list[Wanted]:
     try:
         repository = Repository.of(folder)
         ends = [repository.commit(end) for end in (oldest, newest or "HEAD")]
-        commits = [ends[0], *between(repository, *ends)]
+        commits = [repository.described(ends[0]), *repository.commits(*ends)]
     except GitError as error:
         raise UserError(f"--revisions {text}: {error}") from None
     chosen = [*commits[:-1:every], commits[-1]]
     _require_two(chosen, f"--revisions {text}")
-    return [Wanted(Stage(commit[:_SHORT], commit, subject(repository, commit)), commit) for commit in chosen]
+    return [Wanted(Stage(commit[:SHORT], commit, subject), commit) for commit, subject in chosen]
 
 
-def between(repository: Repository, older: str, newer: str) -> list[str]:
-    """Return the commits after `older` up to `newer` along first parents, oldest first."""
-    said = git(repository.root, "rev-list", "--first-parent", "--reverse", f"{older}..{newer}")
-    return said.split()
-
-
-def subject(repository: Repository, commit: str) -> str:
-    """Return the subject line of a commit."""
-    return visible(git(repository.root, "show", "--no-patch", "--format=%s", commit))
-
-
-def _require_two(found: list[str], what: str) -> None:
+def _require_two(found: Sequence[object], what: str) -> None:
     if len(found) < LEAST:
         raise UserError(f"{what}: names {len(found)} state; a history needs two, with a step between them")

@@ -6,13 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
 from peftbench.errors import UserError
 from peftbench.processes.history.stages import Wanted
-from peftbench.processes.launches.process import Command, run
+from peftbench.processes.launches.process import Command, plugin_option, run
 from peftbench.processes.lockstep.states import Asked, other_state
 from peftbench.records.fileio import read_json
 from peftbench.records.history import History, Stage, Step, write
@@ -91,9 +90,8 @@ class Walker:
         return Step(base.identity, new.identity, problem=f"{problem}; its output: {log}")
 
     def _command(self, options: Sequence[str]) -> Command:
-        installed = any(point.value == "peftbench.plugin" for point in entry_points(group="pytest11"))
-        plugin = [] if installed else ["-p", "peftbench.plugin"]
-        return Command(arguments=(sys.executable, "-P", "-m", "pytest", *plugin, *options), folder=self.folder)
+        words = (sys.executable, "-P", "-m", "pytest", *plugin_option(), *options)
+        return Command(arguments=words, folder=self.folder)
 
 
 def _outcome(step: Step) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
@@ -61,20 +62,25 @@ class Ending:
     """File with the output of the child."""
 
 
-def run(command: Command, log: Path, *, more: Sequence[str] = (), files: Sequence[int] = ()) -> Ending:
+def plugin_option() -> list[str]:
+    """Return the option of pytest that loads the plugin; none where an installed package makes pytest load it."""
+    installed = any(point.value == "peftbench.plugin" for point in entry_points(group="pytest11"))
+    return [] if installed else ["-p", "peftbench.plugin"]
+
+
+def run(command: Command, log: Path, *, more: Sequence[str] = ()) -> Ending:
     """Run a child to its end.
 
     Args:
         command: How the child is started.
         log: File for its output.
         more: Arguments that follow those of the command.
-        files: File descriptors that the child inherits.
 
     Raises:
         UserError: the child refused its options; the message is that of the child.
     """
     start_s = time.monotonic()
-    with started(command, log, more=more, files=files) as process, deadline(process, command.timeout_s) as expired:
+    with started(command, log, more=more) as process, deadline(process, command.timeout_s) as expired:
         process.wait()
     if expired.is_set():
         problem = f"took longer than {command.timeout_s:g} s and was killed"
@@ -87,7 +93,14 @@ def run(command: Command, log: Path, *, more: Sequence[str] = (), files: Sequenc
 def started(
     command: Command, log: Path, *, more: Sequence[str] = (), files: Sequence[int] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a child. The context waits for its end, and kills the child if an exception leaves the context."""
+    """Start a child. The context waits for its end, and kills the child if an exception leaves the context.
+
+    Args:
+        command: How the child is started.
+        log: File for its output.
+        more: Arguments that follow those of the command.
+        files: File descriptors that the child inherits.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - pytest, with the arguments that it was called with here

@@ -18,16 +18,11 @@ from peftbench.errors import UserError
 from peftbench.processes.git import GitError, git, without_git
 from peftbench.processes.launches.process import last_line
 from peftbench.processes.lockstep.overlay import parse
-from peftbench.processes.lockstep.revision import Repository
+from peftbench.processes.lockstep.revision import SHORT, Repository
 from peftbench.processes.lockstep.states import THIS, Asked, StateParts, parts
-from peftbench.text import visible
 
 _OFFERED: Final = re.compile(r"^Available versions:(?P<versions>.*)$", re.MULTILINE)
 """Line in which `pip index versions` lists versions."""
-_LINE: Final = "--format=%H %s"
-"""Option with which git prints hash and subject of a commit."""
-_SHORT: Final = 12
-"""Digits of a hash that are shown."""
 CANNOT: Final = (
     "--peftbench-bisect needs two states between which others lie: a revision of this repository, "
     "or one package with its version, 'peft==0.20.0'"
@@ -70,21 +65,15 @@ def _commits(repository: Repository, older: str, new: StateParts | None) -> list
     try:
         parted = git(repository.root, "merge-base", older, newer)
     except GitError:
-        raise UserError(f"--peftbench-bisect: {older[:_SHORT]} and {newer[:_SHORT]} have no commit in common") from None
+        raise UserError(f"--peftbench-bisect: {older[:SHORT]} and {newer[:SHORT]} have no commit in common") from None
     first = [older] if older == parted else [older, parted]
-    lines = [git(repository.root, "show", "--no-patch", _LINE, commit) for commit in first]
-    lines += git(repository.root, "log", "--first-parent", "--reverse", _LINE, f"{parted}..{newer}").splitlines()
-    places = [_commit(line) for line in lines]
+    commits = [*map(repository.described, first), *repository.commits(parted, newer)]
+    places = [Place(f"{commit[:SHORT]} {subject}".strip(), commit) for commit, subject in commits]
     if new is not None:
         return places
     edited = git(repository.root, "status", "--porcelain", "--untracked-files=no")
     here = Place(THIS if edited or len(places) == 1 else f"{places[-1].name} ({THIS})", "")
     return [*(places if edited or len(places) == 1 else places[:-1]), here]
-
-
-def _commit(line: str) -> Place:
-    commit, _, subject = line.partition(" ")
-    return Place(visible(f"{commit[:_SHORT]} {subject}".strip()), commit)
 
 
 def _releases(requirement: str, new: StateParts | None) -> list[Place]:

@@ -18,9 +18,21 @@ from peftbench.processes.launches.process import Command
 from peftbench.processes.lockstep.sources import place
 from peftbench.records.fileio import locked
 from peftbench.records.workfolder import ANOTHER_CACHE, MARK, make_ready
+from peftbench.text import visible
 
 _ABSOLUTE: Final = re.compile(r"(?:^|(?<=[=,:])|(?<=^-\w))/[^=,:]*")
 """An absolute path in an argument: alone, after an option, in a list, or before a test's name."""
+
+
+_LINE: Final = "--format=%H %s"
+"""Option with which git prints hash and subject of a commit."""
+SHORT: Final = 12
+"""Digits of a hash that are shown."""
+
+
+def _described(line: str) -> tuple[str, str]:
+    commit, _, subject = line.partition(" ")
+    return commit, visible(subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,15 @@ class Repository:
             shallow = answer(self.root, "rev-parse", "--is-shallow-repository") == "true"
             hint = "; this clone is shallow: `git fetch --unshallow` brings the rest" if shallow else ""
             raise GitError(f"{revision!r} is no revision of {self.root} (git: {error}{hint})") from None
+
+    def described(self, commit: str) -> tuple[str, str]:
+        """Return a commit with its subject."""
+        return _described(git(self.root, "show", "--no-patch", _LINE, commit))
+
+    def commits(self, older: str, newer: str) -> list[tuple[str, str]]:
+        """Return the commits after `older` up to `newer` along first parents, the oldest first, with their subjects."""
+        lines = git(self.root, "log", "--first-parent", "--reverse", _LINE, f"{older}..{newer}").split("\n")
+        return [_described(line) for line in lines if line]
 
     def checked_out(self, commit: str, cache: Path) -> Path:
         """Return a work tree of a commit in the cache folder, and make it if the cache has none.

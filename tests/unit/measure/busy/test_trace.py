@@ -128,6 +128,12 @@ def test_the_round_in_the_middle_stands_for_all_and_the_share_is_of_timed_rounds
     assert all(metric.noise == "sampled" for metric in metrics.values())  # none is a counter of the gate
 
 
+def test_a_kernel_of_a_long_name_is_told_by_its_beginning(tmp_path: Path) -> None:
+    events = [annotated(ROUND, 100, 200), launch(110, 2), work("k" * 120, 120, 130, 2), work("l" * 121, 130, 150, 2)]
+    _, longest = busy_metrics(read(tmp_path, *PROBED, *events), phases=(), time_s=1e-4)
+    assert [one.name for one in longest] == ["l" * 117 + "...", "k" * 120]
+
+
 def test_an_idle_round_is_zero_and_a_trace_that_saw_nothing_is_a_reason(tmp_path: Path) -> None:
     seen, _ = busy_metrics(read(tmp_path, *PROBED, annotated(ROUND, 100, 200)), phases=["forward"], time_s=1e-3)
     assert (seen["busy_s"].value, seen["busy_share"].value, seen["forward_busy_s"].value) == (0, 0, 0)
