@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec import structs
 
 from peftbench.errors import UserError
 from peftbench.gate import decision
@@ -165,8 +167,8 @@ def _replace(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str
     """Return the new case. A baseline cannot say that its times were taken beside others: it holds none then."""
     del old
     if new.shared:
-        return replace(new, x={}, time_s=None, shared=False)
-    return replace(new, x=_newest(_renamed(new.x, keys), rule.full_baseline))
+        return structs.replace(new, x={}, time_s=None, shared=False)
+    return structs.replace(new, x=_newest(_renamed(new.x, keys), rule.full_baseline))
 
 
 def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
@@ -177,7 +179,7 @@ def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str]
     """
     if old is None or old.status != "ok":
         return _replace(old, new, keys, rule)
-    return replace(old, x=_appended(old.x, new.x, keys, rule), counters=parted(old.counters, new.counters))
+    return structs.replace(old, x=_appended(old.x, new.x, keys, rule), counters=parted(old.counters, new.counters))
 
 
 def _references(
