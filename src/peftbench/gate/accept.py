@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec import structs
 
 from peftbench.errors import UserError
 from peftbench.gate import decision
@@ -177,8 +179,8 @@ def _replace(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str
     """Return the new case. A baseline cannot say that its times were taken beside others: it holds none then."""
     del old
     if new.shared:
-        return replace(new, x={}, time_s=None, shared=False)
-    return replace(new, x=_newest(_renamed(new.x, keys), rule.full_baseline))
+        return structs.replace(new, x={}, time_s=None, shared=False)
+    return structs.replace(new, x=_newest(_renamed(new.x, keys), rule.full_baseline))
 
 
 def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str], rule: Rule) -> CaseSnapshot:
@@ -190,7 +192,7 @@ def _append(old: CaseSnapshot | None, new: CaseSnapshot, keys: Mapping[str, str]
     if old is None or old.status != "ok":
         return _replace(old, new, keys, rule)
     launches = old.x if new.shared else _appended(old.x, new.x, keys, rule)
-    return replace(old, x=launches, counters=parted(old.counters, new.counters))
+    return structs.replace(old, x=launches, counters=parted(old.counters, new.counters))
 
 
 def _references(

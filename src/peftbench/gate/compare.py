@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 
 from peftbench.gate import decision
 from peftbench.gate.constants import Rule
@@ -58,7 +58,7 @@ def compare(
         shifts = pair_shifts([pairs[name] for name in timed], rule)
     times = dict(zip(timed, _times(shifts, rule, planned_launches, judge=not allowed.time), strict=True))
     if pairs is not None:
-        times = {name: replace(time, base_launches=time.new_launches) for name, time in times.items()}
+        times = {name: structs.replace(time, base_launches=time.new_launches) for name, time in times.items()}
     judged = [time.detectable for time in times.values() if time.verdict is not None]
     return Comparison(
         cases=tuple(

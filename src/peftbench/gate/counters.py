@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from peftbench.gate.constants import Rule
 from peftbench.gate.meaning import KINDS, MEANINGS, kind_of, on_one_footing, weighs
@@ -14,8 +15,7 @@ from peftbench.gate.verdict import Change, Verdict
 _PLACES = {name: place for place, name in enumerate(MEANINGS)}
 
 
-@dataclass(frozen=True, slots=True)
-class CounterVerdict:
+class CounterVerdict(msgspec.Struct, frozen=True, gc=False):
     """The comparison of a case's counters."""
 
     verdict: Verdict | None

@@ -10,6 +10,8 @@ from itertools import chain
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from peftbench.gate.meaning import without_totals
 from peftbench.records.conditions import is_shared
 from peftbench.records.ids import CaseId, group_name
@@ -37,19 +39,18 @@ class Profile:
     """Trainable parameters by module."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaseSnapshot:
-    """What the gate compares of one case."""
+class CaseSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """What the gate compares of one case. There may be 100,000, and a Struct is made more quickly than a dataclass."""
 
-    x: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    x: Mapping[str, tuple[float, ...]] = msgspec.field(default_factory=dict)
     """Session -> x of each launch, which is the median over rounds of ln(time of the case / time of the reference)."""
     rounds: int = 0
     """Number of rounds of a launch, median over launches."""
     time_s: float | None = None
     """Median time of a round in seconds, median over launches. It is shown, and never compared."""
-    counters: Mapping[str, float] = field(default_factory=dict)
+    counters: Mapping[str, float] = msgspec.field(default_factory=dict)
     """Metrics that are equal from run to run and better when lower."""
-    profile: Profile = field(default_factory=Profile)
+    profile: Profile = msgspec.field(default_factory=Profile)
     status: Status = "ok"
     reason: str = ""
     clock_mhz: float | None = None

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
+import msgspec
+
 from peftbench.errors import unknown
 from peftbench.gate.constants import Rule
 
@@ -36,8 +38,7 @@ def parse_fail_on(text: str) -> frozenset[Verdict]:
     return frozenset(spelled[word] for word in words)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A number that differs between the two sides."""
 
     name: str
@@ -47,8 +48,7 @@ class Change:
     """Whether it rose by more than the rule allows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Time:
+class Time(msgspec.Struct, frozen=True, gc=False):
     """The shift of a case's time relative to its reference, in log units."""
 
     verdict: Verdict | None
@@ -71,8 +71,7 @@ class Time:
         return self.verdict is not None and self.high < math.log1p(rule.limit)
 
 
-@dataclass(frozen=True, slots=True)
-class CaseVerdict:
+class CaseVerdict(msgspec.Struct, frozen=True, gc=False):
     """The verdict of one case, with its reasons."""
 
     id: str

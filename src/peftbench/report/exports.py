@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from peftbench.gate.snapshot import CaseSnapshot, Snapshot
-from peftbench.gate.verdict import CaseVerdict, Comparison, SuiteVerdict, Time, Verdict, share
+from peftbench.gate.verdict import CaseVerdict, Change, Comparison, SuiteVerdict, Time, Verdict, share
 from peftbench.records.jsondata import Json, encode
 from peftbench.report import wording
 from peftbench.report.cause import cause
@@ -122,10 +122,10 @@ class _Row(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
     time: _Time | None = None
     base_s: float | None = None
     new_s: float | None = None
-    counters: list[Json]
+    counters: tuple[Change, ...]
     same_counters: tuple[str, ...]
-    operators: list[Json]
-    modules: list[Json]
+    operators: tuple[Change, ...]
+    modules: tuple[Change, ...]
     reordered: bool
 
 
@@ -138,10 +138,10 @@ def _case(case: CaseVerdict, comparison: Comparison) -> _Row:
         time=_time(case.time) if case.time is not None else None,
         base_s=case.base_s,
         new_s=case.new_s,
-        counters=[encode(change) for change in case.counters],
+        counters=case.counters,
         same_counters=case.same_counters,
-        operators=[encode(change) for change in case.operators],
-        modules=[encode(change) for change in case.modules],
+        operators=case.operators,
+        modules=case.modules,
         reordered=case.reordered,
     )
 

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from peftbench.errors import UserError
 from peftbench.gate.accept import AcceptRequest, accept
@@ -16,7 +17,7 @@ WHY = AcceptRequest("faster kernel", date="2026-02-03", commit="abc123")
 
 def in_session(run: Snapshot, name: str) -> Snapshot:
     """Give the one session of a run another name."""
-    cases = {key: replace(case, x=dict.fromkeys([name], case.x["new"])) for key, case in run.cases.items()}
+    cases = {key: structs.replace(case, x=dict.fromkeys([name], case.x["new"])) for key, case in run.cases.items()}
     return replace(run, cases=cases, sessions={name: Session(name)})
 
 
@@ -24,7 +25,7 @@ def test_the_first_run_becomes_the_baseline(make_run: MakeSnapshot) -> None:
     new = make_run(launches=5)
     found = accept(None, new, WHY)
     assert found.baseline.sessions == {"1": Session("new")}
-    assert found.baseline.cases["a"] == replace(new.cases["a"], x={"1": new.cases["a"].x["new"]})
+    assert found.baseline.cases["a"] == structs.replace(new.cases["a"], x={"1": new.cases["a"].x["new"]})
     assert found.baseline.accepted == (Acceptance("2026-02-03", "abc123", 8, "faster kernel"),)
     assert compare(found.baseline, new).counts() == {"unchanged": 8}
 
@@ -94,7 +95,8 @@ def test_launches_leave_one_by_one_and_a_session_with_its_last(
 
 def test_appending_never_moves_the_counters(make_baseline: MakeSnapshot, make_run: MakeSnapshot) -> None:
     new = make_run()
-    creeping = {name: replace(case, counters={**case.counters, "bytecodes": 5050}) for name, case in new.cases.items()}
+    more = {"bytecodes": 5050}
+    creeping = {name: structs.replace(case, counters={**case.counters, **more}) for name, case in new.cases.items()}
     found = accept(make_baseline(), replace(new, cases=creeping), replace(WHY, append=True)).baseline
     assert found.cases["a"].counters["bytecodes"] == 5000
 
@@ -107,8 +109,8 @@ def test_appending_brings_the_parts_of_a_sum_that_they_add_up_to(
     old, new = make_baseline(), make_run()
     total = {"checkpoint_bytes": 42.0}
     parts = {"checkpoint_tensor_bytes": 40.0, "checkpoint_other_bytes": float(other_bytes)}
-    old = replace(old, cases={name: replace(case, counters=total) for name, case in old.cases.items()})
-    new = replace(new, cases={name: replace(case, counters=parts) for name, case in new.cases.items()})
+    old = replace(old, cases={name: structs.replace(case, counters=total) for name, case in old.cases.items()})
+    new = replace(new, cases={name: structs.replace(case, counters=parts) for name, case in new.cases.items()})
     found = accept(old, new, replace(WHY, append=True)).baseline
     assert found.cases["a"].counters == (total if kept else parts)
 
@@ -147,7 +149,7 @@ def test_times_beside_others_on_the_gpu_are_not_accepted_and_counters_are(
 ) -> None:
     """The file cannot say that a launch was disturbed: nothing would tell it from the others."""
     run = make_run({"a": 0.3}, launches=10)
-    run = replace(run, cases={**run.cases, "a": replace(run.cases["a"], shared=True)})
+    run = replace(run, cases={**run.cases, "a": structs.replace(run.cases["a"], shared=True)})
     for old in (None, make_baseline()):
         found = accept(old, run, WHY)
         case = found.baseline.cases["a"]

@@ -1,9 +1,9 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from peftbench.errors import UserError
 from peftbench.gate.compare import compare, siblings, suspects
@@ -23,10 +23,8 @@ def verdicts(comparison: Comparison) -> Mapping[str, str]:
 
 
 def with_case(snapshot: Snapshot, name: str, **changes: object) -> Snapshot:
-    return replace(
-        snapshot,
-        cases={**snapshot.cases, name: replace(snapshot.cases.get(name, CaseSnapshot()), **cast("Any", changes))},
-    )
+    case = structs.replace(snapshot.cases.get(name, CaseSnapshot()), **changes)
+    return replace(snapshot, cases={**snapshot.cases, name: case})
 
 
 def without(snapshot: Snapshot, name: str) -> Snapshot:
@@ -306,7 +304,8 @@ def test_what_a_session_moved_by_when_accepted_is_taken_off(
 ) -> None:
     base = make_baseline()
     moved = {
-        name: replace(case, x={**case.x, "3": tuple(x + 0.1 for x in case.x["3"])}) for name, case in base.cases.items()
+        name: structs.replace(case, x={**case.x, "3": tuple(x + 0.1 for x in case.x["3"])})
+        for name, case in base.cases.items()
     }
     sessions = {**base.sessions, "3": Session("loaded", 0.1)}
     shifted = compare(replace(base, cases=moved, sessions=sessions), make_run({"a": 0.06}))
@@ -353,7 +352,7 @@ def test_after_the_second_stage_the_rest_keeps_its_first_launches(
     base, all_launches = make_baseline(cases=20), make_run({"c": 0.06}, cases=20, launches=10)
     first = make_run({"c": 0.06}, cases=20, launches=10)
     first = replace(
-        first, cases={name: replace(case, x={"new": case.x["new"][:3]}) for name, case in first.cases.items()}
+        first, cases={name: structs.replace(case, x={"new": case.x["new"][:3]}) for name, case in first.cases.items()}
     )
     again = [*suspects(base, first, Rule()), *siblings(base, first, Rule(), "c")]
     merged = replace(first, cases={**first.cases, **{name: all_launches.cases[name] for name in again}})

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from peftbench.errors import UserError
 from peftbench.gate import format as format_
@@ -49,7 +50,7 @@ def approximate(snapshot: Snapshot) -> Snapshot:
         return {name: tuple(round(x, 4) for x in launches) for name, launches in values.items()}
 
     def case(item: CaseSnapshot) -> CaseSnapshot:
-        return replace(item, x=logs(item.x), time_s=item.time_s and float(f"{item.time_s:.4g}"))
+        return structs.replace(item, x=logs(item.x), time_s=item.time_s and float(f"{item.time_s:.4g}"))
 
     return replace(
         snapshot,
@@ -60,7 +61,7 @@ def approximate(snapshot: Snapshot) -> Snapshot:
 
 
 def test_the_clock_of_a_gpu_comes_back() -> None:
-    clocked = replace(BASELINE, cases={LORA: replace(BASELINE.cases[LORA], clock_mhz=1980.0)})
+    clocked = replace(BASELINE, cases={LORA: structs.replace(BASELINE.cases[LORA], clock_mhz=1980.0)})
     text = to_text(clocked)
     VALID.validate(json.loads(text))
     assert approximate(from_text(text, "b.json")) == approximate(clocked)
@@ -114,7 +115,7 @@ def test_the_text_is_made_for_a_diff() -> None:
 
 def test_another_session_moves_nothing_but_the_lines_of_its_cases() -> None:
     cases = dict(BASELINE.cases)
-    cases[LORA] = replace(cases[LORA], x={**cases[LORA].x, "10": (0.212,)})
+    cases[LORA] = structs.replace(cases[LORA], x={**cases[LORA].x, "10": (0.212,)})
     grown = replace(BASELINE, cases=cases, sessions={**BASELINE.sessions, "10": Session("2026-03-04 fir")})
     before, after = to_text(BASELINE).splitlines(), to_text(grown).splitlines()
     assert [line for line in after if line not in before] == [
@@ -218,13 +219,13 @@ def test_an_older_file_is_brought_up_to_date_in_memory(monkeypatch: pytest.Monke
 
 
 def test_a_file_of_version_1_loses_nothing_and_its_checkpoints_are_compared_as_sums() -> None:
-    old = replace(BASELINE.cases[LORA], counters={"flops": 1000, "checkpoint_bytes": 41880})
+    old = structs.replace(BASELINE.cases[LORA], counters={"flops": 1000, "checkpoint_bytes": 41880})
     first = replace(BASELINE, cases={LORA: old})
     text = to_text(first).replace("peftbench/baseline/2", "peftbench/baseline/1")
     found = from_text(text, "b.json")
     assert approximate(found) == approximate(first)
     parts = {"flops": 1000, "checkpoint_tensor_bytes": 40000, "checkpoint_other_bytes": 1880}
-    new = replace(found, cases={LORA: replace(found.cases[LORA], counters=parts)})
+    new = replace(found, cases={LORA: structs.replace(found.cases[LORA], counters=parts)})
     (case,) = compare(found, new).cases
     assert (case.counters, {*case.same_counters}) == ((), {"flops", "checkpoint_bytes"})
     assert "not measured" not in case.reason

@@ -2,10 +2,11 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 from rich.cells import cell_len
 
 from peftbench.gate.compare import compare
@@ -69,10 +70,10 @@ def test_each_verdict_is_told_in_one_line() -> None:
 def test_parameters_that_are_trained_are_the_first_cause_of_what_follows_from_them() -> None:
     names = ("flops", "saved_bytes", "peak_live_bytes", "peak_bytes", "trainable_body", "total_parameters")
     counters = tuple(Change(name, 1000, 1500, fails=True) for name in names)
-    case = replace(LORA, time=None, counters=counters, modules=(Change("q_proj", 500, 1000),))
+    case = structs.replace(LORA, time=None, counters=counters, modules=(Change("q_proj", 500, 1000),))
     first = "50.0 % more trained parameters (1000 -> 1500: +500 q_proj), 50.0 % more FLOPs (1000 -> 1500), "
     assert cause(case, FOUND).startswith(first)
-    fewer = replace(case, verdict="improved", counters=tuple(Change(name, 1500, 1000) for name in names))
+    fewer = structs.replace(case, verdict="improved", counters=tuple(Change(name, 1500, 1000) for name in names))
     assert cause(fewer, FOUND).startswith("33.3 % fewer trained parameters (1500 -> 1000: +500 q_proj), 33.3 % fewer F")
 
 
@@ -92,7 +93,7 @@ SAVED = Change("saved_bytes", 4_200_000, 4_254_600, fails=True)
 def test_a_sentence_leads_with_its_cause_and_never_with_a_time_that_fell(verdict: Verdict | None, told: str) -> None:
     time = Time(verdict, -0.006, -0.0274, 0.0149, 0.5, 20, 3, 0.03)
     if verdict == "regressed":
-        time = replace(time, shift=0.0592, low=0.0411, high=0.0770)
+        time = structs.replace(time, shift=0.0592, low=0.0411, high=0.0770)
     case = CaseVerdict("a", "regressed", time=time, counters=(SAVED, Change("bytecodes", 1000, 1009)))
     lead = "6.1 % slower [+4.2 .. +8.0 %], " if verdict == "regressed" else ""
     told = f"{lead}1.3 % more bytes saved for backward (4.20 -> 4.25 MB){told}"
@@ -107,7 +108,7 @@ def test_a_sentence_leads_with_its_cause_and_never_with_a_time_that_fell(verdict
 
 
 def test_a_time_that_moved_a_little_is_not_said_to_stand_still() -> None:
-    case = replace(IA3, time=Time("unchanged", 0.02, 0.005, 0.036, 0.1, 20, 3, 0.03))
+    case = structs.replace(IA3, time=Time("unchanged", 0.02, 0.005, 0.036, 0.1, 20, 3, 0.03))
     assert cause(case, FOUND) == "its time has moved by less than 5 % (+2.0 % [+0.5 .. +3.7 %])"
 
 
@@ -119,7 +120,7 @@ def test_an_improvement_leads_with_what_fell() -> None:
     faster = "7.7 % faster [-8.6 .. -6.8 %]"
     assert cause(case, FOUND) == f"{faster}, 10.0 % fewer FLOPs (10.0M -> 9.00M)"
     assert "noted: 30.0 % fewer bytecodes (1000 -> 700)" in wording.message(case, FOUND)
-    assert cause(replace(case, time=None), FOUND) == (
+    assert cause(structs.replace(case, time=None), FOUND) == (
         "10.0 % fewer FLOPs (10.0M -> 9.00M), 30.0 % fewer bytecodes (1000 -> 700)"
     )
 
@@ -190,11 +191,12 @@ def test_modules_and_an_unseen_reordering_are_told() -> None:
     assert wording.explanation(grown, FOUND) == (
         "200.0 % more trained parameters (512 -> 1536: +256 layer.*.k, +256 layer.*.o, +256 layer.*.q and 1 more)"
     )
-    swapped = replace(LORA, counters=(), operators=(), reordered=True, time=None)
+    swapped = structs.replace(LORA, counters=(), operators=(), reordered=True, time=None)
     assert wording.explanation(swapped, FOUND).startswith("noted: operators in another order; FLOPs")
-    replaced = replace(LORA, counters=(), operators=(Change("aten::mm", 8, 0), Change("aten::bmm", 0, 8)), time=None)
+    other = Change("aten::mm", 8, 0), Change("aten::bmm", 0, 8)
+    replaced = structs.replace(LORA, counters=(), operators=other, time=None)
     assert wording.explanation(replaced, FOUND).startswith("noted: operators -8 aten::mm, +8 aten::bmm; FLOPs")
-    slower = replace(LORA, counters=(), operators=())
+    slower = structs.replace(LORA, counters=(), operators=())
     assert wording.explanation(slower, FOUND).endswith("10 launches against 20; 3 counters unchanged")
 
 
@@ -253,13 +255,13 @@ def test_markdown_says_the_verdict_first_and_folds_the_full_table() -> None:
 
 
 def test_markdown_shows_ids_as_they_are() -> None:
-    odd = replace(GONE, id="a|b`c`<d>*e*_f_@you [g](h)")
+    odd = structs.replace(GONE, id="a|b`c`<d>*e*_f_@you [g](h)")
     text = markdown.render(Comparison((odd,)), fail_on=FAIL)
     assert r"| a\|b\`c\`&lt;d&gt;\*e\*\_f\_@&#8203;you \[g\](h) |" in text
 
 
 def test_markdown_stays_below_the_limit_and_counts_what_it_leaves_out() -> None:
-    cases = tuple(replace(LORA, id=f"train_step[method-é{i:05d}]") for i in range(9000))
+    cases = tuple(structs.replace(LORA, id=f"train_step[method-é{i:05d}]") for i in range(9000))
     text = markdown.render(Comparison(cases), fail_on=FAIL)
     assert 900_000 < len(text.encode()) < 2**20
     left = re.findall(r"\n(\d+) cases more: see the file of the comparison", text)
@@ -276,7 +278,7 @@ def test_json_holds_everything_in_shares() -> None:
     assert lora["time"]["change"] == pytest.approx(0.061, abs=1e-4)
     assert lora["operators"] == [{"name": "aten::clone", "before": 0, "after": 8, "fails": False}]
     assert data["rule"]["limit"] == Rule().limit
-    lost = {field.name for field in fields(CaseVerdict)} - lora.keys()
+    lost = {*CaseVerdict.__struct_fields__} - lora.keys()
     assert lost == {"reason"}  # which it has none
     assert set(json.loads(exports.nothing_to_json("why", failed=True))) == set(data)
     assert exports.to_json(FOUND, fail_on=FAIL).count("\n{") == len(FOUND.cases)  # a line each
@@ -289,7 +291,7 @@ def test_annotations_name_what_fails_as_github_wants_it() -> None:
     assert lines[0].startswith(
         "::error title=train_step[lora-nli-bs8] regressed::regressed: 6.1 %25 slower [+4.2 .. +8.0 %25]"
     )
-    odd = replace(GONE, id="a:b,c%", reason="two\nlines")
+    odd = structs.replace(GONE, id="a:b,c%", reason="two\nlines")
     assert exports.github_annotations(Comparison((odd,)), fail_on={"missing"}) == (
         "::error title=a%3Ab%2Cc%25 missing::missing: two\\nlines\n"
     )
@@ -301,7 +303,7 @@ def test_annotations_name_what_fails_as_github_wants_it() -> None:
 
 
 def test_annotations_beyond_what_github_shows_are_counted() -> None:
-    cases = tuple(replace(LORA, id=f"{i}") for i in range(25))
+    cases = tuple(structs.replace(LORA, id=f"{i}") for i in range(25))
     lines = exports.github_annotations(Comparison(cases), fail_on=FAIL).splitlines()
     assert len(lines) == 10
     assert lines[-1] == "::error title=peftbench::16 more; see the summary"
@@ -324,7 +326,7 @@ def test_exports_have_the_forms_of_bencher_and_github_action_benchmark(make_run:
 
 def test_a_real_comparison_goes_through_every_report(make_baseline: MakeSnapshot, make_run: MakeSnapshot) -> None:
     new = make_run({"a": 0.06})
-    changed = replace(new.cases["a"], counters={"flops": 1001}, profile=Profile({"aten::mm": 25}))
+    changed = structs.replace(new.cases["a"], counters={"flops": 1001}, profile=Profile({"aten::mm": 25}))
     found = compare(make_baseline(), replace(new, cases={**new.cases, "a": changed}))
     for text in (
         terminal.render(found, fail_on=FAIL, width=100),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import pytest
+from msgspec import Struct, structs
 from rich.cells import cell_len
 from tests.unit.report.test_comparison_reports import FOUND, LORA
 from tests.unit.report.test_terminal import HOLE, RUN
@@ -45,7 +46,7 @@ WIDTH = 100
 
 
 def poisoned(value: T, text: str) -> T:
-    """Return a dataclass in which each text, however deep, is hostile, but for words that are one of a few."""
+    """Return a copy in which each text, however deep, is hostile, but for words that are one of a few."""
     if isinstance(value, str):
         return text  # type: ignore[return-value] # as it was: text
     if is_dataclass(value):
@@ -53,6 +54,10 @@ def poisoned(value: T, text: str) -> T:
         free = [item.name for item in fields(value) if not _one_of(hints[item.name])]
         changed = {name: poisoned(getattr(value, name), text) for name in free}
         return replace(value, **changed)  # type: ignore[type-var] # a dataclass
+    if isinstance(value, Struct):
+        hints = get_type_hints(type(value))
+        free = [name for name in value.__struct_fields__ if not _one_of(hints[name])]
+        return structs.replace(value, **{name: poisoned(getattr(value, name), text) for name in free})
     if isinstance(value, Mapping):
         return {**{key: poisoned(item, text) for key, item in value.items()}, **_more(value, text)}  # type: ignore[return-value]
     if isinstance(value, tuple):
@@ -83,8 +88,9 @@ def hostile_run(text: str) -> Run:
 
 def hostile_comparison(text: str) -> Comparison:
     found = replace(FOUND, suite=(*FOUND.suite, SuiteVerdict("s", "regressed", 0.1, 0.1)))
-    modules = tuple(replace(change, name="layer") for change in LORA.operators)
-    moved = replace(LORA, reason="why", modules=modules, counters=(replace(LORA.counters[0], name="trainable_x"),))
+    modules = tuple(structs.replace(change, name="layer") for change in LORA.operators)
+    trained = structs.replace(LORA.counters[0], name="trainable_x")
+    moved = structs.replace(LORA, reason="why", modules=modules, counters=(trained,))
     return poisoned(replace(found, cases=(*found.cases, moved)), text)
 
 
