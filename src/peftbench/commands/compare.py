@@ -81,8 +81,10 @@ def _compared(arguments: argparse.Namespace) -> int:
     under_test = [word.strip() for word in arguments.under_test.split(",") if word.strip()]
     new = load_snapshot(arguments.new)
     base = _base(arguments.base, new)
-    comparison = compare(base, new, rule, under_test=under_test).select(matches)
-    sys.stdout.write(_render(comparison, new.select(matches), arguments, fail_on))
+    comparison = compare(base, new, rule, under_test=under_test)
+    if arguments.keyword:
+        comparison, new = comparison.select(matches), new.select(matches)
+    sys.stdout.write(_render(comparison, new, arguments, fail_on))
     sys.stdout.flush()
     return 1 if comparison.failing(fail_on) else 0
 

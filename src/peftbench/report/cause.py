@@ -68,10 +68,11 @@ _TOLD: Final = {
 
 def _guilty(case: CaseVerdict, comparison: Comparison) -> list[Change]:
     """Return the counters that caused the verdict: what is trained first, since all others follow from it."""
-    found: list[Change] = []
     if case.verdict == "regressed":
         found = [change for change in case.counters if change.fails]
-    if case.verdict == "improved":
+    elif case.verdict != "improved":
+        return []
+    else:
         rule, excluded = comparison.rule, case.time is not None and case.time.excludes(comparison.rule)
         found = [one for one in case.counters if weighs(one.name, one.after, one.before, rule, excluded=excluded)]
     return sorted(found, key=lambda change: not change.name.startswith(_TRAINED))
@@ -143,9 +144,10 @@ def _moved_time(time: Time, case: CaseVerdict) -> str:
 
 
 def _time(time: Time, rule: Rule) -> str:
-    if time.verdict == "unchanged":
-        hardly = f"its time has moved by less than {100 * rule.limit:g} %"
-        told = "its time has not changed" if time.low <= 0 <= time.high else hardly
+    if time.verdict == "unchanged" and time.low <= 0 <= time.high:
+        told = "its time has not changed"
+    elif time.verdict == "unchanged":
+        told = f"its time has moved by less than {100 * rule.limit:g} %"
     else:
         told = _TOLD.get(time.verdict or "", "its time is not judged")
     return f"{told} ({interval(time)})"

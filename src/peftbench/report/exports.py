@@ -65,9 +65,12 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
 
 def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
     """Return the document with a line for each entry and case, which suits many cases and is readable in a diff."""
-    parts = [f'"{name}": {_encoded(value)},\n' for name, value in head.items()]
-    rows = ",\n".join(map(_encoded_lines, _batches(cases)))
-    text = "".join(["{\n", *parts, '"cases": [', f"\n{rows}\n" if rows else "", "]\n}\n"])
+    parts = ["{\n", *(f'"{name}": {_encoded(value)},\n' for name, value in head.items()), '"cases": [']
+    between = "\n"
+    for batch in _batches(cases):
+        parts += [between, _encoded_lines(batch)]
+        between = ",\n"
+    text = "".join([*parts, "]\n}\n" if between == "\n" else "\n]\n}\n"])  # one copy of the long text
     return text.replace("##[", r"#\u0023[")  # the same JSON, as of `as_json`: no command in a job's log
 
 
