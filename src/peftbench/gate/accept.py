@@ -17,6 +17,7 @@ from peftbench.gate.meaning import parted
 from peftbench.gate.moments import ragged_moments
 from peftbench.gate.scope import scope
 from peftbench.gate.snapshot import Acceptance, CaseSnapshot, Session, Snapshot
+from peftbench.gate.verdict import Verdict
 
 Logs = Mapping[str, tuple[float, ...]]
 """Session, oldest first -> one value of each launch, a logarithm of a ratio of times."""
@@ -132,12 +133,10 @@ def _refuse_changed(old: Snapshot | None, run: Snapshot, names: Iterable[str], r
         raise UserError(f"--append: session {min(twice)!r} is in the baseline already")
     comparison = compare(old, run, rule)
     wanted = set(names)
-    moved = ("regressed", "improved")
-    refused = {False: (*moved, "not comparable"), True: moved}  # by whether the case was timed beside others
     changed = [
         f"{case.id} {case.verdict}"
         for case in comparison.cases
-        if case.id in wanted and case.verdict in refused[run.cases[case.id].shared]
+        if case.id in wanted and _is_refused(case.verdict, shared=run.cases[case.id].shared)
     ]
     changed += [f"{item.name} {item.verdict}" for item in comparison.suite if item.verdict == "regressed"]
     if changed:
@@ -150,6 +149,11 @@ def _refuse_changed(old: Snapshot | None, run: Snapshot, names: Iterable[str], r
             "--append: something else used the GPU or the core while each case was timed; "
             "run again where nothing else runs"
         )
+
+
+def _is_refused(verdict: Verdict, *, shared: bool) -> bool:
+    """Tell whether a case cannot be appended. One that was timed beside others keeps its old launches."""
+    return verdict in ("regressed", "improved") or (verdict == "not comparable" and not shared)
 
 
 def _problem(case: CaseSnapshot) -> str:

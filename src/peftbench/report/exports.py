@@ -65,12 +65,10 @@ def nothing_to_json(why: str, *, failed: bool) -> str:
 
 def _lines(head: Mapping[str, Json], cases: Iterable[Json]) -> str:
     """Return the document with a line for each entry and case, which suits many cases and is readable in a diff."""
-    parts = ["{\n", *(f'"{name}": {_encoded(value)},\n' for name, value in head.items()), '"cases": [']
-    between = "\n"
-    for batch in _batches(cases):
-        parts += [between, _encoded_lines(batch)]
-        between = ",\n"
-    text = "".join([*parts, "]\n}\n" if between == "\n" else "\n]\n}\n"])  # one copy of the long text
+    parts = [f'"{name}": {_encoded(value)},\n' for name, value in head.items()]
+    rows = [piece for batch in _batches(cases) for piece in (",\n", _encoded_lines(batch))]
+    block = ["\n", *rows[1:], "\n"] if rows else []
+    text = "".join(["{\n", *parts, '"cases": [', *block, "]\n}\n"])  # one copy of the long text
     return text.replace("##[", r"#\u0023[")  # the same JSON, as of `as_json`: no command in a job's log
 
 

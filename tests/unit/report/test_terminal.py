@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -148,37 +149,29 @@ def test_blocks_are_kept_apart_by_workload_task_and_batch_size() -> None:
     assert text.count("batch size") == 4
 
 
-def test_functions_that_share_a_workloads_name_are_compared_each_with_its_own_full() -> None:
-    """Every lambda given to `measure()` is called alike."""
+@pytest.mark.parametrize(
+    ("ids", "functions"),
+    [
+        # Every lambda given to `measure()` is called alike.
+        (("test_one[{}-nli-bs8]", "test_two[{}-nli-bs8]"), ("test_one", "test_two")),
+        # What a test varies itself.
+        (("hidden[{}-nli-bs8-1]", "hidden[{}-nli-bs8-2]"), ("hidden[1]", "hidden[2]")),
+    ],
+)
+def test_functions_that_share_a_workloads_name_are_compared_each_with_its_own_full(
+    ids: Sequence[str], functions: Sequence[str]
+) -> None:
     found = [
-        replace(one, id=f"{function}[{one.method}-nli-bs8]", workload="<lambda>", metrics=metrics)
-        for function, ratio in (("test_one", 1.0), ("test_two", 4.0))
+        replace(one, id=text.format(one.method), workload="<lambda>", metrics=metrics)
+        for text, ratio in zip(ids, (1.0, 4.0), strict=True)
         for one, metrics in (
             (FULL, {"ratio": Metric(ratio, "1", noise="timed")}),
             (LORA, {"ratio": Metric(ratio / 2, "1", noise="timed")}),
         )
     ]
     text = render(replace(RUN, records=tuple(found)), width=160)
-    assert "<lambda> (test_one)  nli, batch size 8" in text
-    assert "<lambda> (test_two)  nli, batch size 8" in text
-    assert [line.split()[1:3] for line in text.splitlines() if line.startswith("lora")] == [
-        ["0.50", "0.50"],
-        ["2.00", "0.50"],
-    ]
-
-
-def test_what_a_test_varies_itself_has_a_block_and_a_full_of_its_own() -> None:
-    found = [
-        replace(one, id=f"hidden[{one.method}-nli-bs8-{layer}]", workload="<lambda>", metrics=metrics)
-        for layer, ratio in ((1, 1.0), (2, 4.0))
-        for one, metrics in (
-            (FULL, {"ratio": Metric(ratio, "1", noise="timed")}),
-            (LORA, {"ratio": Metric(ratio / 2, "1", noise="timed")}),
-        )
-    ]
-    text = render(replace(RUN, records=tuple(found)), width=160)
-    assert "<lambda> (hidden[1])  nli, batch size 8" in text
-    assert "<lambda> (hidden[2])  nli, batch size 8" in text
+    for function in functions:
+        assert f"<lambda> ({function})  nli, batch size 8" in text
     assert [line.split()[1:3] for line in text.splitlines() if line.startswith("lora")] == [
         ["0.50", "0.50"],
         ["2.00", "0.50"],
